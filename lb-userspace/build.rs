@@ -1,0 +1,19 @@
+//! Embeds the BPF object that `cargo xtask build` leaves in target/bpf. Without it the host crates still
+//! build; such an `lb` says at start what it lacks.
+
+use std::path::PathBuf;
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
+    let object = root.join("target/bpf/lb-ebpf.o");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", object.display());
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lb-ebpf.o");
+    let bytes = if object.exists() {
+        fs::read(&object)?
+    } else {
+        Vec::new()
+    };
+    fs::write(out, bytes)
+}

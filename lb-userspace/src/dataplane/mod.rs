@@ -1,0 +1,1 @@
+//! Loads, pins and writes the kernel's side.

@@ -1,0 +1,5 @@
+//! Health checks of reals.
+
+pub mod event;
+
+pub use event::*;

@@ -1,0 +1,11 @@
+//! The agent of lb: configuration, health checks, VIP ownership, the controller and the writer of the
+//! data plane's maps. The binary `lb` is a thin front on this library.
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod dataplane;
+pub mod health;
+pub mod net;
+pub mod vrrp;

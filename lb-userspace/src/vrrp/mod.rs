@@ -1,0 +1,1 @@
+//! VIP ownership by VRRP.
