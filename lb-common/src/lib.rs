@@ -1,1 +1,33 @@
+//! The packet logic of lb: everything that a frame's fate depends on, in one place.
+//!
+//! The same source runs in the kernel (`lb-ebpf` calls [`balance`] with the BPF maps behind
+//! [`Environment`]), in host tests and in `lb trace`. Nothing here holds a socket, a map handle or an
+//! allocation on the packet path.
+//!
+//! Layouts in [`maps`] are plain bytes: addresses, ports and MAC addresses in network order, all other
+//! integers in the machine's order.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), expect(internal_features, reason = "see atomic.rs"))]
+
+#[cfg(any(test, feature = "host"))]
+extern crate alloc;
+
+mod atomic;
+mod balance;
+pub mod flow;
+mod hash;
+pub mod header;
+pub mod maps;
+mod packet;
+mod parse;
+mod rewrite;
+#[cfg(any(test, feature = "host"))]
+pub mod ring;
+mod verdict;
+
+pub use atomic::Word;
+pub use balance::{Environment, balance};
+pub use hash::{Hash, flow_hash, scale, source_hash};
+pub use packet::Packet;
+pub use parse::{Opens, Parsed, parse};
+pub use verdict::{Action, Verdict};

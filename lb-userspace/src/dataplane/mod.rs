@@ -1,1 +1,23 @@
-//! Loads, pins and writes the kernel's side.
+//! The kernel's side: the program and its maps are loaded, pinned, adopted, written and read here, and
+//! nowhere else.
+//!
+//! The pinned maps and links outlive the agent: it may stop, crash or be replaced, and the program goes on
+//! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it.
+
+mod attach;
+mod desired;
+mod error;
+mod load;
+mod maps;
+mod pin;
+mod ring;
+mod stats;
+mod writer;
+
+pub use attach::{Attached, XdpMode};
+pub use desired::{Desired, RingContent};
+pub use error::Error;
+pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
+pub use maps::{Adopted, Maps};
+pub use pin::{Pins, detach};
+pub use stats::{Counters, StatsReader};

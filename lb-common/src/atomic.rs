@@ -1,0 +1,92 @@
+//! 64-bit words that CPUs share.
+//!
+//! The compiler's BPF target claims to have no compare-and-exchange, so `core::sync::atomic` leaves its
+//! methods out; the instructions exist since Linux 5.12 and the intrinsics behind those methods emit them.
+#![expect(unsafe_code, reason = "shared words are reached by pointer")]
+
+/// A 64-bit word in a map.
+#[derive(Clone, Copy)]
+pub struct Word(*mut u64);
+
+impl Word {
+    /// # Safety
+    /// The pointer must be valid and aligned for as long as the value is used, and every access to the word by
+    /// anyone must be atomic.
+    #[inline(always)]
+    pub unsafe fn new(pointer: *mut u64) -> Self {
+        Self(pointer)
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+mod imp {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    impl super::Word {
+        fn atomic(&self) -> &AtomicU64 {
+            // SAFETY: promised to `new`.
+            unsafe { AtomicU64::from_ptr(self.0) }
+        }
+
+        /// Reads the word.
+        #[inline(always)]
+        pub fn load(self) -> u64 {
+            self.atomic().load(Ordering::Relaxed)
+        }
+
+        /// Writes the word; what was written before is seen before it.
+        #[inline(always)]
+        pub fn publish(self, value: u64) {
+            self.atomic().swap(value, Ordering::SeqCst);
+        }
+
+        /// Writes the word if it is still `old`; tells whether it was.
+        #[inline(always)]
+        pub fn replace(self, old: u64, new: u64) -> bool {
+            self.atomic().compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        }
+
+        /// Adds 1 and gives the value before.
+        #[inline(always)]
+        pub fn increment(self) -> u64 {
+            self.atomic().fetch_add(1, Ordering::SeqCst)
+        }
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+mod imp {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
+
+    const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
+
+    impl super::Word {
+        /// Reads the word.
+        #[inline(always)]
+        pub fn load(self) -> u64 {
+            // SAFETY: promised to `new`. A volatile load of an aligned word is one load instruction.
+            unsafe { self.0.read_volatile() }
+        }
+
+        /// Writes the word; what was written before is seen before it (an exchange is a full barrier).
+        #[inline(always)]
+        pub fn publish(self, value: u64) {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_xchg::<u64, ORDER>(self.0, value) };
+        }
+
+        /// Writes the word if it is still `old`; tells whether it was.
+        #[inline(always)]
+        pub fn replace(self, old: u64, new: u64) -> bool {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_cxchg::<u64, ORDER, ORDER>(self.0, old, new) }.1
+        }
+
+        /// Adds 1 and gives the value before.
+        #[inline(always)]
+        pub fn increment(self) -> u64 {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_xadd::<u64, u64, ORDER>(self.0, 1) }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What may become of a frame, each with its counter.
+
+/// What the kernel does with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// On to the director's own network stack, untouched.
+    Pass,
+    /// Out of the interface that it came in by.
+    Transmit,
+    /// Out of another interface.
+    Redirect,
+    /// Gone.
+    Drop,
+    /// Gone, and reported by the kernel's `xdp:xdp_exception` tracepoint.
+    Abort,
+}
+
+macro_rules! verdicts {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $action:ident;)+) => {
+        /// The fate of a frame. The number is its index in the map `verdicts`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Verdict {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Verdict {
+            /// Every verdict, in the order of their numbers.
+            pub const ALL: &'static [Verdict] = &[$(Verdict::$name),+];
+
+            /// The name that people see: `lb list`, metrics, logs.
+            pub const fn name(self) -> &'static str {
+                match self { $(Verdict::$name => $text),+ }
+            }
+
+            /// What the kernel does with such a frame.
+            #[inline(always)]
+            pub const fn action(self) -> Action {
+                match self { $(Verdict::$name => Action::$action),+ }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Sent to a real, out of the interface that it came in by.
+    Forwarded = 0, "forwarded", Transmit;
+    /// Sent to a real, out of another interface.
+    Redirected = 1, "redirected", Redirect;
+    /// Neither IPv4 nor IPv6 (ARP, LLDP, more than two VLAN tags, …).
+    NotIp = 2, "not-ip", Pass;
+    /// Not addressed to a MAC of this director: flooded, multicast or overheard.
+    NotOurs = 3, "not-ours", Pass;
+    /// TCP or UDP, but no service has this address and port.
+    NotService = 4, "not-service", Pass;
+    /// Neither TCP nor UDP.
+    OtherProtocol = 5, "other-protocol", Pass;
+    /// A fragment of an IP packet.
+    Fragment = 6, "fragment", Pass;
+    /// An ICMP or ICMPv6 error.
+    IcmpError = 7, "icmp-error", Pass;
+    /// A header runs past the end of the frame.
+    Truncated = 8, "truncated", Pass;
+    /// A header that contradicts itself, such as an IPv4 header shorter than 20 bytes.
+    Malformed = 9, "malformed", Pass;
+    /// More IPv6 extension headers than are followed.
+    TooManyHeaders = 10, "too-many-headers", Pass;
+    /// It came from a real of its own service. Reals hold the VIP, so only another director that
+    /// balances to this one sends such a frame: it is taken in, never sent on, and can't circle.
+    Returned = 11, "returned", Pass;
+    /// It opens a connection and its service has no usable real: the director's own stack refuses it.
+    Refused = 12, "refused", Pass;
+    /// It belongs to a connection and its service has no usable real: the client tries again.
+    NoReal = 13, "no-real", Drop;
+    /// The frame has no room for the real's VLAN tag.
+    NoRoom = 14, "no-room", Abort;
+    /// The real's interface can't be sent to.
+    NoDevice = 15, "no-device", Abort;
+}
+
+impl Verdict {
+    /// How many there are: the size of the map `verdicts`.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_indices_of_the_map() {
+        for (index, verdict) in Verdict::ALL.iter().enumerate() {
+            assert_eq!(*verdict as usize, index, "{}", verdict.name());
+        }
+    }
+}

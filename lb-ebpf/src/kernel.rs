@@ -1,0 +1,126 @@
+//! The kernel's side of a frame's surroundings.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
+use aya_ebpf::programs::XdpContext;
+use lb_common::maps::{
+    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats,
+};
+use lb_common::{Environment, Packet, Verdict, Word};
+
+use crate::maps;
+
+/// One run of the program.
+pub struct Kernel<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> Kernel<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+
+    /// The frame as it is now.
+    #[inline(always)]
+    pub fn packet<'p>(&self) -> Packet<'p> {
+        // SAFETY: the kernel gives the bytes between the two pointers to this run of the program alone. Callers
+        // drop a packet before they take the next one.
+        unsafe { Packet::from_pointers(self.context.data(), self.context.data_end()) }
+    }
+
+    #[inline(always)]
+    pub fn count_verdict(&self, verdict: Verdict) {
+        if let Some(stats) = maps::verdicts.get_ptr_mut(verdict as u32) {
+            // SAFETY: the entry is this CPU's own.
+            unsafe { (*stats).packets += 1 };
+        }
+    }
+}
+
+impl Environment for Kernel<'_> {
+    #[inline(always)]
+    fn port(&self) -> Option<&Port> {
+        let ifindex = self.context.ingress_ifindex() as u32;
+        for probe in 0..PORT_PROBES {
+            let port = maps::ports.get(ifindex.wrapping_add(probe) & (PORTS - 1))?;
+            if port.ifindex == ifindex {
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn director(&self) -> Option<&Director> {
+        maps::director.get(0)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        // SAFETY: values of `services` are replaced, not written to, and a reader that meets a replaced one sees
+        // the old bytes until its run ends.
+        unsafe { maps::services.get(key) }
+    }
+
+    #[inline(always)]
+    fn slot(&self, service: u32, index: u32) -> Option<u32> {
+        maps::rings.get_value(service, &index).copied()
+    }
+
+    #[inline(always)]
+    fn real(&self, index: u32) -> Option<&Real> {
+        maps::reals.get(index)
+    }
+
+    #[inline(always)]
+    fn returns(&self, key: &ReturnKey) -> bool {
+        // SAFETY: only the key's presence is asked.
+        unsafe { maps::returns.get(key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<*mut Bucket> {
+        maps::flows.get_ptr_mut(index)
+    }
+
+    #[inline(always)]
+    fn take_turn(&self, service: u32) -> Option<u64> {
+        let turn = maps::turns.get_ptr_mut(service)?;
+        // SAFETY: every access to this field is atomic, on all CPUs; it is 8 bytes long and aligned.
+        let next = unsafe { Word::new(&raw mut (*turn).next) };
+        Some(next.increment())
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool) {
+        add(maps::service_stats.get_ptr_mut(service), bytes, connection);
+        add(maps::real_stats.get_ptr_mut(real), bytes, connection);
+    }
+
+    #[inline(always)]
+    fn move_start<'p>(&mut self, packet: Packet<'p>, bytes: i32) -> Option<Packet<'p>> {
+        drop(packet);
+        // SAFETY: the context is the kernel's own; the old pointers were given up above.
+        let result = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), bytes) };
+        (result == 0).then(|| self.packet())
+    }
+}
+
+#[inline(always)]
+fn add(stats: Option<*mut Stats>, bytes: u64, connection: bool) {
+    if let Some(stats) = stats {
+        // SAFETY: the entry is this CPU's own.
+        unsafe {
+            (*stats).connections += u64::from(connection);
+            (*stats).packets += 1;
+            (*stats).bytes += bytes;
+        }
+    }
+}

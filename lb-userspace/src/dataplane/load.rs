@@ -1,0 +1,235 @@
+//! The program and its maps are made, or adopted where they are pinned.
+
+use std::io;
+
+use aya::maps::MapData;
+use aya::programs::{ProgramError, Xdp};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use lb_common::Verdict;
+use lb_common::maps::{
+    Bucket, Director, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn, VerdictStats,
+};
+
+use super::maps::{Adopted, Maps};
+use super::{Desired, Error, Pins};
+
+/// The program's name in its object.
+const PROGRAM: &str = "lb";
+/// First kernel release with everything that the program uses; the youngest part is XDP with fragments.
+const KERNEL: (u8, u8) = (5, 18);
+
+/// The BPF object that this binary carries.
+///
+/// # Errors
+/// [`Error::NoObject`] when it was built without.
+pub fn object() -> Result<&'static [u8], Error> {
+    let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+    if object.is_empty() { Err(Error::NoObject) } else { Ok(object) }
+}
+
+/// Sizes of the maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Services at most.
+    pub services: u32,
+    /// Reals at most; one index is never used.
+    pub reals: u32,
+    /// Remembered flows at most.
+    pub flows: u32,
+}
+
+/// A map, as `lb check` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapRow {
+    /// Its name, which is its pin's.
+    pub name: &'static str,
+    /// Entries at most.
+    pub entries: u32,
+    /// Size of a key.
+    key: usize,
+    /// Size of a value.
+    value: usize,
+    /// It has a value for each CPU.
+    per_cpu: bool,
+}
+
+impl MapRow {
+    /// Memory that the kernel takes for it, without its own bookkeeping. Hash maps keep a key and about 48 bytes
+    /// more for an entry (kernel/bpf/hashtab.c).
+    pub fn bytes(&self, cpus: usize) -> u64 {
+        let overhead = if self.key > 4 { self.key + 48 } else { 0 };
+        let copies = if self.per_cpu { cpus } else { 1 };
+        u64::from(self.entries) * (self.value.next_multiple_of(8) * copies + overhead) as u64
+    }
+}
+
+/// Every pinned map, for these sizes. Rings come on top: four bytes for each slot and turn.
+pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
+    let row = |name, entries, key, value, per_cpu| MapRow { name, entries, key, value, per_cpu };
+    let Sizes { services, reals, flows } = sizes;
+    vec![
+        row("services", services, size_of::<ServiceKey>(), size_of::<Service>(), false),
+        row("rings", services, 4, 4, false),
+        row("reals", reals, 4, size_of::<Real>(), false),
+        row("ports", PORTS, 4, size_of::<Port>(), false),
+        row("director", 1, 4, size_of::<Director>(), false),
+        row("returns", reals, size_of::<ReturnKey>(), 4, false),
+        row("flows", (flows / Bucket::WAYS as u32).max(1), 4, size_of::<Bucket>(), false),
+        row("turns", services, 4, size_of::<Turn>(), false),
+        row("service_stats", services, 4, size_of::<Stats>(), true),
+        row("real_stats", reals, 4, size_of::<Stats>(), true),
+        row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
+        row("tx_ports", TX_PORTS, 4, 8, false),
+    ]
+}
+
+/// The loaded program with its maps.
+pub struct Dataplane {
+    pub(super) ebpf: Ebpf,
+    pub(super) pins: Pins,
+    pub(super) maps: Maps,
+    /// What the writer put into the maps last.
+    pub(super) applied: Desired,
+    pub(super) adopted: Adopted,
+}
+
+impl Dataplane {
+    /// Loads the program over the pinned maps, or over new ones that it pins. Nothing is attached yet, and
+    /// whatever is attached goes on.
+    ///
+    /// # Errors
+    /// Nothing is left behind that was not there before.
+    pub fn open(pins: Pins, sizes: Sizes) -> Result<Self, Error> {
+        let fresh = !pins.exist();
+        let object = object()?;
+        check_kernel()?;
+        pins.prepare()?;
+        let opened = Self::load(&pins, sizes, object);
+        if opened.is_err() && fresh {
+            // The first error is the one to tell.
+            let _ = pins.remove();
+        }
+        opened
+    }
+
+    fn load(pins: &Pins, sizes: Sizes, object: &[u8]) -> Result<Self, Error> {
+        let mut loader = EbpfLoader::new();
+        for row in map_rows(sizes) {
+            let entries = pinned_entries(pins, &row)?.unwrap_or(row.entries);
+            loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
+        }
+        let mut ebpf = loader.load(object).map_err(refused_object)?;
+        program(&mut ebpf)?.load().map_err(refused_program)?;
+        let maps = Maps::open(pins)?;
+        let adopted = maps.read()?;
+        let applied = Desired {
+            hash_seed: adopted.hash_seed,
+            services: adopted.services.clone(),
+            reals: adopted.reals.clone(),
+            returns: adopted.returns.clone(),
+            ..Desired::default()
+        };
+        Ok(Self { ebpf, pins: pins.clone(), maps, applied, adopted })
+    }
+
+    /// What the maps held when they were opened.
+    pub fn adopted(&self) -> &Adopted {
+        &self.adopted
+    }
+
+    /// The maps' handles.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// The loaded program, for test runs.
+    ///
+    /// # Errors
+    /// It isn't in the object, which can't be.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        self.program()
+    }
+
+    pub(super) fn program(&mut self) -> Result<&mut Xdp, Error> {
+        program(&mut self.ebpf)
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let refuse = |error: String| Error::Refused { what: "the program".to_owned(), error };
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| refuse("not in its object".to_owned()))?;
+    program.try_into().map_err(|error: ProgramError| refuse(error.to_string()))
+}
+
+/// Entries of a map that is pinned already.
+fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
+    let path = pins.map(row.name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let info = MapData::from_pin(&path)
+        .and_then(|data| data.info())
+        .map_err(|error| Error::map(row.name, innermost(&error)))?;
+    let found = (info.key_size() as usize, info.value_size() as usize);
+    if found != (row.key, row.value) {
+        let what = format!("keys and values of {found:?} bytes, not {:?}", (row.key, row.value));
+        return Err(Error::Layout { path, what });
+    }
+    Ok(Some(info.max_entries()))
+}
+
+fn check_kernel() -> Result<(), Error> {
+    let (major, minor) = KERNEL;
+    if KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(major, minor, 0)) {
+        return Ok(());
+    }
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    Err(Error::Kernel { what: "XDP over fragmented frames", needs: "5.18", release: release.unwrap_or_default() })
+}
+
+fn refused_object(error: EbpfError) -> Error {
+    if let Some(error) = permission(&error) {
+        return Error::Privilege { call: "BPF_MAP_CREATE", error };
+    }
+    Error::Refused { what: "its maps".to_owned(), error: format!("{error}: {}", innermost(&error)) }
+}
+
+fn refused_program(error: ProgramError) -> Error {
+    if let Some(error) = permission(&error) {
+        return Error::Privilege { call: "BPF_PROG_LOAD", error };
+    }
+    // The verifier's log is long; its last lines say what it stumbled over.
+    let error = match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("{io_error}\n{}", lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n"))
+        }
+        error => error.to_string(),
+    };
+    Error::Refused { what: "the program".to_owned(), error }
+}
+
+/// The EPERM or EACCES at the bottom of an error.
+pub(super) fn permission(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+            && (code == libc::EPERM || code == libc::EACCES)
+        {
+            return Some(io::Error::from_raw_os_error(code));
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The cause at the bottom of an error.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

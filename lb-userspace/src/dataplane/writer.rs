@@ -1,0 +1,248 @@
+//! Applies the difference between what the maps hold and what they shall hold.
+//!
+//! The order is such that a frame in flight always finds a whole answer: what an entry refers to is written
+//! before the entry, and removed after it.
+
+use aya::maps::Array;
+use aya::maps::MapData;
+use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn};
+use tracing::debug;
+
+use super::load::innermost;
+use super::{Dataplane, Desired, Error, ring};
+
+impl Dataplane {
+    /// Brings the maps to `desired`. What is there already is not touched.
+    ///
+    /// # Errors
+    /// A map is too small, checked before anything is written, or can't be written: then a part may be
+    /// applied, and the next call goes on from there.
+    pub fn apply(&mut self, desired: &Desired) -> Result<(), Error> {
+        self.check_room(desired)?;
+        let before = self.applied.director(self.maps.flow_mask());
+        let after = desired.director(self.maps.flow_mask());
+        self.write_ports(desired)?;
+        self.write_reals(desired)?;
+        self.write_rings(desired)?;
+        self.write_returns(desired)?;
+        self.write_director(&union(&before, &after))?;
+        self.write_services(desired)?;
+        self.clear_rings(desired)?;
+        self.clear_reals(desired)?;
+        self.write_director(&after)?;
+        Ok(())
+    }
+
+    fn check_room(&self, desired: &Desired) -> Result<(), Error> {
+        let full = |map, size: u32, needed: u64, limit| Error::Full { map, size, needed, limit };
+        // Ids and indices are below the capacity, or there is no entry for them.
+        let ids = desired.rings.keys().next_back().map_or(0, |id| u64::from(*id) + 1);
+        let services = self.maps.service_capacity();
+        if ids > u64::from(services) {
+            return Err(full("services", services, ids, "services"));
+        }
+        let indices = desired.reals.keys().next_back().map_or(0, |index| u64::from(*index) + 1);
+        let reals = self.maps.real_capacity();
+        if indices > u64::from(reals) {
+            return Err(full("reals", reals, indices, "reals"));
+        }
+        Ok(())
+    }
+
+    fn write_ports(&mut self, desired: &Desired) -> Result<(), Error> {
+        if self.applied.tx_ports != desired.tx_ports {
+            for (index, ifindex) in (0..).zip(&desired.tx_ports) {
+                let set = self.maps.tx_ports.set(index, *ifindex, None, 0);
+                set.map_err(|error| Error::map("tx_ports", innermost(&error)))?;
+            }
+            self.applied.tx_ports.clone_from(&desired.tx_ports);
+        }
+        if self.applied.ports == desired.ports {
+            return Ok(());
+        }
+        for (index, port) in (0..).zip(place_ports(&desired.ports)?) {
+            let held = self.maps.ports.get(&index, 0).map_err(|error| Error::map("ports", error))?;
+            if held != port {
+                set(&mut self.maps.ports, "ports", index, port)?;
+            }
+        }
+        self.applied.ports.clone_from(&desired.ports);
+        Ok(())
+    }
+
+    /// New and changed reals; those that get worse wait until the rings don't name them any more.
+    fn write_reals(&mut self, desired: &Desired) -> Result<(), Error> {
+        for (index, real) in &desired.reals {
+            let held = self.applied.reals.get(index).copied();
+            if held == Some(*real) || (worse(held.as_ref(), real)) {
+                continue;
+            }
+            if held.is_none_or(|held| (held.service, held.address) != (real.service, real.address)) {
+                self.zero_stats("real_stats", *index)?;
+            }
+            set(&mut self.maps.reals, "reals", *index, *real)?;
+            self.applied.reals.insert(*index, *real);
+        }
+        Ok(())
+    }
+
+    fn write_rings(&mut self, desired: &Desired) -> Result<(), Error> {
+        for (id, content) in &desired.rings {
+            if self.applied.rings.get(id).is_some_and(|held| held == content) {
+                continue;
+            }
+            let ring = ring::create(content)?;
+            self.maps.rings.set(*id, &ring, 0).map_err(|error| Error::map("rings", innermost(&error)))?;
+            debug!(service = id, entries = content.len(), "ring swapped");
+            self.applied.rings.insert(*id, content.clone());
+        }
+        Ok(())
+    }
+
+    fn write_returns(&mut self, desired: &Desired) -> Result<(), Error> {
+        let error = |error| Error::map("returns", innermost(&error));
+        for key in desired.returns.difference(&self.applied.returns) {
+            self.maps.returns.insert(key, 1, 0).map_err(error)?;
+        }
+        for key in self.applied.returns.difference(&desired.returns) {
+            self.maps.returns.remove(key).map_err(error)?;
+        }
+        self.applied.returns.clone_from(&desired.returns);
+        Ok(())
+    }
+
+    fn write_services(&mut self, desired: &Desired) -> Result<(), Error> {
+        let error = |error| Error::map("services", innermost(&error));
+        let gone: Vec<ServiceKey> =
+            self.applied.services.keys().filter(|key| !desired.services.contains_key(key)).copied().collect();
+        for key in gone {
+            self.maps.services.remove(&key).map_err(error)?;
+            self.applied.services.remove(&key);
+        }
+        for (key, service) in &desired.services {
+            if self.applied.services.get(key) == Some(service) {
+                continue;
+            }
+            if self.applied.services.get(key).is_none_or(|held| held.id != service.id) {
+                self.zero_stats("service_stats", service.id)?;
+                set(&mut self.maps.turns, "turns", service.id, Turn::default())?;
+            }
+            self.maps.services.insert(key, service, 0).map_err(error)?;
+            self.applied.services.insert(*key, *service);
+        }
+        Ok(())
+    }
+
+    /// Rings of services that went.
+    fn clear_rings(&mut self, desired: &Desired) -> Result<(), Error> {
+        let gone: Vec<u32> = self.applied.rings.keys().filter(|id| !desired.rings.contains_key(id)).copied().collect();
+        for id in gone {
+            // An array of maps can't be emptied at an index, so a ring of one slot that names nobody takes the place.
+            let empty = ring::create(&[0])?;
+            self.maps.rings.set(id, &empty, 0).map_err(|error| Error::map("rings", innermost(&error)))?;
+            self.applied.rings.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Reals that got worse or went.
+    fn clear_reals(&mut self, desired: &Desired) -> Result<(), Error> {
+        for (index, real) in &desired.reals {
+            if self.applied.reals.get(index) != Some(real) {
+                set(&mut self.maps.reals, "reals", *index, *real)?;
+                self.applied.reals.insert(*index, *real);
+            }
+        }
+        let gone: Vec<u32> =
+            self.applied.reals.keys().filter(|index| !desired.reals.contains_key(index)).copied().collect();
+        for index in gone {
+            set(&mut self.maps.reals, "reals", index, FREE)?;
+            self.applied.reals.remove(&index);
+        }
+        Ok(())
+    }
+
+    fn write_director(&mut self, director: &Director) -> Result<(), Error> {
+        let held = self.maps.director.get(&0, 0).map_err(|error| Error::map("director", error))?;
+        if held != *director {
+            set(&mut self.maps.director, "director", 0, *director)?;
+        }
+        self.applied.hash_seed = director.hash_seed;
+        Ok(())
+    }
+
+    fn zero_stats(&mut self, name: &'static str, index: u32) -> Result<(), Error> {
+        let map = if name == "real_stats" { &mut self.maps.real_stats } else { &mut self.maps.service_stats };
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| Error::map(name, format!("{what}: {error}")))?;
+        let zeros =
+            aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
+        map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
+    }
+}
+
+/// An entry of `reals` that is free.
+const FREE: Real = Real {
+    address: [0; 16],
+    mac: [0; 6],
+    source_mac: [0; 6],
+    ifindex: 0,
+    tx_port: 0,
+    service: 0,
+    vlan: 0,
+    flags: 0,
+    weight: 0,
+};
+
+/// Whether frames can be sent to the real by its old entry and can't by its new one.
+fn worse(held: Option<&Real>, real: &Real) -> bool {
+    held.is_some_and(|held| held.flags & Real::USABLE != 0) && real.flags & Real::USABLE == 0
+}
+
+/// Both directors' services: nothing that either forwards is missed.
+fn union(before: &Director, after: &Director) -> Director {
+    let mut both = *after;
+    both.flags |= before.flags;
+    join(&mut both.vips, &before.vips);
+    join(&mut both.reals, &before.reals);
+    both
+}
+
+fn join(filter: &mut Filter, other: &Filter) {
+    filter.words.iter_mut().zip(other.words).for_each(|(word, other)| *word |= other);
+}
+
+/// The whole of `ports`: each interface at its index modulo the size, or just behind.
+fn place_ports(ports: &[Port]) -> Result<Vec<Port>, Error> {
+    let free = Port { ifindex: 0, mac: [0; 6], reserved: [0; 2] };
+    let mut places = vec![free; PORTS as usize];
+    for port in ports {
+        let place = (0..PORT_PROBES)
+            .map(|probe| (port.ifindex.wrapping_add(probe) % PORTS) as usize)
+            .find(|place| places.get(*place).is_some_and(|held| held.ifindex == 0));
+        match place.and_then(|place| places.get_mut(place)) {
+            Some(entry) => *entry = *port,
+            None => return Err(Error::map("ports", "too many interfaces with neighbouring indices")),
+        }
+    }
+    Ok(places)
+}
+
+fn set<V: aya::Pod>(map: &mut Array<MapData, V>, name: &'static str, index: u32, value: V) -> Result<(), Error> {
+    map.set(index, value, 0).map_err(|error| Error::map(name, innermost(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_that_meet_stand_behind_one_another() {
+        let port = |ifindex| Port { ifindex, mac: [2, 0, 0, 0, 0, ifindex as u8], reserved: [0; 2] };
+        let places = place_ports(&[port(3), port(3 + PORTS), port(4)]).unwrap();
+        assert_eq!(places[3].ifindex, 3);
+        assert_eq!(places[4].ifindex, 3 + PORTS);
+        assert_eq!(places[5].ifindex, 4);
+        let crowd: Vec<Port> = (0..=PORT_PROBES).map(|n| port(7 + n * PORTS)).collect();
+        assert!(place_ports(&crowd).is_err());
+    }
+}

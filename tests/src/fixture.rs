@@ -1,0 +1,105 @@
+//! Desired maps of made-up services, for packet tests and the bench.
+
+use std::sync::Arc;
+
+use lb_common::maps::{Address, MAX_REALS, Port, Real, ReturnKey, Service, ServiceKey, mapped};
+use lb_common::ring::{Member, ring, turns};
+use lb_userspace::dataplane::Desired;
+
+use crate::frame::DIRECTOR;
+
+/// Interface that test runs' frames come in by.
+pub const IFINDEX: u32 = 1;
+
+/// A service of the fixture.
+#[derive(Debug, Clone)]
+pub struct ServiceSpec {
+    /// The VIP.
+    pub address: Address,
+    /// The port, 0 for any.
+    pub port: u16,
+    /// 6 or 17.
+    pub protocol: u8,
+    /// Flags of `maps::Service`.
+    pub flags: u32,
+    /// Slots of the ring.
+    pub ring_size: u32,
+    /// Its reals.
+    pub reals: Vec<RealSpec>,
+}
+
+/// A real of the fixture.
+#[derive(Debug, Clone, Copy)]
+pub struct RealSpec {
+    /// Its address.
+    pub address: Address,
+    /// Its MAC.
+    pub mac: [u8; 6],
+    /// Its weight.
+    pub weight: u32,
+    /// Its VLAN, as in `maps::Real`.
+    pub vlan: u16,
+    /// The interface that it is reached by.
+    pub ifindex: u32,
+    /// Frames may be sent to it.
+    pub usable: bool,
+}
+
+impl RealSpec {
+    /// A healthy real of weight 1 on the director's own segment; `number` makes its address and MAC.
+    pub fn new(number: u8) -> Self {
+        Self {
+            address: mapped([172, 28, 128, number]),
+            mac: [0x02, 0xa0, 0, 0, 0, number],
+            weight: 1,
+            vlan: Real::KEEP_VLAN,
+            ifindex: IFINDEX,
+            usable: true,
+        }
+    }
+}
+
+/// The maps of these services: ids and indices are given out in order.
+pub fn desired(services: &[ServiceSpec]) -> Desired {
+    let mut desired = Desired {
+        ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2] }],
+        tx_ports: vec![IFINDEX],
+        ..Desired::default()
+    };
+    let mut index = 1;
+    for (id, spec) in (0..).zip(services) {
+        let mut members = Vec::new();
+        for real in &spec.reals {
+            assert!(index <= MAX_REALS);
+            desired.reals.insert(index, entry(real, id));
+            desired.returns.insert(ReturnKey { service: id, mac: real.mac, reserved: [0; 2] });
+            if real.usable {
+                members.push(Member { address: real.address, weight: real.weight, real: index });
+            }
+            index += 1;
+        }
+        let mut content = ring(0, spec.ring_size, &members);
+        let turns = if spec.flags & Service::TRACKED != 0 { turns(&members) } else { Vec::new() };
+        content.push(turns.len() as u32);
+        content.extend(turns);
+        desired.rings.insert(id, Arc::new(content));
+        let key =
+            ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
+        desired.services.insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags });
+    }
+    desired
+}
+
+fn entry(real: &RealSpec, service: u32) -> Real {
+    Real {
+        address: real.address,
+        mac: real.mac,
+        source_mac: DIRECTOR,
+        ifindex: real.ifindex,
+        tx_port: 0,
+        service,
+        vlan: real.vlan,
+        flags: Real::IN_USE | if real.usable { Real::USABLE } else { 0 },
+        weight: real.weight,
+    }
+}
