@@ -6,9 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::source::{Position, Source, Span};
-
-/// Columns that a rendered error takes at most (a path or word that is longer by itself can't be wrapped).
-const WIDTH: usize = 80;
+use super::text::{WIDTH, wrap};
 
 /// Errors shown; behind these is only a count.
 const SHOWN: usize = 20;
@@ -213,33 +211,6 @@ fn excerpt(out: &mut String, source: &Source, span: &Span, at: Position, paint: 
         paint.caret(&carets),
         width = number.len()
     );
-}
-
-/// Breaks `text` between words, later lines behind `indent`; ends with a line's end.
-fn wrap(text: &str, indent: &str) -> String {
-    let mut out = String::new();
-    let lead = text.len() - text.trim_start().len();
-    out.push_str(text.get(..lead).unwrap_or(""));
-    let mut column = lead;
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        let width = word.chars().count();
-        if !empty && column + 1 + width > WIDTH {
-            out.push('\n');
-            out.push_str(indent);
-            column = indent.len();
-            empty = true;
-        }
-        if !empty {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += width;
-        empty = false;
-    }
-    out.push('\n');
-    out
 }
 
 /// The colours of a terminal, or none.

@@ -13,7 +13,9 @@ mod raw;
 mod section;
 pub mod source;
 mod suggest;
+mod syntax;
 pub mod system;
+mod text;
 mod value;
 
 use std::io::Read;

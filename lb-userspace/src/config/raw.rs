@@ -15,6 +15,7 @@ use super::diagnose::Findings;
 use super::model::{Mode, Protocol, Scheduler};
 use super::section::{self, Section};
 use super::source::Span;
+use super::syntax;
 use super::value::{self, Endpoint};
 
 type Value<'t> = Spanned<DeValue<'t>>;
@@ -111,7 +112,7 @@ pub(super) enum Kind {
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<File> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        syntax(&errors, text, findings);
+        syntax::report(&errors, text, findings);
         return None;
     }
     let top = Section::check(
@@ -121,7 +122,11 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<File> {
         document.get_ref(),
         &["director", "limits", "vrrp", "service"],
     );
-    top.require(findings, "director", "{ interfaces = [\"eth1\"] }");
+    top.require(
+        findings,
+        "director",
+        "add [director] and below it interfaces = [\"eth1\"]",
+    );
     let director = top
         .value("director")
         .and_then(|value| director(findings, value));
@@ -134,26 +139,6 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<File> {
         vrrp: named(findings, &top, "vrrp", vrrp),
         services: named(findings, &top, "service", service),
     })
-}
-
-/// Reports what isn't TOML. One broken line makes the parser stumble over what follows it, so that only
-/// its first error tells.
-fn syntax(errors: &[toml::de::Error], text: &str, findings: &mut Findings) {
-    let Some(error) = errors
-        .iter()
-        .min_by_key(|error| error.span().map(|span| span.start))
-    else {
-        return;
-    };
-    let mend = match error.message() {
-        message if message.contains("duplicate key") => "keep one of the two, or rename one",
-        message if message.contains("must be quoted") => "put quotes around it",
-        message if message.contains("unclosed") || message.contains("missing") => "close it",
-        _ => "a line is a [section], a key = value or a # comment (see toml.io)",
-    };
-    let end = text.len();
-    let span = error.span().unwrap_or(end..end);
-    findings.report(span, error.message().replace('\n', " "), mend);
 }
 
 /// Reads each table below `key` that has a good name.
@@ -176,7 +161,7 @@ fn named<'t, T>(
 fn director(findings: &mut Findings, value: &Value<'_>) -> Option<Director> {
     let known = ["interfaces", "mode", "hash_seed"];
     let section = Section::open(findings, "[director]".to_owned(), value, &known)?;
-    section.require(findings, "interfaces", "[\"eth1\"]");
+    section.require(findings, "interfaces", "add interfaces = [\"eth1\"]");
     let modes = [
         ("auto", Mode::Auto),
         ("native", Mode::Native),
@@ -189,11 +174,9 @@ fn director(findings: &mut Findings, value: &Value<'_>) -> Option<Director> {
         "\"eth1\"",
         value::interface,
     );
-    if let Some(list) = section.value("interfaces")
-        && matches!(list.get_ref(), DeValue::Array(items) if items.is_empty())
-    {
+    if let Some(list) = section.empty_list("interfaces") {
         findings.report(
-            list.span(),
+            list,
             "`interfaces` is empty: no packet would be seen",
             "name the interface that clients' packets come in by, such as [\"eth1\"]",
         );
@@ -226,9 +209,16 @@ fn vrrp(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) -> Op
         "addresses",
     ];
     let section = Section::open(findings, title("vrrp", name.get_ref()), value, &known)?;
-    section.require(findings, "interface", "\"eth1\"");
-    section.require(findings, "id", "210");
-    section.require(findings, "addresses", "[\"192.0.2.1/24\"]");
+    section.require(findings, "interface", "add interface = \"eth1\"");
+    section.require(findings, "id", "add id = 210 (1 to 255)");
+    section.require(findings, "addresses", "add addresses = [\"192.0.2.1/24\"]");
+    if let Some(list) = section.empty_list("addresses") {
+        findings.report(
+            list,
+            "`addresses` is empty: there is no VIP to own",
+            "name the VIPs, or remove the section",
+        );
+    }
     let any_text = |text: &str| Ok(text.to_owned());
     Some(Vrrp {
         name,
@@ -259,11 +249,13 @@ fn service(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) ->
         "reals",
     ];
     let section = Section::open(findings, title("service", name.get_ref()), value, &known)?;
-    section.require(findings, "address", "\"192.0.2.1:80\"");
-    section.require(findings, "protocol", "\"tcp\"");
-    if section.value("reals").is_none() {
-        section.require(findings, "reals", "[{ address = \"192.0.2.40\" }]");
-    }
+    section.require(findings, "address", "add address = \"192.0.2.1:80\"");
+    section.require(findings, "protocol", "add protocol = \"tcp\" or \"udp\"");
+    let no_reals = format!(
+        "add [[service.{}.reals]] and below it its address",
+        name.get_ref()
+    );
+    section.require(findings, "reals", &no_reals);
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
     let schedulers = [
         ("mh", Scheduler::Mh),
@@ -276,11 +268,9 @@ fn service(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) ->
         .value("check")
         .and_then(|value| check(findings, check_title, value));
     let reals = section.items(findings, "reals", "[{ address = \"192.0.2.40\" }]");
-    if let Some([]) = reals
-        && let Some(list) = section.value("reals")
-    {
+    if let Some(list) = section.empty_list("reals") {
         findings.report(
-            list.span(),
+            list,
             format!("{} has no real to send to", section.title()),
             "add a real, or remove the service",
         );
@@ -305,7 +295,7 @@ fn service(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) ->
 fn real(findings: &mut Findings, title: &str, value: &Value<'_>) -> Option<Real> {
     let known = ["address", "weight", "mac", "interface", "vlan"];
     let section = Section::open(findings, title.to_owned(), value, &known)?;
-    section.require(findings, "address", "\"192.0.2.40\"");
+    section.require(findings, "address", "add address = \"192.0.2.40\"");
     Some(Real {
         address: section.parsed(findings, "address", "\"192.0.2.40\"", value::real),
         weight: section.number(findings, "weight", "(0 quiesces)", 0..=65_535),
@@ -322,7 +312,7 @@ fn check(findings: &mut Findings, title: String, value: &Value<'_>) -> Option<Ch
         "status",
     ];
     let section = Section::open(findings, title, value, &known)?;
-    section.require(findings, "type", "\"tcp\"");
+    section.require(findings, "type", "add type = \"tcp\" or \"http\"");
     let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http)];
     Some(Check {
         span: section.span.clone(),
@@ -348,11 +338,9 @@ fn check(findings: &mut Findings, title: String, value: &Value<'_>) -> Option<Ch
 fn statuses(findings: &mut Findings, section: &Section<'_>) -> Vec<(u16, u16)> {
     let mut ranges = Vec::new();
     let items = section.items(findings, "status", "[\"200-299\"]");
-    if let Some([]) = items
-        && let Some(list) = section.value("status")
-    {
+    if let Some(list) = section.empty_list("status") {
         findings.report(
-            list.span(),
+            list,
             "`status` is empty: no answer would be good",
             "name the good ones, such as [\"200-299\", 301], or remove the line",
         );

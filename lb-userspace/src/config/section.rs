@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnose::Findings;
 use super::source::Span;
-use super::suggest;
+use super::{suggest, value};
 
 /// Why a value is refused, before its place is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl<'t> Section<'t> {
             misspelt.extend(suggest::nearest(word, free));
             findings.report(
                 key.span(),
-                format!("`{}` is not a key of {title}", word.escape_debug()),
-                suggest::mend(word, "its keys are", known.iter().copied()),
+                format!("`{}` is not a key of {title}", value::short(word)),
+                suggest::mend(word, "Its keys are", known.iter().copied()),
             );
         }
         Self {
@@ -107,12 +107,11 @@ impl<'t> Section<'t> {
     }
 
     /// Reports `key` if it is absent (and no unknown key was meant to be it).
-    pub(super) fn require(&self, findings: &mut Findings, key: &str, example: &str) {
+    pub(super) fn require(&self, findings: &mut Findings, key: &str, mend: &str) {
         if self.table.contains_key(key) || self.misspelt.contains(&key) {
             return;
         }
         let message = format!("{} has no `{key}`", self.title);
-        let mend = format!("add a line such as {key} = {example}");
         if self.span.is_empty() {
             findings.report_file(message, mend);
         } else {
@@ -182,8 +181,8 @@ impl<'t> Section<'t> {
         self.parsed(findings, key, &format!("\"{example}\""), |text| {
             let found = choices.iter().find(|(word, _)| *word == text);
             found.map(|(_, choice)| *choice).ok_or_else(|| {
-                let message = format!("\"{}\" is not a `{key}`", text.escape_debug());
-                Fault::new(message, suggest::mend(text, "write", words))
+                let message = format!("\"{}\" is not a `{key}`", value::short(text));
+                Fault::new(message, suggest::mend(text, "Write", words))
             })
         })
     }
@@ -202,6 +201,13 @@ impl<'t> Section<'t> {
         let message = format!("`{key}` is a list, not {}", kind(value.get_ref()));
         findings.report(value.span(), message, format!("write {key} = {example}"));
         None
+    }
+
+    /// The place of an array that has no items.
+    pub(super) fn empty_list(&self, key: &str) -> Option<Span> {
+        let value = self.value(key)?;
+        let empty = matches!(value.get_ref(), DeValue::Array(items) if items.is_empty());
+        empty.then(|| value.span())
     }
 
     /// The named tables below `key`, in the order of their names.

@@ -25,7 +25,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean "x"? It is one of a, b or c`, or the list alone.
+/// `did you mean "x"? Write a, b or c`, or the list alone.
 pub(super) fn mend<'a>(
     word: &str,
     what: &str,
@@ -34,7 +34,7 @@ pub(super) fn mend<'a>(
     let list = list(candidates.clone());
     match nearest(word, candidates) {
         Some(near) => format!("did you mean \"{near}\"? {what} {list}"),
-        None => format!("{what} {list}"),
+        None => format!("{} {list}", what.to_lowercase()),
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Loaded, parse};
 mod errors;
 mod hostile;
 mod reference;
+mod system;
 
 /// Parses `text` as if it stood in `lb.toml`.
 fn load(text: &str) -> Result<Loaded, super::Error> {

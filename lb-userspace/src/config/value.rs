@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::section::Fault;
+use super::text::clip;
 
 /// Bytes of an interface's name at most (the kernel's IFNAMSIZ without its zero).
 const INTERFACE_BYTES: usize = 15;
@@ -305,9 +306,5 @@ pub(super) fn host(text: &str) -> Result<String, Fault> {
 
 /// A text of the file for a message: no control characters, not too long.
 pub(super) fn short(text: &str) -> String {
-    let mut out: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().nth(40).is_some() {
-        out.push('…');
-    }
-    out
+    clip(&text.escape_debug().to_string(), 40)
 }

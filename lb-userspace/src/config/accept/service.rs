@@ -211,7 +211,7 @@ fn is_prime(number: u64) -> bool {
     number >= 2
         && (2..)
             .take_while(|n| n * n <= number)
-            .all(|n| number % n != 0)
+            .all(|n| !number.is_multiple_of(n))
 }
 
 /// `port` is the service's own, `None` when its address was refused.

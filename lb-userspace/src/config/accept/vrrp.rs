@@ -114,7 +114,7 @@ fn carries(version: u8, advertise: Duration) -> Result<(), (String, String)> {
         ));
     }
     let centiseconds = advertise.as_nanos() / 10_000_000;
-    if advertise.as_nanos() % 10_000_000 == 0 && (1..=4095).contains(&centiseconds) {
+    if advertise.as_nanos().is_multiple_of(10_000_000) && (1..=4095).contains(&centiseconds) {
         return Ok(());
     }
     Err((
