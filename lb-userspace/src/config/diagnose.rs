@@ -32,6 +32,20 @@ pub struct Error {
 }
 
 impl Error {
+    /// One fault that something else found with an accepted file, such as a driver that refuses the
+    /// interface named at `span`.
+    #[must_use]
+    pub fn at(
+        source: &Source,
+        span: Span,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        let mut findings = Findings::default();
+        findings.report(span, message, mend);
+        findings.into_error(source.clone())
+    }
+
     /// A fault of the file as a whole: `message` follows its path.
     pub(super) fn whole_file(path: &Path, message: impl Into<String>, mend: &str) -> Self {
         Self {

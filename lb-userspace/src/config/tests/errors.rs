@@ -283,6 +283,23 @@ lb.toml:9:45: `weight` = 70000 is out of range
 }
 
 #[test]
+fn later_faults_point_into_the_accepted_file() {
+    let source = load(&GOOD.join("\n")).unwrap().source;
+    let span = source.places.interfaces[0].clone();
+    let error = crate::config::Error::at(
+        &source,
+        span,
+        "eth1 has no native XDP",
+        "set mode = \"auto\"",
+    );
+    assert_eq!(
+        error.to_string(),
+        "lb.toml:2:15: eth1 has no native XDP\n  2 | interfaces = [\"eth1\"]\n    |               ^^^^^^\n  \
+         mend: set mode = \"auto\""
+    );
+}
+
+#[test]
 fn a_terminal_gets_colours() {
     let error = load("[director]\ninterfaces = []\n").unwrap_err();
     assert!(error.render(true).contains("\x1b[1;31m^^\x1b[0m"));

@@ -208,6 +208,50 @@ fn services_that_only_look_alike_go_together() {
 }
 
 #[test]
+fn every_example_of_the_reference_page_is_good() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 4);
+    for example in examples {
+        if let Err(error) = load(example) {
+            panic!("{example}\n{error}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_page_names_every_key() {
+    let page = include_str!("../../../../docs/configuration.md");
+    // A key that nobody has, in each kind of section: the mend lists those that there are.
+    let text = "x = 1\n[director]\nx = 1\n[limits]\nx = 1\n[vrrp.a]\nx = 1\n\
+                [service.a]\nx = 1\ncheck = { x = 1 }\nreals = [{ x = 1 }]\n";
+    let error = load(text).unwrap_err();
+    let mut lists = 0;
+    for diagnostic in error.diagnostics() {
+        let Some(keys) = diagnostic.mend.strip_prefix("its keys are ") else {
+            continue;
+        };
+        lists += 1;
+        for key in keys.replace(" or ", ", ").split(", ") {
+            let table = [
+                format!("| `{key}` |"),
+                format!("`[{key}]`"),
+                format!("`[{key}.NAME]`"),
+            ];
+            assert!(
+                table.iter().any(|form| page.contains(form)),
+                "{key} is not described"
+            );
+        }
+    }
+    assert_eq!(lists, 7);
+}
+
+#[test]
 fn a_director_may_serve_nothing_yet() {
     let config = load("[director]\ninterfaces = [\"eth1\"]\n")
         .unwrap()
