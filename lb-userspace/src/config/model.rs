@@ -112,6 +112,17 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// `TCP` or `UDP`, as ipvsadm lists it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
 /// How a new connection finds its real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheduler {
@@ -123,6 +134,25 @@ pub enum Scheduler {
     Rr,
     /// Weighted round robin (smooth), tracked.
     Wrr,
+}
+
+impl Scheduler {
+    /// Its word in the file and in lists.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Mh => "mh",
+            Self::Sh => "sh",
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+        }
+    }
+
+    /// Whether the flow table is authoritative for its connections.
+    #[must_use]
+    pub fn is_tracked(self) -> bool {
+        matches!(self, Self::Rr | Self::Wrr)
+    }
 }
 
 /// `[[service.NAME.reals]]`: a real server of one service.

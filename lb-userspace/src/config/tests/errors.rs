@@ -1,0 +1,351 @@
+//! One row per kind of error.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::load;
+use crate::config::read;
+
+/// A good file of 13 lines, for a row to break one line of.
+const GOOD: [&str; 13] = [
+    "[director]",
+    "interfaces = [\"eth1\"]",
+    "[vrrp.web]",
+    "interface = \"eth1\"",
+    "id = 210",
+    "addresses = [\"192.0.2.1/24\"]",
+    "[service.web]",
+    "address = \"192.0.2.1:80\"",
+    "protocol = \"tcp\"",
+    "check = { type = \"http\" }",
+    "[[service.web.reals]]",
+    "address = \"192.0.2.40\"",
+    "weight = 1",
+];
+
+/// (line that is replaced, by what; line that is blamed, words of the fault, words of the mend).
+type Row = (usize, &'static str, usize, &'static str, &'static str);
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // TOML itself.
+    (5, "id = 2s", 5, "string values must be quoted", "put quotes around it"),
+    (4, "interface = eth1", 4, "string values must be quoted", "put quotes around it"),
+    (5, "id =", 5, "string values must be quoted", "write a value behind the ="),
+    (5, "id", 5, "key with no value", "key = value"),
+    (5, "id = 01", 5, "unexpected leading zero", "remove the zero"),
+    (2, "interfaces = [\"eth1\" \"eth2\"]", 2, "missing comma between array elements", "put a comma"),
+    (2, "interfaces = [\"eth1\"]\nmode.x = 1\nmode = 1", 4, "duplicate key", "keep one"),
+    (3, "[director.mode]\n[director.interfaces.a]", 4, "cannot extend", "the key or the section"),
+    (10, "check = { type = \"http\", path = \"\\d\" }", 10, "missing escaped value", "double the backslash"),
+    (10, "check = { type = \"http\"", 11, "missing key for inline table element", "close the { before this"),
+    (3, "[director]", 3, "duplicate key", "keep one of the two"),
+    (9, "address = \"192.0.2.1:81\"", 9, "duplicate key", "keep one of the two"),
+    (4, "interface = \"eth1", 4, "invalid basic string", "close the quotes"),
+    // Keys.
+    (3, "[vrpp.web]", 3, "`vrpp` is not a key of the file", "did you mean \"vrrp\"?"),
+    (2, "interfaces = [\"eth1\"]\nmod = \"auto\"", 3, "`mod` is not a key of [director]", "did you mean \"mode\"?"),
+    (4, "interfaces = \"eth1\"", 4, "`interfaces` is not a key of [vrrp.web]", "did you mean \"interface\"?"),
+    (8, "adress = \"192.0.2.1:80\"", 8, "`adress` is not a key of [service.web]", "did you mean \"address\"?"),
+    (13, "wieght = 1", 13, "`wieght` is not a key of a real of [service.web]", "did you mean \"weight\"?"),
+    (10, "check = { type = \"tcp\", intervall = \"2s\" }", 10, "`intervall` is not a key of the check of [service.web]", "did you mean \"interval\"?"),
+    (1, "[limits]\nflow = 4096\n[director]", 2, "`flow` is not a key of [limits]", "did you mean \"flows\"?"),
+    (13, "persistence = 1", 13, "`persistence` is not a key", "its keys are address, weight, mac, interface or vlan"),
+    (1, "limits = 1\n[director]", 1, "[limits] is a section, not a number", "key = value"),
+    // What is missing.
+    (2, "", 1, "[director] has no `interfaces`", "add interfaces = "),
+    (4, "", 3, "[vrrp.web] has no `interface`", "add interface = "),
+    (5, "", 3, "[vrrp.web] has no `id`", "add id = "),
+    (6, "", 3, "[vrrp.web] has no `addresses`", "add addresses = "),
+    (8, "", 7, "[service.web] has no `address`", "add address = "),
+    (9, "", 7, "[service.web] has no `protocol`", "add protocol = "),
+    (12, "", 11, "a real of [service.web] has no `address`", "add address = "),
+    (10, "check = { port = 80 }", 10, "has no `type`", "add type = "),
+    (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\n[service.web]", 7, "[service.b] has no `reals`", "add [[service.b.reals]]"),
+    // Kinds of values.
+    (2, "interfaces = \"eth1\"", 2, "`interfaces` is a list, not a string", "write interfaces = [\"eth1\"]"),
+    (2, "interfaces = [1]", 2, "an item of `interfaces` is a string, not a number", "such as \"eth1\""),
+    (2, "interfaces = []", 2, "`interfaces` is empty", "clients' packets"),
+    (5, "id = \"210\"", 5, "`id` is a whole number, not a string", "from 1 to 255"),
+    (10, "check = true", 10, "is a section, not true or false", "key = value"),
+    (10, "check = { type = \"tcp\", interval = 2 }", 10, "`interval` is a string, not a number", "such as \"2s\""),
+    // Words, names, numbers.
+    (2, "interfaces = [\"eth1\"]\nmode = \"natve\"", 3, "\"natve\" is not a `mode`", "did you mean \"native\"?"),
+    (9, "protocol = \"tpc\"", 9, "\"tpc\" is not a `protocol`", "did you mean \"tcp\"?"),
+    (9, "protocol = \"sctp\"", 9, "\"sctp\" is not a `protocol`", "tcp or udp"),
+    (9, "protocol = \"tcp\"\nscheduler = \"wlc\"", 10, "\"wlc\" is not a `scheduler`", "mh, sh, rr or wrr"),
+    (10, "check = { type = \"htpp\" }", 10, "\"htpp\" is not a `type`", "did you mean \"http\"?"),
+    (3, "[vrrp.\"a b\"]", 3, "\"a b\" can't be a name", "letters, digits"),
+    (2, "interfaces = [\"a-name-that-is-too-long\"]", 2, "can't be the name of an interface", "15 bytes"),
+    (2, "interfaces = [\"eth1\"]\nhash_seed = -1", 3, "`hash_seed` = -1 is out of range", "from 0"),
+    (1, "[limits]\nservices = 0\n[director]", 2, "`services` = 0 is out of range", "from 1 to 65536"),
+    (1, "[limits]\nflows = 5000\n[director]", 2, "5000 is not a power of two", "4096 or 8192"),
+    // VRRP.
+    (5, "id = 0", 5, "`id` = 0 is out of range", "from 1 to 255"),
+    (5, "id = 256", 5, "`id` = 256 is out of range", "from 1 to 255"),
+    (5, "id = 210\nversion = 4", 6, "`version` = 4 is out of range", "from 2 to 3"),
+    (5, "id = 210\npriority = 0", 6, "`priority` = 0 is out of range", "from 1 to 255"),
+    (5, "id = 210\nversion = 2\nadvertise = \"100ms\"", 7, "VRRPv2 can't advertise every 100ms", "whole seconds"),
+    (5, "id = 210\nversion = 2\nadvertise = \"256s\"", 7, "VRRPv2 can't advertise", "255s"),
+    (5, "id = 210\nadvertise = \"41s\"", 6, "VRRPv3 can't advertise every 41s", "multiple of \"10ms\""),
+    (5, "id = 210\nadvertise = \"15ms\"", 6, "VRRPv3 can't advertise every 15ms", "multiple of \"10ms\""),
+    (5, "id = 210\nadvertise = \"0s\"", 6, "VRRPv3 can't advertise", "from \"10ms\""),
+    (5, "id = 210\nversion = 2\npassword = \"PassW0rD!\"", 7, "the password has 9 bytes, VRRPv2 carries 8", "shorten it to 8"),
+    (5, "id = 210\nversion = 2\npassword = \"\"", 7, "password is empty", "1 to 8"),
+    (5, "id = 210\npassword = \"PassW0rD\"", 6, "VRRPv3 has no password", "version = 2"),
+    (6, "addresses = []", 6, "`addresses` is empty", "remove the section"),
+    (6, "addresses = [\"192.0.2.1/33\"]", 6, "not an address with a prefix length", "/24"),
+    (6, "addresses = [\"192.0.2.0/24\"]", 6, "the network's own address", "one host"),
+    (6, "addresses = [\"192.0.2.255/24\"]", 6, "the network's broadcast address", "one host"),
+    (6, "addresses = [\"192.0.2.1/0\"]", 6, "whole internet", "prefix length"),
+    (6, "addresses = [\"224.0.0.18/24\"]", 6, "a multicast address", "one host"),
+    (6, "addresses = [\"192.0.2.1/24\", \"2001:db8::1/64\"]", 6, "2001:db8::1 is IPv6, the first address is not", "two virtual routers"),
+    (6, "version = 2\naddresses = [\"2001:db8::1/64\"]", 7, "VRRPv2 has no IPv6", "version = 3"),
+    (6, "addresses = [\"192.0.2.1/24\", \"192.0.2.1\"]", 6, "192.0.2.1 is already a VIP on line 6", "one virtual router"),
+    (7, "[vrrp.web2]\ninterface = \"eth1\"\nid = 210\naddresses = [\"192.0.2.3/24\"]\n[service.web]", 9, "eth1 already has an IPv4 virtual router 210, on line 5", "id of its own"),
+    (2, "interfaces = [\"eth1\", \"eth1\"]", 2, "eth1 is named twice", "once"),
+    // Services.
+    (8, "address = \"example.org:80\"", 8, "not the address of a service", "host names aren't looked up"),
+    (8, "address = \"192.0.2.1:http\"", 8, "has no port from 1 to 65535", "IP:any"),
+    (8, "address = \"192.0.2.1:65536\"", 8, "has no port from 1 to 65535", "IP:PORT"),
+    (8, "address = \"192.0.2.1:0\"", 8, "there is no port 0", "any"),
+    (8, "address = \"fd00::1:80\"", 8, "can be read with and without a port", "write \"[fd00::1]:80\" for port 80"),
+    (8, "address = \"0.0.0.0:80\"", 8, "the unspecified address", "one host"),
+    (8, "address = \"127.0.0.1:80\"", 8, "a loopback address: it can't be a VIP", "one host"),
+    (8, "address = \"239.0.0.1:80\"", 8, "a multicast address", "one host"),
+    (8, "address = \"255.255.255.255:80\"", 8, "the broadcast address", "one host"),
+    (8, "address = \"[fe80::1]:80\"", 8, "link-local", "fd00::/8"),
+    (8, "address = \"[::ffff:192.0.2.1]:80\"", 8, "IPv4 address in IPv6's clothes", "write \"192.0.2.1\""),
+    (7, "[service.a]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\nreals = [{ address = \"192.0.2.4\" }]\n[service.web]", 12, "this address, port and protocol, on line 8", "one service of both"),
+    (9, "protocol = \"tcp\"\nring_size = 65536", 10, "65536 is not a prime", "65521 or 65537"),
+    (9, "protocol = \"tcp\"\nring_size = 13", 10, "`ring_size` = 13 is out of range", "from 251 to 1048573 slots"),
+    (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\nreals = []\n[service.web]", 10, "[service.b] has no real to send to", "add a real"),
+    (1, "[limits]\nservices = 1\nreals = 1\n[service.b]\naddress = \"192.0.2.1:81\"\nprotocol = \"tcp\"\n[[service.b.reals]]\naddress = \"192.0.2.40\"\n[director]", 2, "has 2 services, but the limit is 1", "services = 2"),
+    // Checks.
+    (8, "address = \"192.0.2.1\"", 10, "its check needs one", "such as port = 80"),
+    (10, "check = { type = \"tcp\", path = \"/\" }", 10, "type \"tcp\" has no `path`", "type = \"http\""),
+    (10, "check = { type = \"tcp\", port = 0 }", 10, "`port` = 0 is out of range", "from 1 to 65535"),
+    (10, "check = { type = \"tcp\", interval = \"2\" }", 10, "\"2\" is not a length of time", "\"2s\""),
+    (10, "check = { type = \"tcp\", interval = \"5ms\" }", 10, "`interval` = 5ms is out of range", "\"10ms\" to \"1h\""),
+    (10, "check = { type = \"tcp\", timeout = \"0s\" }", 10, "`timeout` = 0s is out of range", "\"1ms\""),
+    (10, "check = { type = \"tcp\", timeout = \"3s\" }", 10, "3s is longer than the interval of 2s", "lengthen the interval"),
+    (10, "check = { type = \"tcp\", rise = 0 }", 10, "`rise` = 0 is out of range", "from 1 to 100"),
+    (10, "check = { type = \"tcp\", jitter = 51 }", 10, "`jitter` = 51 is out of range", "from 0 to 50 percent"),
+    (10, "check = { type = \"http\", method = \"get\" }", 10, "not a method", "capitals"),
+    (10, "check = { type = \"http\", path = \"a\" }", 10, "not the path of a request", "start it with \"/\""),
+    (10, "check = { type = \"http\", path = \"/a\\r\\nX: y\" }", 10, "not the path of a request", "%20"),
+    (10, "check = { type = \"http\", host = \"http://a/\" }", 10, "not a host", "without scheme"),
+    (10, "check = { type = \"http\", status = 200 }", 10, "`status` is a list, not a number", "[\"200-299\"]"),
+    (10, "check = { type = \"http\", status = [] }", 10, "`status` is empty", "good ones"),
+    (10, "check = { type = \"http\", status = [\"299-200\"] }", 10, "not a range of status codes", "lower first"),
+    (10, "check = { type = \"http\", status = [99] }", 10, "not a range of status codes", "100 to 599"),
+    // Reals.
+    (12, "address = \"192.0.2.40:8080\"", 12, "a real has no port of its own", "write \"192.0.2.40\""),
+    (12, "address = \"real-1\"", 12, "not an IP address", "host names aren't looked up"),
+    (12, "address = \"192.0.2.1\"", 12, "the VIP of this service", "the real's own address"),
+    (6, "addresses = [\"192.0.2.1/24\", \"192.0.2.40/24\"]", 12, "a VIP, of [vrrp.web]", "the real's own address"),
+    (12, "address = \"2001:db8::40\"", 12, "is IPv6, but the VIP is 192.0.2.1", "the real's IPv4 address"),
+    (12, "address = \"224.0.0.1\"", 12, "a multicast address: it can't be a real", "one host"),
+    (12, "address = \"fe80::1\"", 12, "link-local", "unique local"),
+    (12, "address = \"192.0.2.40\"\n[[service.web.reals]]\naddress = \"192.0.2.40\"", 14, "already a real of this service, on line 12", "once"),
+    (13, "weight = 65536", 13, "`weight` = 65536 is out of range", "from 0 to 65535 (0 quiesces)"),
+    (13, "weight = -1", 13, "`weight` = -1 is out of range", "from 0"),
+    (13, "vlan = 4095", 13, "`vlan` = 4095 is out of range", "from 0 to 4094"),
+    (13, "mac = \"02:00\"", 13, "not a MAC address", "02:00:5e:10:00:28"),
+    (13, "mac = \"01:00:5e:00:00:12\"", 13, "not the MAC address of one interface", "02:00:5e:10:00:28"),
+    (13, "mac = \"02:00:00:00:00:+1\"", 13, "not a MAC address", "02:00:5e:10:00:28"),
+];
+
+fn with_line(number: usize, text: &str) -> String {
+    let mut lines = GOOD;
+    lines[number - 1] = text;
+    lines.join("\n")
+}
+
+#[test]
+fn the_good_file_is_good() {
+    load(&GOOD.join("\n")).unwrap();
+}
+
+#[test]
+fn each_error_names_its_line_and_the_mend() {
+    let mut wrong = String::new();
+    for &(number, text, line, fault, mend) in ROWS {
+        let Err(error) = load(&with_line(number, text)) else {
+            wrong += &format!("accepted: {text}\n\n");
+            continue;
+        };
+        let blames = error.diagnostics().iter().any(|one| {
+            error.position(one).is_some_and(|at| at.line == line)
+                && one.message.contains(fault)
+                && one.mend.contains(mend)
+        });
+        // The row of limits breaks two of them at once.
+        let count = if fault.contains("the limit is") { 2 } else { 1 };
+        let fits = error
+            .to_string()
+            .lines()
+            .all(|line| line.chars().count() <= 80);
+        if !blames || !fits || error.diagnostics().len() != count {
+            wrong += &format!("{line}: {fault} / {mend} was expected of:\n{error}\n\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn sections_need_names() {
+    let error = load("service = 1\n[director]\ninterfaces = [\"eth1\"]\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`service` is not a number") && error.contains("[service.NAME]"),
+        "{error}"
+    );
+    let error = load("[[vrrp]]\nid = 1\n[director]\ninterfaces = [\"eth1\"]\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`vrrp` is not a list") && error.contains("[vrrp.NAME]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_without_a_director_is_told_so() {
+    let error = load("").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "lb.toml: the file has no `director`\n  \
+         mend: add [director] and below it interfaces = [\"eth1\"]"
+    );
+}
+
+#[test]
+fn wrr_refuses_a_round_that_is_too_long() {
+    let file = |weights: &[u32]| {
+        let reals: Vec<String> = weights
+            .iter()
+            .enumerate()
+            .map(|(at, weight)| {
+                format!("{{ address = \"192.0.2.{}\", weight = {weight} }}", at + 9)
+            })
+            .collect();
+        format!(
+            "director.interfaces = [\"eth1\"]\n[service.a]\naddress = \"192.0.2.1:80\"\n\
+             protocol = \"tcp\"\nscheduler = \"wrr\"\nreals = [{}]\n",
+            reals.join(", ")
+        )
+    };
+    load(&file(&[65_535, 1])).unwrap();
+    load(&file(&[60_000, 60_000, 30_000])).unwrap();
+    load(&file(&[0, 0])).unwrap();
+    let error = load(&file(&[65_535, 2])).unwrap_err();
+    let [one] = error.diagnostics() else {
+        panic!("{error}");
+    };
+    assert_eq!(error.position(one).unwrap().line, 5);
+    assert!(one.message.contains("65537 turns"), "{error}");
+    assert!(one.mend.contains("common divisor"), "{error}");
+}
+
+#[test]
+fn whole_texts() {
+    let text = "[director]\ninterfaces = [\"eth1\"]\n\n[service.web]\nadress = \"192.0.2.1:80\"\n\
+                protocol = \"tcp\"\n\tscheduler = \"rrr\"\n\
+                check = { type = \"http\", path = \"/\", host = \"www.example.org\", interval = \"100ms\", timeout = \"2s\", rise = 1 }\n\
+                reals = [{ address = \"192.0.2.40\", weight = 70000 }]\n";
+    let expected = "\
+lb.toml:5:1: `adress` is not a key of [service.web]
+  5 | adress = \"192.0.2.1:80\"
+    | ^^^^^^
+  mend: did you mean \"address\"? Its keys are address, protocol, scheduler,
+        ring_size, check or reals
+
+lb.toml:7:14: \"rrr\" is not a `scheduler`
+  7 |  scheduler = \"rrr\"
+    |              ^^^^^
+  mend: did you mean \"rr\"? Write mh, sh, rr or wrr
+
+lb.toml:8:94: `timeout` = 2s is longer than the interval of 100ms
+  8 | …l = \"100ms\", timeout = \"2s\", rise = 1 }
+    |                         ^^^^
+  mend: shorten the timeout or lengthen the interval, so that checks don't
+        overlap
+
+lb.toml:9:45: `weight` = 70000 is out of range
+  9 | reals = [{ address = \"192.0.2.40\", weight = 70000 }]
+    |                                             ^^^^^
+  mend: write a whole number from 0 to 65535 (0 quiesces)
+
+4 errors";
+    assert_eq!(load(text).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn later_faults_point_into_the_accepted_file() {
+    let source = load(&GOOD.join("\n")).unwrap().source;
+    let span = source.places.interfaces[0].clone();
+    let error = crate::config::Error::at(
+        &source,
+        span,
+        "eth1 has no native XDP",
+        "set mode = \"auto\"",
+    );
+    assert_eq!(
+        error.to_string(),
+        "lb.toml:2:15: eth1 has no native XDP\n  2 | interfaces = [\"eth1\"]\n    |               ^^^^^^\n  \
+         mend: set mode = \"auto\""
+    );
+}
+
+#[test]
+fn a_terminal_gets_colours() {
+    let error = load("[director]\ninterfaces = []\n").unwrap_err();
+    assert!(error.render(true).contains("\x1b[1;31m^^\x1b[0m"));
+    assert!(!error.render(false).contains('\x1b'));
+}
+
+#[test]
+fn many_errors_are_counted() {
+    use std::fmt::Write;
+    let mut text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned();
+    for number in 0..30 {
+        writeln!(text, "nonsense{number} = 1").unwrap();
+    }
+    let error = load(&text).unwrap_err();
+    assert_eq!(error.diagnostics().len(), 30);
+    assert!(
+        error
+            .to_string()
+            .ends_with("30 errors, of which 20 are shown"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = read(&folder.path().join("lb.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains("No such file") && missing.contains("--config"),
+        "{missing}"
+    );
+    let not_a_file = read(folder.path()).unwrap_err().to_string();
+    assert!(not_a_file.contains("not its directory"), "{not_a_file}");
+
+    let mut file = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
+    file.write_all(b"[director]\ninterfaces = [\"eth\xff\"]\n")
+        .unwrap();
+    let error = read(file.path()).unwrap_err();
+    let [one] = error.diagnostics() else {
+        panic!("{error}");
+    };
+    assert_eq!(error.position(one).unwrap().line, 2);
+    assert!(one.message.contains("UTF-8"), "{error}");
+
+    let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(endless.contains("larger than 64 MiB"), "{endless}");
+}

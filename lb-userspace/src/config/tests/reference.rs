@@ -1,0 +1,260 @@
+//! Files that are accepted, and what they say.
+
+use std::time::Duration;
+
+use super::{REFERENCE, load};
+use crate::config::{
+    Check, CheckKind, Config, Director, Limits, Mode, Protocol, Real, Scheduler, Service, Vrrp,
+};
+
+fn plain_real(address: &str) -> Real {
+    Real {
+        address: address.parse().unwrap(),
+        weight: 1,
+        mac: None,
+        interface: None,
+        vlan: None,
+    }
+}
+
+#[test]
+fn the_shipped_file_is_the_reference_lab() {
+    let loaded = load(REFERENCE).unwrap();
+    let expected = Config {
+        path: "lb.toml".into(),
+        director: Director {
+            interfaces: vec!["eth1".to_owned()],
+            mode: Mode::Auto,
+            hash_seed: 0,
+        },
+        limits: Limits::default(),
+        vrrp: vec![Vrrp {
+            name: "web".to_owned(),
+            interface: "eth1".to_owned(),
+            id: 210,
+            version: 2,
+            priority: 1,
+            advertise: Duration::from_secs(1),
+            password: Some("PassW0rD".to_owned()),
+            addresses: vec!["172.28.128.210/24".parse().unwrap()],
+        }],
+        services: vec![Service {
+            name: "web".to_owned(),
+            address: "172.28.128.210".parse().unwrap(),
+            port: Some(80),
+            protocol: Protocol::Tcp,
+            scheduler: Scheduler::Rr,
+            ring_size: 65_537,
+            check: Some(Check {
+                kind: CheckKind::Http {
+                    method: "GET".to_owned(),
+                    path: "/".to_owned(),
+                    host: None,
+                    status: vec![(200, 299)],
+                },
+                port: 80,
+                interval: Duration::from_secs(2),
+                timeout: Duration::from_millis(100),
+                rise: 1,
+                fall: 1,
+                jitter: 10,
+            }),
+            reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")],
+        }],
+    };
+    assert_eq!(loaded.config, expected);
+}
+
+#[test]
+fn places_name_what_the_file_says() {
+    let source = load(REFERENCE).unwrap().source;
+    let text = |span: &std::ops::Range<usize>| &source.text()[span.clone()];
+    let places = &source.places;
+    assert_eq!(text(&places.interfaces[0]), "\"eth1\"");
+    assert_eq!(text(&places.vrrp[0].header), "[vrrp.web]");
+    assert_eq!(text(&places.vrrp[0].interface), "\"eth1\"");
+    assert_eq!(text(&places.vrrp[0].addresses[0]), "\"172.28.128.210/24\"");
+    assert_eq!(text(&places.services[0].header), "[service.web]");
+    assert_eq!(text(&places.services[0].address), "\"172.28.128.210:80\"");
+    assert_eq!(
+        text(&places.services[0].reals[1].address),
+        "\"172.28.128.50\""
+    );
+    assert_eq!(places.services[0].reals[1].interface, None);
+}
+
+#[test]
+fn every_key_reaches_the_model() {
+    let config = load(
+        r#"
+[director]
+interfaces = ["eth1", "eth2"]
+mode = "native"
+hash_seed = 0xffff_ffff_ffff_ffff
+[limits]
+services = 2
+reals = 3
+flows = 4096
+[vrrp.six]
+interface = "eth2"
+id = 1
+version = 3
+priority = 255
+advertise = "40s 950ms"
+addresses = ["fe80::1/64", "2001:db8::1/64"]
+[service.dns]
+address = "[2001:db8::1]:53"
+protocol = "udp"
+scheduler = "sh"
+ring_size = 251
+check = { type = "tcp", port = 53, interval = "500ms", rise = 2, fall = 3, jitter = 0 }
+reals = [{ address = "2001:db8::2", weight = 0, mac = "02-00-00-00-00-2A", interface = "eth2", vlan = 7 }]
+[service.web]
+address = "192.0.2.1"
+protocol = "tcp"
+[service.web.check]
+type = "http"
+port = 8080
+method = "HEAD"
+path = "/alive?deep=1"
+host = "www.example.org"
+status = [204, "301", "400-499"]
+[[service.web.reals]]
+address = "192.0.2.3"
+[[service.web.reals]]
+address = "192.0.2.2"
+"#,
+    )
+    .unwrap()
+    .config;
+    assert_eq!(config.director.interfaces, ["eth1", "eth2"]);
+    assert_eq!(config.director.mode, Mode::Native);
+    assert_eq!(config.director.hash_seed, u64::MAX);
+    assert_eq!(
+        config.limits,
+        Limits {
+            services: 2,
+            reals: 3,
+            flows: 4096
+        }
+    );
+    let six = &config.vrrp[0];
+    assert_eq!((six.id, six.version, six.priority), (1, 3, 255));
+    assert_eq!(six.advertise, Duration::from_millis(40_950));
+    assert_eq!((six.addresses.len(), &six.password), (2, &None));
+    let dns = &config.services[0];
+    assert_eq!((dns.port, dns.protocol), (Some(53), Protocol::Udp));
+    assert_eq!((dns.scheduler, dns.ring_size), (Scheduler::Sh, 251));
+    assert_eq!(
+        dns.reals,
+        [Real {
+            address: "2001:db8::2".parse().unwrap(),
+            weight: 0,
+            mac: Some([2, 0, 0, 0, 0, 0x2a]),
+            interface: Some("eth2".to_owned()),
+            vlan: Some(7),
+        }]
+    );
+    assert_eq!(
+        dns.check,
+        Some(Check {
+            kind: CheckKind::Tcp,
+            port: 53,
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+            jitter: 0,
+        })
+    );
+    let web = &config.services[1];
+    assert_eq!((web.port, web.scheduler), (None, Scheduler::Mh));
+    assert_eq!(
+        web.reals,
+        [plain_real("192.0.2.3"), plain_real("192.0.2.2")]
+    );
+    let check = web.check.as_ref().unwrap();
+    assert_eq!(
+        (check.port, check.rise, check.fall, check.jitter),
+        (8080, 1, 2, 10)
+    );
+    assert_eq!(
+        check.kind,
+        CheckKind::Http {
+            method: "HEAD".to_owned(),
+            path: "/alive?deep=1".to_owned(),
+            host: Some("www.example.org".to_owned()),
+            status: vec![(204, 204), (301, 301), (400, 499)],
+        }
+    );
+}
+
+#[test]
+fn services_that_only_look_alike_go_together() {
+    let service = |name: &str, address: &str, protocol: &str| {
+        format!(
+            "[service.{name}]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n\
+             reals = [{{ address = \"192.0.2.40\" }}]\n"
+        )
+    };
+    let text = [
+        "director.interfaces = [\"eth1\"]\n".to_owned(),
+        service("any", "192.0.2.1:any", "tcp"),
+        service("http", "192.0.2.1:80", "tcp"),
+        service("quic", "192.0.2.1:80", "udp"),
+        service("other", "192.0.2.2:80", "tcp"),
+    ];
+    assert_eq!(load(&text.concat()).unwrap().config.services.len(), 4);
+}
+
+#[test]
+fn every_example_of_the_reference_page_is_good() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 4);
+    for example in examples {
+        if let Err(error) = load(example) {
+            panic!("{example}\n{error}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_page_names_every_key() {
+    let page = include_str!("../../../../docs/configuration.md");
+    // A key that nobody has, in each kind of section: the mend lists those that there are.
+    let text = "x = 1\n[director]\nx = 1\n[limits]\nx = 1\n[vrrp.a]\nx = 1\n\
+                [service.a]\nx = 1\ncheck = { x = 1 }\nreals = [{ x = 1 }]\n";
+    let error = load(text).unwrap_err();
+    let mut lists = 0;
+    for diagnostic in error.diagnostics() {
+        let Some(keys) = diagnostic.mend.strip_prefix("its keys are ") else {
+            continue;
+        };
+        lists += 1;
+        for key in keys.replace(" or ", ", ").split(", ") {
+            let table = [
+                format!("| `{key}` |"),
+                format!("`[{key}]`"),
+                format!("`[{key}.NAME]`"),
+            ];
+            assert!(
+                table.iter().any(|form| page.contains(form)),
+                "{key} is not described"
+            );
+        }
+    }
+    assert_eq!(lists, 7);
+}
+
+#[test]
+fn a_director_may_serve_nothing_yet() {
+    let config = load("[director]\ninterfaces = [\"eth1\"]\n")
+        .unwrap()
+        .config;
+    assert!(config.services.is_empty() && config.vrrp.is_empty());
+}
