@@ -7,12 +7,12 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn, VerdictStats,
+    Bucket, Director, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn, VerdictStats,
 };
 
 /// A service's ring, its number of turns, and its turns. Its length differs from service to service, and the
 /// agent fills it through a mapping before it is put in place.
-pub type Ring = Array<u32, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+pub type Ring = Array<SlotPair, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 /// By VIP, port and protocol.
 #[btf_map]

@@ -21,11 +21,7 @@ pub struct MapMemory {
 /// Says what `config` asks for, in 80 columns, with the memory of its maps (left out when `memory` is empty).
 #[must_use]
 pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
-    let reals = config
-        .services
-        .iter()
-        .map(|service| service.reals.len())
-        .sum();
+    let reals = config.services.iter().map(|service| service.reals.len()).sum();
     let mut out = format!(
         "{}: good, with {}, {} and {}\n",
         config.path.display(),
@@ -64,11 +60,7 @@ fn director(out: &mut String, director: &Director) {
 }
 
 fn virtual_router(out: &mut String, vrrp: &Vrrp) {
-    let password = if vrrp.password.is_some() {
-        ", with a password"
-    } else {
-        ""
-    };
+    let password = if vrrp.password.is_some() { ", with a password" } else { "" };
     out.push_str(&wrap(
         &format!(
             "  {}: VRRPv{} id {} on {}, priority {}, an advert every {}{password}",
@@ -96,11 +88,7 @@ fn services(out: &mut String, services: &[Service]) {
         .unwrap_or(0)
         .max("RemoteAddress:Port".len());
     out.push_str("\nServices\nProt LocalAddress:Port Scheduler\n");
-    let _ = writeln!(
-        out,
-        "  -> {:widest$}  Forward  Weight",
-        "RemoteAddress:Port"
-    );
+    let _ = writeln!(out, "  -> {:widest$}  Forward  Weight", "RemoteAddress:Port");
     for service in services {
         let _ = writeln!(
             out,
@@ -109,22 +97,9 @@ fn services(out: &mut String, services: &[Service]) {
             endpoint(service.address, service.port),
             service.scheduler.label(),
         );
-        let kept = if service.scheduler.is_tracked() {
-            "connections tracked"
-        } else {
-            "no state per connection"
-        };
-        out.push_str(&wrap(
-            &format!(
-                "     {}: ring of {} slots, {kept}",
-                service.name, service.ring_size
-            ),
-            "     ",
-        ));
-        out.push_str(&wrap(
-            &format!("     {}", check(service.check.as_ref())),
-            "       ",
-        ));
+        let kept = if service.scheduler.is_tracked() { "connections tracked" } else { "no state per connection" };
+        out.push_str(&wrap(&format!("     {}: ring of {} slots, {kept}", service.name, service.ring_size), "     "));
+        out.push_str(&wrap(&format!("     {}", check(service.check.as_ref())), "       "));
         for real in &service.reals {
             let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
             let _ = writeln!(
@@ -161,15 +136,8 @@ fn check(check: Option<&Check>) -> String {
     };
     let asked = match &check.kind {
         CheckKind::Tcp => format!("a TCP connection to port {}", check.port),
-        CheckKind::Http {
-            method,
-            path,
-            host,
-            status,
-        } => {
-            let host = host
-                .as_ref()
-                .map(|host| format!(" of {}", clip(host, WIDTH / 2)));
+        CheckKind::Http { method, path, host, status } => {
+            let host = host.as_ref().map(|host| format!(" of {}", clip(host, WIDTH / 2)));
             let ranges: Vec<String> = status.iter().map(range).collect();
             format!(
                 "HTTP {method} {}{} on port {}, good are {}",
@@ -194,44 +162,18 @@ fn check(check: Option<&Check>) -> String {
 }
 
 fn range(&(low, high): &(u16, u16)) -> String {
-    if low == high {
-        low.to_string()
-    } else {
-        format!("{low}-{high}")
-    }
+    if low == high { low.to_string() } else { format!("{low}-{high}") }
 }
 
 fn maps(out: &mut String, memory: &[MapMemory]) {
-    let widest = memory
-        .iter()
-        .map(|map| map.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let widest = memory.iter().map(|map| map.name.chars().count()).max().unwrap_or(0);
     let widest = widest.clamp("Map".len(), WIDTH / 2);
-    let _ = writeln!(
-        out,
-        "\nMaps\n  {:widest$}  {:>12}  {:>12}",
-        "Map", "Entries", "Memory"
-    );
+    let _ = writeln!(out, "\nMaps\n  {:widest$}  {:>12}  {:>12}", "Map", "Entries", "Memory");
     for map in memory {
-        let _ = writeln!(
-            out,
-            "  {:widest$}  {:>12}  {:>12}",
-            clip(&map.name, widest),
-            map.entries,
-            size(map.bytes),
-        );
+        let _ = writeln!(out, "  {:widest$}  {:>12}  {:>12}", clip(&map.name, widest), map.entries, size(map.bytes),);
     }
-    let total = memory
-        .iter()
-        .fold(0_u64, |sum, map| sum.saturating_add(map.bytes));
-    let _ = writeln!(
-        out,
-        "  {:widest$}  {:>12}  {:>12}",
-        "total",
-        "",
-        size(total)
-    );
+    let total = memory.iter().fold(0_u64, |sum, map| sum.saturating_add(map.bytes));
+    let _ = writeln!(out, "  {:widest$}  {:>12}  {:>12}", "total", "", size(total));
 }
 
 /// Bytes in the largest binary unit that they fill, with one decimal.
@@ -272,21 +214,14 @@ mod tests {
     use crate::config::parse;
 
     fn map(name: &str, entries: u64, bytes: u64) -> MapMemory {
-        MapMemory {
-            name: name.to_owned(),
-            entries,
-            bytes,
-        }
+        MapMemory { name: name.to_owned(), entries, bytes }
     }
 
     #[test]
     fn the_reference_lab_in_words() {
         let text = include_str!("../../../packaging/lb.toml");
         let config = parse(Path::new("/etc/lb/lb.toml"), text).unwrap().config;
-        let memory = [
-            map("services", 4096, 524_288),
-            map("flows", 1_048_576, 67_108_864),
-        ];
+        let memory = [map("services", 4096, 524_288), map("flows", 1_048_576, 67_108_864)];
         let expected = "\
 /etc/lb/lb.toml: good, with 1 virtual router, 1 service and 2 reals
 
@@ -344,10 +279,7 @@ Maps
         for line in out.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
-        for part in [
-            "(quiesced)",
-            "by abcdefghijklmno, VLAN 4094, MAC 02:00:00:00:00:01",
-        ] {
+        for part in ["(quiesced)", "by abcdefghijklmno, VLAN 4094, MAC 02:00:00:00:00:01"] {
             assert!(out.contains(part), "{part} is missing:\n{out}");
         }
     }

@@ -35,12 +35,7 @@ impl Error {
     /// One fault that something else found with an accepted file, such as a driver that refuses the
     /// interface named at `span`.
     #[must_use]
-    pub fn at(
-        source: &Source,
-        span: Span,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
+    pub fn at(source: &Source, span: Span, message: impl Into<String>, mend: impl Into<String>) -> Self {
         let mut findings = Findings::default();
         findings.report(span, message, mend);
         findings.into_error(source.clone())
@@ -51,11 +46,7 @@ impl Error {
         Self {
             path: path.to_owned(),
             source: None,
-            diagnostics: vec![Diagnostic {
-                span: None,
-                message: message.into(),
-                mend: mend.to_owned(),
-            }],
+            diagnostics: vec![Diagnostic { span: None, message: message.into(), mend: mend.to_owned() }],
         }
     }
 
@@ -137,26 +128,13 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Notes a fault at a place.
-    pub(super) fn report(
-        &mut self,
-        span: Span,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
-        self.diagnostics.push(Diagnostic {
-            span: Some(span),
-            message: message.into(),
-            mend: mend.into(),
-        });
+    pub(super) fn report(&mut self, span: Span, message: impl Into<String>, mend: impl Into<String>) {
+        self.diagnostics.push(Diagnostic { span: Some(span), message: message.into(), mend: mend.into() });
     }
 
     /// Notes a fault of the file as a whole.
     pub(super) fn report_file(&mut self, message: impl Into<String>, mend: impl Into<String>) {
-        self.diagnostics.push(Diagnostic {
-            span: None,
-            message: message.into(),
-            mend: mend.into(),
-        });
+        self.diagnostics.push(Diagnostic { span: None, message: message.into(), mend: mend.into() });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -165,13 +143,8 @@ impl Findings {
 
     /// All of them as one error, in the order of the file.
     pub(super) fn into_error(mut self, source: Source) -> Error {
-        self.diagnostics
-            .sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| (span.start, span.end)));
-        Error {
-            path: source.path().to_owned(),
-            source: Some(Box::new(source)),
-            diagnostics: self.diagnostics,
-        }
+        self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| (span.start, span.end)));
+        Error { path: source.path().to_owned(), source: Some(Box::new(source)), diagnostics: self.diagnostics }
     }
 }
 
@@ -197,11 +170,8 @@ fn excerpt(out: &mut String, source: &Source, span: &Span, at: Position, paint: 
         .clamp(1, line.len().saturating_sub(start).max(1));
 
     // A place far to the right moves the window; an ellipsis stands for what is cut off.
-    let from = if line.len() <= room || start + marked.min(room / 2) < room {
-        0
-    } else {
-        start.saturating_sub(room / 3)
-    };
+    let from =
+        if line.len() <= room || start + marked.min(room / 2) < room { 0 } else { start.saturating_sub(room / 3) };
     let mut shown: Vec<char> = line.iter().skip(from).take(room).copied().collect();
     if from > 0
         && let Some(first) = shown.first_mut()
@@ -217,14 +187,7 @@ fn excerpt(out: &mut String, source: &Source, span: &Span, at: Position, paint: 
     let caret = start - from;
     let carets = "^".repeat(marked.min(room.saturating_sub(caret)).max(1));
     let _ = writeln!(out, "  {number} | {}", shown.trim_end());
-    let _ = writeln!(
-        out,
-        "  {:width$} | {:caret$}{}",
-        "",
-        "",
-        paint.caret(&carets),
-        width = number.len()
-    );
+    let _ = writeln!(out, "  {:width$} | {:caret$}{}", "", "", paint.caret(&carets), width = number.len());
 }
 
 /// The colours of a terminal, or none.

@@ -63,11 +63,7 @@ pub fn read(path: &Path) -> Result<Loaded, Error> {
             let text = String::from_utf8_lossy(error.as_bytes());
             let mut findings = Findings::default();
             // Up to `good` the lossy text and the bytes are the same, so the offset fits both.
-            findings.report(
-                good..good + 1,
-                "this byte isn't UTF-8",
-                "save the file as UTF-8",
-            );
+            findings.report(good..good + 1, "this byte isn't UTF-8", "save the file as UTF-8");
             Err(findings.into_error(Source::new(path, &text)))
         }
     }
@@ -81,8 +77,7 @@ pub fn read(path: &Path) -> Result<Loaded, Error> {
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Error> {
     let mut source = Source::new(path, text);
     let mut findings = Findings::default();
-    let accepted = raw::read(text, &mut findings)
-        .and_then(|file| accept::accept(path, &file, &source, &mut findings));
+    let accepted = raw::read(text, &mut findings).and_then(|file| accept::accept(path, &file, &source, &mut findings));
     match accepted {
         Some((config, places)) if findings.is_empty() => {
             source.places = places;

@@ -122,17 +122,9 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<File> {
         document.get_ref(),
         &["director", "limits", "vrrp", "service"],
     );
-    top.require(
-        findings,
-        "director",
-        "add [director] and below it interfaces = [\"eth1\"]",
-    );
-    let director = top
-        .value("director")
-        .and_then(|value| director(findings, value));
-    let limits = top
-        .value("limits")
-        .and_then(|value| limits(findings, value));
+    top.require(findings, "director", "add [director] and below it interfaces = [\"eth1\"]");
+    let director = top.value("director").and_then(|value| director(findings, value));
+    let limits = top.value("limits").and_then(|value| limits(findings, value));
     Some(File {
         director: director.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
@@ -162,18 +154,8 @@ fn director(findings: &mut Findings, value: &Value<'_>) -> Option<Director> {
     let known = ["interfaces", "mode", "hash_seed"];
     let section = Section::open(findings, "[director]".to_owned(), value, &known)?;
     section.require(findings, "interfaces", "add interfaces = [\"eth1\"]");
-    let modes = [
-        ("auto", Mode::Auto),
-        ("native", Mode::Native),
-        ("generic", Mode::Generic),
-    ];
-    let interfaces = strings(
-        findings,
-        &section,
-        "interfaces",
-        "\"eth1\"",
-        value::interface,
-    );
+    let modes = [("auto", Mode::Auto), ("native", Mode::Native), ("generic", Mode::Generic)];
+    let interfaces = strings(findings, &section, "interfaces", "\"eth1\"", value::interface);
     if let Some(list) = section.empty_list("interfaces") {
         findings.report(
             list,
@@ -199,25 +181,13 @@ fn limits(findings: &mut Findings, value: &Value<'_>) -> Option<Limits> {
 }
 
 fn vrrp(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) -> Option<Vrrp> {
-    let known = [
-        "interface",
-        "id",
-        "version",
-        "priority",
-        "advertise",
-        "password",
-        "addresses",
-    ];
+    let known = ["interface", "id", "version", "priority", "advertise", "password", "addresses"];
     let section = Section::open(findings, title("vrrp", name.get_ref()), value, &known)?;
     section.require(findings, "interface", "add interface = \"eth1\"");
     section.require(findings, "id", "add id = 210 (1 to 255)");
     section.require(findings, "addresses", "add addresses = [\"192.0.2.1/24\"]");
     if let Some(list) = section.empty_list("addresses") {
-        findings.report(
-            list,
-            "`addresses` is empty: there is no VIP to own",
-            "name the VIPs, or remove the section",
-        );
+        findings.report(list, "`addresses` is empty: there is no VIP to own", "name the VIPs, or remove the section");
     }
     let any_text = |text: &str| Ok(text.to_owned());
     Some(Vrrp {
@@ -229,44 +199,21 @@ fn vrrp(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) -> Op
         priority: section.number(findings, "priority", "", 1..=255),
         advertise: section.parsed(findings, "advertise", "\"1s\"", value::duration),
         password: section.parsed(findings, "password", "\"PassW0rD\"", any_text),
-        addresses: strings(
-            findings,
-            &section,
-            "addresses",
-            "\"192.0.2.1/24\"",
-            value::interface_address,
-        ),
+        addresses: strings(findings, &section, "addresses", "\"192.0.2.1/24\"", value::interface_address),
     })
 }
 
 fn service(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) -> Option<Service> {
-    let known = [
-        "address",
-        "protocol",
-        "scheduler",
-        "ring_size",
-        "check",
-        "reals",
-    ];
+    let known = ["address", "protocol", "scheduler", "ring_size", "check", "reals"];
     let section = Section::open(findings, title("service", name.get_ref()), value, &known)?;
     section.require(findings, "address", "add address = \"192.0.2.1:80\"");
     section.require(findings, "protocol", "add protocol = \"tcp\" or \"udp\"");
-    let no_reals = format!(
-        "add [[service.{}.reals]] and below it its address",
-        name.get_ref()
-    );
+    let no_reals = format!("add [[service.{}.reals]] and below it its address", name.get_ref());
     section.require(findings, "reals", &no_reals);
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-    let schedulers = [
-        ("mh", Scheduler::Mh),
-        ("sh", Scheduler::Sh),
-        ("rr", Scheduler::Rr),
-        ("wrr", Scheduler::Wrr),
-    ];
+    let schedulers = [("mh", Scheduler::Mh), ("sh", Scheduler::Sh), ("rr", Scheduler::Rr), ("wrr", Scheduler::Wrr)];
     let check_title = format!("the check of {}", section.title());
-    let check = section
-        .value("check")
-        .and_then(|value| check(findings, check_title, value));
+    let check = section.value("check").and_then(|value| check(findings, check_title, value));
     let reals = section.items(findings, "reals", "[{ address = \"192.0.2.40\" }]");
     if let Some(list) = section.empty_list("reals") {
         findings.report(
@@ -284,11 +231,7 @@ fn service(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) ->
         scheduler: section.choice(findings, "scheduler", &schedulers),
         ring_size: section.number(findings, "ring_size", "slots (a prime)", 251..=1_048_573),
         check,
-        reals: reals
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|value| real(findings, &real_title, value))
-            .collect(),
+        reals: reals.unwrap_or_default().iter().filter_map(|value| real(findings, &real_title, value)).collect(),
     })
 }
 
@@ -307,10 +250,7 @@ fn real(findings: &mut Findings, title: &str, value: &Value<'_>) -> Option<Real>
 
 fn check(findings: &mut Findings, title: String, value: &Value<'_>) -> Option<Check> {
     const HTTP: [&str; 4] = ["method", "path", "host", "status"];
-    let known = [
-        "type", "port", "interval", "timeout", "rise", "fall", "jitter", "method", "path", "host",
-        "status",
-    ];
+    let known = ["type", "port", "interval", "timeout", "rise", "fall", "jitter", "method", "path", "host", "status"];
     let section = Section::open(findings, title, value, &known)?;
     section.require(findings, "type", "add type = \"tcp\" or \"http\"");
     let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http)];
@@ -327,10 +267,7 @@ fn check(findings: &mut Findings, title: String, value: &Value<'_>) -> Option<Ch
         path: section.parsed(findings, "path", "\"/\"", value::path),
         host: section.parsed(findings, "host", "\"www.example.org\"", value::host),
         status: statuses(findings, &section),
-        http_keys: HTTP
-            .into_iter()
-            .filter_map(|key| Some((key, section.key_span(key)?)))
-            .collect(),
+        http_keys: HTTP.into_iter().filter_map(|key| Some((key, section.key_span(key)?))).collect(),
     })
 }
 
@@ -371,15 +308,7 @@ fn strings<T>(
     items
         .unwrap_or_default()
         .iter()
-        .filter_map(|item| {
-            section::parsed(
-                findings,
-                &format!("an item of `{key}`"),
-                example,
-                item,
-                read,
-            )
-        })
+        .filter_map(|item| section::parsed(findings, &format!("an item of `{key}`"), example, item, read))
         .collect()
 }
 

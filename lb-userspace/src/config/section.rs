@@ -21,10 +21,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            mend: mend.into(),
-        }
+        Self { message: message.into(), mend: mend.into() }
     }
 }
 
@@ -74,10 +71,7 @@ impl<'t> Section<'t> {
             if known.contains(&word) {
                 continue;
             }
-            let free = known
-                .iter()
-                .copied()
-                .filter(|known| !table.contains_key(*known));
+            let free = known.iter().copied().filter(|known| !table.contains_key(*known));
             misspelt.extend(suggest::nearest(word, free));
             findings.report(
                 key.span(),
@@ -85,12 +79,7 @@ impl<'t> Section<'t> {
                 suggest::mend(word, "Its keys are", known.iter().copied()),
             );
         }
-        Self {
-            title,
-            span,
-            table,
-            misspelt,
-        }
+        Self { title, span, table, misspelt }
     }
 
     pub(super) fn title(&self) -> &str {
@@ -127,13 +116,7 @@ impl<'t> Section<'t> {
         example: &str,
         read: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<Spanned<T>> {
-        parsed(
-            findings,
-            &format!("`{key}`"),
-            example,
-            self.value(key)?,
-            read,
-        )
+        parsed(findings, &format!("`{key}`"), example, self.value(key)?, read)
     }
 
     /// A whole number within `range`, counted in `unit` (which may be empty).
@@ -159,11 +142,7 @@ impl<'t> Section<'t> {
         match u64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) if range.contains(&number) => Some(Spanned::new(value.span(), number)),
             _ => {
-                findings.report(
-                    value.span(),
-                    format!("`{key}` = {number} is out of range"),
-                    mend,
-                );
+                findings.report(value.span(), format!("`{key}` = {number} is out of range"), mend);
                 None
             }
         }
@@ -227,10 +206,7 @@ impl<'t> Section<'t> {
             );
             return Vec::new();
         };
-        table
-            .iter()
-            .map(|(name, value)| (Spanned::new(name.span(), name.get_ref().to_string()), value))
-            .collect()
+        table.iter().map(|(name, value)| (Spanned::new(name.span(), name.get_ref().to_string()), value)).collect()
     }
 }
 

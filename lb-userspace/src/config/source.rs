@@ -73,15 +73,8 @@ impl Source {
     /// Indexes `text`.
     #[must_use]
     pub fn new(path: &Path, text: &str) -> Self {
-        let lines = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
-        Self {
-            path: path.to_owned(),
-            text: text.into(),
-            lines,
-            places: Places::default(),
-        }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path: path.to_owned(), text: text.into(), lines, places: Places::default() }
     }
 
     /// The file that it was read from.
@@ -102,15 +95,9 @@ impl Source {
     pub fn position(&self, offset: usize) -> Position {
         let line = self.lines.partition_point(|&start| start <= offset).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let column = self
-            .line(line)
-            .char_indices()
-            .take_while(|(at, char)| start + at + char.len_utf8() <= offset)
-            .count();
-        Position {
-            line,
-            column: column + 1,
-        }
+        let column =
+            self.line(line).char_indices().take_while(|(at, char)| start + at + char.len_utf8() <= offset).count();
+        Position { line, column: column + 1 }
     }
 
     /// Line `number` (from 1) without its end; empty when there is none.
@@ -118,10 +105,7 @@ impl Source {
     pub fn line(&self, number: usize) -> &str {
         let start = number.checked_sub(1).and_then(|at| self.lines.get(at));
         let end = self.lines.get(number).copied().unwrap_or(self.text.len());
-        start
-            .and_then(|&start| self.text.get(start..end))
-            .unwrap_or("")
-            .trim_end_matches(['\n', '\r'])
+        start.and_then(|&start| self.text.get(start..end)).unwrap_or("").trim_end_matches(['\n', '\r'])
     }
 }
 
@@ -145,11 +129,7 @@ mod tests {
             (99, 3, 2, "c"),
         ];
         for (offset, line, column, text) in cases {
-            assert_eq!(
-                source.position(offset),
-                Position { line, column },
-                "{offset}"
-            );
+            assert_eq!(source.position(offset), Position { line, column }, "{offset}");
             assert_eq!(source.line(line), text, "{offset}");
         }
         assert_eq!(source.line(0), "");

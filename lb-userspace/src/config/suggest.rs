@@ -1,10 +1,7 @@
 //! "Did you mean": the nearest of the words that could have been meant.
 
 /// The candidate that `word` is most likely a slip of; `None` when none is near.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Edit distance costs the product of both lengths: a pasted page is no slip of a key.
     if word.chars().count() > 40 {
         return None;
@@ -26,11 +23,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `did you mean "x"? Write a, b or c`, or the list alone.
-pub(super) fn mend<'a>(
-    word: &str,
-    what: &str,
-    candidates: impl IntoIterator<Item = &'a str> + Clone,
-) -> String {
+pub(super) fn mend<'a>(word: &str, what: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let list = list(candidates.clone());
     match nearest(word, candidates) {
         Some(near) => format!("did you mean \"{near}\"? {what} {list}"),
@@ -54,14 +47,7 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_strangers_are_not() {
-        let keys = [
-            "address",
-            "protocol",
-            "scheduler",
-            "ring_size",
-            "check",
-            "reals",
-        ];
+        let keys = ["address", "protocol", "scheduler", "ring_size", "check", "reals"];
         let cases = [
             ("adress", Some("address")),
             ("Protocol", Some("protocol")),

@@ -5,10 +5,7 @@ use super::diagnose::Findings;
 /// Reports what isn't TOML. One broken line makes the parser stumble over what follows it, so that only
 /// its first error tells.
 pub(super) fn report(errors: &[toml::de::Error], text: &str, findings: &mut Findings) {
-    let Some(error) = errors
-        .iter()
-        .min_by_key(|error| error.span().map(|span| span.start))
-    else {
+    let Some(error) = errors.iter().min_by_key(|error| error.span().map(|span| span.start)) else {
         return;
     };
     let end = text.len();
@@ -21,34 +18,18 @@ pub(super) fn report(errors: &[toml::de::Error], text: &str, findings: &mut Find
 fn mend(message: &str, at_end: bool) -> &'static str {
     let rows = [
         ("duplicate key", "keep one of the two, or rename one"),
-        (
-            "cannot extend",
-            "keep the key or the section of this name, not both",
-        ),
-        (
-            "missing escaped value",
-            "double the backslash, or use single quotes",
-        ),
+        ("cannot extend", "keep the key or the section of this name, not both"),
+        ("missing escaped value", "double the backslash, or use single quotes"),
         ("key with no value", "write it as key = value"),
         ("leading zero", "remove the zero"),
         ("missing comma", "put a comma between the items"),
-        (
-            "inline table element",
-            "close the { before this with }, or write a key = value here",
-        ),
+        ("inline table element", "close the { before this with }, or write a key = value here"),
         ("unclosed", "close it"),
         ("string, expected", "close the quotes"),
     ];
     if message.contains("must be quoted") {
-        return if at_end {
-            "write a value behind the =, such as \"text\" or 1"
-        } else {
-            "put quotes around it"
-        };
+        return if at_end { "write a value behind the =, such as \"text\" or 1" } else { "put quotes around it" };
     }
     let row = rows.iter().find(|(words, _)| message.contains(words));
-    row.map_or(
-        "a line is a [section], a key = value or a # comment (see toml.io)",
-        |(_, mend)| mend,
-    )
+    row.map_or("a line is a [section], a key = value or a # comment (see toml.io)", |(_, mend)| mend)
 }

@@ -87,10 +87,7 @@ impl<'a> Machine<'a> {
             segments.entry(&vrrp.interface).or_default().extend(nets);
         }
         Self {
-            by_name: interfaces
-                .iter()
-                .map(|one| (one.name.as_str(), one))
-                .collect(),
+            by_name: interfaces.iter().map(|one| (one.name.as_str(), one)).collect(),
             owner,
             segments,
             reach: reach(&loaded.config.director.interfaces, interfaces),
@@ -119,12 +116,7 @@ impl<'a> Machine<'a> {
         if self.by_name.contains_key(name) {
             return;
         }
-        let names = || {
-            self.interfaces
-                .iter()
-                .map(|one| one.name.as_str())
-                .filter(|name| *name != "lo")
-        };
+        let names = || self.interfaces.iter().map(|one| one.name.as_str()).filter(|name| *name != "lo");
         let mend = if names().next().is_none() {
             "create it: this machine has no interface but lo".to_owned()
         } else {
@@ -145,9 +137,7 @@ impl<'a> Machine<'a> {
         if let Some(interface) = self.owner.get(&address) {
             findings.report(
                 place.address.clone(),
-                format!(
-                    "{address} is this director itself, on {interface}: it can't be its own real"
-                ),
+                format!("{address} is this director itself, on {interface}: it can't be its own real"),
                 "write the address of another machine",
             );
             return;
@@ -221,14 +211,8 @@ impl<'a> Machine<'a> {
             .take(MANY)
             .collect();
         if segments.is_empty() {
-            let family = if service.address.is_ipv4() {
-                "IPv4"
-            } else {
-                "IPv6"
-            };
-            return format!(
-                "give this director an {family} address on the real's segment, or the real its `mac`"
-            );
+            let family = if service.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            return format!("give this director an {family} address on the real's segment, or the real its `mac`");
         }
         format!(
             "direct routing needs a real at layer 2, on {}; or give the real's `mac`",
@@ -242,11 +226,7 @@ const MANY: usize = 12;
 
 fn reach(names: &[String], interfaces: &[Interface]) -> HashSet<u32> {
     let named = |one: &&Interface| names.contains(&one.name);
-    let mut reach: HashSet<u32> = interfaces
-        .iter()
-        .filter(named)
-        .map(|one| one.index)
-        .collect();
+    let mut reach: HashSet<u32> = interfaces.iter().filter(named).map(|one| one.index).collect();
     // Each round adds an interface or is the last.
     loop {
         let before = reach.len();

@@ -48,16 +48,9 @@ mod tests {
         let long = "x".repeat(90);
         assert_eq!(wrap("  a  b", "    "), "  a b\n");
         assert_eq!(wrap("", "  "), "\n");
-        assert_eq!(
-            wrap(&format!("a {long} b"), "  "),
-            format!("a\n  {long}\n  b\n")
-        );
+        assert_eq!(wrap(&format!("a {long} b"), "  "), format!("a\n  {long}\n  b\n"));
         let words = "word ".repeat(60);
-        assert!(
-            wrap(&words, "    ")
-                .lines()
-                .all(|line| line.chars().count() <= WIDTH)
-        );
+        assert!(wrap(&words, "    ").lines().all(|line| line.chars().count() <= WIDTH));
         assert_eq!(wrap(&words, "").split_whitespace().count(), 60);
     }
 

@@ -47,10 +47,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
             ));
         }
         let address = vip(IpAddr::V6(v6))?;
-        return Ok(Endpoint {
-            address,
-            port: None,
-        });
+        return Ok(Endpoint { address, port: None });
     }
     let (host, rest) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         Some((host, rest)) if host.parse::<Ipv6Addr>().is_ok() => (host, rest),
@@ -67,15 +64,10 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
             ));
         }
         other => {
-            let port = other
-                .strip_prefix(':')
-                .and_then(|port| port.parse::<u16>().ok());
+            let port = other.strip_prefix(':').and_then(|port| port.parse::<u16>().ok());
             Some(port.ok_or_else(|| {
                 Fault::new(
-                    format!(
-                        "\"{}\" has no port from 1 to 65535 behind its address",
-                        short(text)
-                    ),
+                    format!("\"{}\" has no port from 1 to 65535 behind its address", short(text)),
                     "write \"IP:PORT\", or \"IP:any\" for any port",
                 )
             })?)
@@ -135,10 +127,9 @@ pub(super) fn real(text: &str) -> Result<IpAddr, Fault> {
 /// An address of one host; `role` is what it should become.
 fn unicast(address: IpAddr, role: &str) -> Result<IpAddr, Fault> {
     let (what, mend) = match address {
-        IpAddr::V6(v6) if let Some(v4) = v6.to_ipv4_mapped() => (
-            "an IPv4 address in IPv6's clothes",
-            format!("write \"{v4}\""),
-        ),
+        IpAddr::V6(v6) if let Some(v4) = v6.to_ipv4_mapped() => {
+            ("an IPv4 address in IPv6's clothes", format!("write \"{v4}\""))
+        }
         _ => {
             let what = if address.is_unspecified() {
                 "the unspecified address"
@@ -154,10 +145,7 @@ fn unicast(address: IpAddr, role: &str) -> Result<IpAddr, Fault> {
             (what, "use an address of one host on the network".to_owned())
         }
     };
-    Err(Fault::new(
-        format!("{address} is {what}: it can't be {role}"),
-        mend,
-    ))
+    Err(Fault::new(format!("{address} is {what}: it can't be {role}"), mend))
 }
 
 /// A virtual router's address with the prefix length it gets on the interface; alone, one for it alone.
@@ -190,10 +178,7 @@ pub(super) fn interface_address(text: &str) -> Result<IpNet, Fault> {
         _ => None,
     };
     match special {
-        Some(what) => Err(Fault::new(
-            format!("{net} is {what}"),
-            "use the address of one host in it",
-        )),
+        Some(what) => Err(Fault::new(format!("{net} is {what}"), "use the address of one host in it")),
         None => Ok(net),
     }
 }
@@ -201,11 +186,7 @@ pub(super) fn interface_address(text: &str) -> Result<IpNet, Fault> {
 /// The name of a network interface.
 pub(super) fn interface(text: &str) -> Result<String, Fault> {
     let refused = |char: char| char.is_whitespace() || char.is_control() || "/:".contains(char);
-    if text.is_empty()
-        || text.len() > INTERFACE_BYTES
-        || text.contains(refused)
-        || text.starts_with('.')
-    {
+    if text.is_empty() || text.len() > INTERFACE_BYTES || text.contains(refused) || text.starts_with('.') {
         return Err(Fault::new(
             format!("\"{}\" can't be the name of an interface", short(text)),
             format!("write a name of at most {INTERFACE_BYTES} bytes, as `ip link` shows it"),
@@ -231,10 +212,7 @@ pub(super) fn mac(text: &str) -> Result<[u8; 6], Fault> {
     let mut mac = [0; 6];
     let mut parts = text.split([':', '-']);
     for byte in &mut mac {
-        let part = parts
-            .next()
-            .filter(|part| part.len() == 2)
-            .ok_or_else(wrong)?;
+        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
         if !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(wrong());
         }
@@ -245,9 +223,7 @@ pub(super) fn mac(text: &str) -> Result<[u8; 6], Fault> {
     }
     let [first, ..] = mac;
     if mac == [0; 6] || first & 1 == 1 {
-        return Err(fault(format!(
-            "{text} is not the MAC address of one interface"
-        )));
+        return Err(fault(format!("{text} is not the MAC address of one interface")));
     }
     Ok(mac)
 }

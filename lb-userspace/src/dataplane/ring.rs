@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 
 use aya::maps::MapData;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use lb_common::maps::SlotPair;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::Error;
@@ -19,16 +20,16 @@ const FLAGS: u32 = aya_obj::generated::BPF_F_MMAPABLE | aya_obj::generated::BPF_
 /// # Errors
 /// The kernel has no memory for it.
 pub(super) fn create(content: &[u32]) -> Result<MapData, Error> {
-    let entries = u32::try_from(content.len()).map_err(|error| Error::map("rings", error))?;
-    let word = size_of::<u32>() as u32;
-    let shape = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, word, word, entries, FLAGS);
+    let pairs = u32::try_from(content.len().div_ceil(2)).map_err(|error| Error::map("rings", error))?;
+    let (key, value) = (size_of::<u32>() as u32, size_of::<SlotPair>() as u32);
+    let shape = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, key, value, pairs, FLAGS);
     let map = MapData::create(shape, "ring", None).map_err(|error| Error::map("rings", error))?;
     let mapping = Mapping::new(map.fd(), content.len())?;
     mapping.write(content);
     Ok(map)
 }
 
-/// A mapping of an array map of `u32`.
+/// A mapping of a ring's map.
 struct Mapping {
     start: NonNull<u32>,
     entries: usize,

@@ -13,7 +13,7 @@ use aya::Ebpf;
 use aya::maps::{Array, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use clap::Parser;
-use comfy_table::{Table, presets};
+use comfy_table::{Table, TableStyle};
 use lb_common::maps::{Service, mapped};
 use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
 use lb_tests::frame::{CLIENT, DIRECTOR, Segment, tcp4, tcp6, udp4};
@@ -202,7 +202,7 @@ fn figures(rows: &[Row]) -> Vec<Figure> {
 
 fn print(figures: &[Figure]) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["traffic", "ns median", "min", "max", "floors"]);
+    table.load_style(TableStyle::new()).set_header(["traffic", "ns median", "min", "max", "floors"]);
     for figure in figures {
         let ns = |value: f64| format!("{value:.1}");
         table.add_row([

@@ -17,25 +17,14 @@ use super::raw::{self, File};
 use super::source::{Places, Source, Span};
 
 /// Builds the configuration. `None`, or a finding, when the file is refused.
-pub(super) fn accept(
-    path: &Path,
-    file: &File,
-    source: &Source,
-    findings: &mut Findings,
-) -> Option<(Config, Places)> {
+pub(super) fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let limits = limits(&file.limits, findings);
     let vips = Vips::of(file);
     let director = director(&file.director, source, findings);
     let (vrrp, vrrp_places) = vrrp::accept(&file.vrrp, source, findings);
     let (services, service_places) = service::accept(&file.services, &vips, source, findings);
     fits(file, limits, findings);
-    let config = Config {
-        path: path.to_owned(),
-        director: director?,
-        limits,
-        vrrp,
-        services,
-    };
+    let config = Config { path: path.to_owned(), director: director?, limits, vrrp, services };
     let places = Places {
         interfaces: file.director.interfaces.iter().map(Spanned::span).collect(),
         vrrp: vrrp_places,
@@ -50,20 +39,13 @@ fn director(raw: &raw::Director, source: &Source, findings: &mut Findings) -> Op
         if let Some(line) = seen.before(interface.get_ref(), interface.span(), source) {
             findings.report(
                 interface.span(),
-                format!(
-                    "{} is named twice, first on line {line}",
-                    interface.get_ref()
-                ),
+                format!("{} is named twice, first on line {line}", interface.get_ref()),
                 "name it once",
             );
         }
     }
     (!raw.interfaces.is_empty()).then(|| Director {
-        interfaces: raw
-            .interfaces
-            .iter()
-            .map(|name| name.get_ref().clone())
-            .collect(),
+        interfaces: raw.interfaces.iter().map(|name| name.get_ref().clone()).collect(),
         mode: raw.mode.as_ref().map_or(Mode::Auto, |mode| *mode.get_ref()),
         hash_seed: raw.hash_seed.as_ref().map_or(0, |seed| *seed.get_ref()),
     })
@@ -92,11 +74,7 @@ fn limits(raw: &raw::Limits, findings: &mut Findings) -> Limits {
 /// Reports more services or reals than the maps will hold.
 fn fits(file: &File, limits: Limits, findings: &mut Findings) {
     let services = file.services.len();
-    let reals = file
-        .services
-        .iter()
-        .map(|service| service.reals.len())
-        .sum();
+    let reals = file.services.iter().map(|service| service.reals.len()).sum();
     let cases: [(&str, usize, u32, &Option<Spanned<u64>>); 2] = [
         ("services", services, limits.services, &file.limits.services),
         ("reals", reals, limits.reals, &file.limits.reals),
@@ -161,7 +139,5 @@ impl<K: Eq + Hash> FirstSeen<K> {
 
 /// A number whose range was checked when it was read, or its default.
 pub(super) fn number<T: TryFrom<u64>>(value: Option<&Spanned<u64>>, default: T) -> T {
-    value
-        .and_then(|value| T::try_from(*value.get_ref()).ok())
-        .unwrap_or(default)
+    value.and_then(|value| T::try_from(*value.get_ref()).ok()).unwrap_or(default)
 }

@@ -51,21 +51,11 @@ pub(super) fn accept(
             );
         }
     }
-    raw.iter()
-        .filter_map(|raw| one(raw, vips, source, findings))
-        .unzip()
+    raw.iter().filter_map(|raw| one(raw, vips, source, findings)).unzip()
 }
 
-fn one(
-    raw: &raw::Service,
-    vips: &Vips,
-    source: &Source,
-    findings: &mut Findings,
-) -> Option<(Service, ServicePlaces)> {
-    let scheduler = raw
-        .scheduler
-        .as_ref()
-        .map_or(Scheduler::Mh, |scheduler| *scheduler.get_ref());
+fn one(raw: &raw::Service, vips: &Vips, source: &Source, findings: &mut Findings) -> Option<(Service, ServicePlaces)> {
+    let scheduler = raw.scheduler.as_ref().map_or(Scheduler::Mh, |scheduler| *scheduler.get_ref());
     check_reals(raw, vips, source, findings);
     if scheduler == Scheduler::Wrr {
         check_turns(raw, findings);
@@ -74,10 +64,7 @@ fn one(
         check_ring(size, raw.reals.len(), findings);
     }
     let service_port = raw.address.as_ref().map(|address| address.get_ref().port);
-    let check = raw
-        .check
-        .as_ref()
-        .map(|raw| check(raw, service_port, findings));
+    let check = raw.check.as_ref().map(|raw| check(raw, service_port, findings));
 
     let address = raw.address.as_ref()?;
     let places = ServicePlaces {
@@ -109,18 +96,12 @@ fn real(raw: &raw::Real) -> Option<Real> {
 }
 
 fn places_of_real(raw: &raw::Real) -> Option<RealPlaces> {
-    Some(RealPlaces {
-        address: raw.address.as_ref()?.span(),
-        interface: raw.interface.as_ref().map(Spanned::span),
-    })
+    Some(RealPlaces { address: raw.address.as_ref()?.span(), interface: raw.interface.as_ref().map(Spanned::span) })
 }
 
 /// Each real once, of the VIP's family, and no VIP itself.
 fn check_reals(raw: &raw::Service, vips: &Vips, source: &Source, findings: &mut Findings) {
-    let vip = raw
-        .address
-        .as_ref()
-        .map(|address| address.get_ref().address);
+    let vip = raw.address.as_ref().map(|address| address.get_ref().address);
     let mut seen = FirstSeen::default();
     for place in raw.reals.iter().filter_map(|real| real.address.as_ref()) {
         let address = *place.get_ref();
@@ -150,32 +131,20 @@ fn check_reals(raw: &raw::Service, vips: &Vips, source: &Source, findings: &mut 
             findings.report(
                 place.span(),
                 format!("{address} is {}, but the VIP is {vip}", family(address)),
-                format!(
-                    "direct routing doesn't translate: write the real's {} address",
-                    family(vip)
-                ),
+                format!("direct routing doesn't translate: write the real's {} address", family(vip)),
             );
         }
     }
 }
 
 fn check_turns(raw: &raw::Service, findings: &mut Findings) {
-    let weights = || {
-        raw.reals
-            .iter()
-            .map(|real| number(real.weight.as_ref(), 1_u64))
-    };
+    let weights = || raw.reals.iter().map(|real| number(real.weight.as_ref(), 1_u64));
     let sum: u64 = weights().sum();
     let divisor = weights().fold(0, gcd).max(1);
     if sum / divisor > MAX_TURNS {
         findings.report(
-            raw.scheduler
-                .as_ref()
-                .map_or(raw.header.clone(), Spanned::span),
-            format!(
-                "one round of wrr would take {} turns, at most {MAX_TURNS} fit",
-                sum / divisor
-            ),
+            raw.scheduler.as_ref().map_or(raw.header.clone(), Spanned::span),
+            format!("one round of wrr would take {} turns, at most {MAX_TURNS} fit", sum / divisor),
             "use smaller weights, or ones with a common divisor: 1000 and 3000 count as 1 and 3; \
              or scheduler = \"mh\"",
         );
@@ -208,10 +177,7 @@ fn check_ring(size: &Spanned<u64>, reals: usize, findings: &mut Findings) {
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2
-        && (2..)
-            .take_while(|n| n * n <= number)
-            .all(|n| !number.is_multiple_of(n))
+    number >= 2 && (2..).take_while(|n| n * n <= number).all(|n| !number.is_multiple_of(n))
 }
 
 /// `port` is the service's own, `None` when its address was refused.
@@ -256,21 +222,12 @@ fn check(raw: &raw::Check, port: Option<Option<u16>>, findings: &mut Findings) -
 
 /// Interval and timeout, each within its bounds and the second within the first.
 fn times(raw: &raw::Check, findings: &mut Findings) -> (Duration, Duration) {
-    let interval = raw
-        .interval
-        .as_ref()
-        .map_or(DEFAULT_INTERVAL, |time| *time.get_ref());
-    let timeout = raw
-        .timeout
-        .as_ref()
-        .map_or(DEFAULT_TIMEOUT.min(interval), |time| *time.get_ref());
+    let interval = raw.interval.as_ref().map_or(DEFAULT_INTERVAL, |time| *time.get_ref());
+    let timeout = raw.timeout.as_ref().map_or(DEFAULT_TIMEOUT.min(interval), |time| *time.get_ref());
     if let Some(place) = &raw.interval
         && !(MIN_INTERVAL..=MAX_INTERVAL).contains(&interval)
     {
-        let message = format!(
-            "`interval` = {} is out of range",
-            humantime::format_duration(interval)
-        );
+        let message = format!("`interval` = {} is out of range", humantime::format_duration(interval));
         findings.report(place.span(), message, "write \"10ms\" to \"1h\"");
     }
     if let Some(place) = &raw.timeout {

@@ -25,11 +25,7 @@ const DEFAULT_PRIORITY: u8 = 100;
 
 const DEFAULT_ADVERTISE: Duration = Duration::from_secs(1);
 
-pub(super) fn accept(
-    raw: &[raw::Vrrp],
-    source: &Source,
-    findings: &mut Findings,
-) -> (Vec<Vrrp>, Vec<VrrpPlaces>) {
+pub(super) fn accept(raw: &[raw::Vrrp], source: &Source, findings: &mut Findings) -> (Vec<Vrrp>, Vec<VrrpPlaces>) {
     let mut routers = FirstSeen::default();
     let mut vips = FirstSeen::default();
     for vrrp in raw {
@@ -44,19 +40,13 @@ pub(super) fn accept(
             }
         }
         if let (Some(interface), Some(id)) = (&vrrp.interface, &vrrp.id) {
-            let v6 = vrrp
-                .addresses
-                .first()
-                .is_some_and(|net| net.get_ref().addr().is_ipv6());
+            let v6 = vrrp.addresses.first().is_some_and(|net| net.get_ref().addr().is_ipv6());
             let key = (interface.get_ref(), *id.get_ref(), v6);
             if let Some(line) = routers.before(key, id.span(), source) {
                 let (id, family) = (id.get_ref(), if v6 { "IPv6" } else { "IPv4" });
                 findings.report(
                     vrrp.id.as_ref().map_or(vrrp.header.clone(), Spanned::span),
-                    format!(
-                        "{} already has an {family} virtual router {id}, on line {line}",
-                        interface.get_ref()
-                    ),
+                    format!("{} already has an {family} virtual router {id}, on line {line}", interface.get_ref()),
                     "give it an id of its own, or one list of addresses to both",
                 );
             }
@@ -67,10 +57,7 @@ pub(super) fn accept(
 
 fn one(raw: &raw::Vrrp, findings: &mut Findings) -> Option<(Vrrp, VrrpPlaces)> {
     let version = number(raw.version.as_ref(), DEFAULT_VERSION);
-    let advertise = raw
-        .advertise
-        .as_ref()
-        .map_or(DEFAULT_ADVERTISE, |time| *time.get_ref());
+    let advertise = raw.advertise.as_ref().map_or(DEFAULT_ADVERTISE, |time| *time.get_ref());
     if let Some(span) = raw.advertise.as_ref().map(Spanned::span)
         && let Err((message, mend)) = carries(version, advertise)
     {
@@ -126,18 +113,11 @@ fn carries(version: u8, advertise: Duration) -> Result<(), (String, String)> {
 fn check_password(password: &Spanned<String>, version: u8, findings: &mut Findings) {
     let text = password.get_ref();
     if version != 2 {
-        findings.report(
-            password.span(),
-            "VRRPv3 has no password",
-            "remove it, or set version = 2",
-        );
+        findings.report(password.span(), "VRRPv3 has no password", "remove it, or set version = 2");
     } else if text.len() > PASSWORD_BYTES {
         findings.report(
             password.span(),
-            format!(
-                "the password has {} bytes, VRRPv2 carries {PASSWORD_BYTES}",
-                text.len()
-            ),
+            format!("the password has {} bytes, VRRPv2 carries {PASSWORD_BYTES}", text.len()),
             // keepalived cuts a longer one off, so this is what the other director sends.
             format!("shorten it to {PASSWORD_BYTES}: keepalived uses the first {PASSWORD_BYTES}"),
         );
@@ -164,11 +144,7 @@ fn check_addresses(raw: &raw::Vrrp, version: u8, findings: &mut Findings) {
     for net in &raw.addresses {
         let address = net.get_ref().addr();
         if version == 2 && address.is_ipv6() {
-            findings.report(
-                net.span(),
-                format!("VRRPv2 has no IPv6, but {address} is"),
-                "set version = 3",
-            );
+            findings.report(net.span(), format!("VRRPv2 has no IPv6, but {address} is"), "set version = 3");
             return;
         }
         if address.is_ipv6() != first.addr().is_ipv6() {

@@ -182,10 +182,7 @@ fn each_error_names_its_line_and_the_mend() {
         });
         // The row of limits breaks two of them at once.
         let count = if fault.contains("the limit is") { 2 } else { 1 };
-        let fits = error
-            .to_string()
-            .lines()
-            .all(|line| line.chars().count() <= 80);
+        let fits = error.to_string().lines().all(|line| line.chars().count() <= 80);
         if !blames || !fits || error.diagnostics().len() != count {
             wrong += &format!("{line}: {fault} / {mend} was expected of:\n{error}\n\n");
         }
@@ -195,20 +192,10 @@ fn each_error_names_its_line_and_the_mend() {
 
 #[test]
 fn sections_need_names() {
-    let error = load("service = 1\n[director]\ninterfaces = [\"eth1\"]\n")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`service` is not a number") && error.contains("[service.NAME]"),
-        "{error}"
-    );
-    let error = load("[[vrrp]]\nid = 1\n[director]\ninterfaces = [\"eth1\"]\n")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`vrrp` is not a list") && error.contains("[vrrp.NAME]"),
-        "{error}"
-    );
+    let error = load("service = 1\n[director]\ninterfaces = [\"eth1\"]\n").unwrap_err().to_string();
+    assert!(error.contains("`service` is not a number") && error.contains("[service.NAME]"), "{error}");
+    let error = load("[[vrrp]]\nid = 1\n[director]\ninterfaces = [\"eth1\"]\n").unwrap_err().to_string();
+    assert!(error.contains("`vrrp` is not a list") && error.contains("[vrrp.NAME]"), "{error}");
 }
 
 #[test]
@@ -227,9 +214,7 @@ fn wrr_refuses_a_round_that_is_too_long() {
         let reals: Vec<String> = weights
             .iter()
             .enumerate()
-            .map(|(at, weight)| {
-                format!("{{ address = \"192.0.2.{}\", weight = {weight} }}", at + 9)
-            })
+            .map(|(at, weight)| format!("{{ address = \"192.0.2.{}\", weight = {weight} }}", at + 9))
             .collect();
         format!(
             "director.interfaces = [\"eth1\"]\n[service.a]\naddress = \"192.0.2.1:80\"\n\
@@ -286,12 +271,7 @@ lb.toml:9:45: `weight` = 70000 is out of range
 fn later_faults_point_into_the_accepted_file() {
     let source = load(&GOOD.join("\n")).unwrap().source;
     let span = source.places.interfaces[0].clone();
-    let error = crate::config::Error::at(
-        &source,
-        span,
-        "eth1 has no native XDP",
-        "set mode = \"auto\"",
-    );
+    let error = crate::config::Error::at(&source, span, "eth1 has no native XDP", "set mode = \"auto\"");
     assert_eq!(
         error.to_string(),
         "lb.toml:2:15: eth1 has no native XDP\n  2 | interfaces = [\"eth1\"]\n    |               ^^^^^^\n  \
@@ -315,30 +295,19 @@ fn many_errors_are_counted() {
     }
     let error = load(&text).unwrap_err();
     assert_eq!(error.diagnostics().len(), 30);
-    assert!(
-        error
-            .to_string()
-            .ends_with("30 errors, of which 20 are shown"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("30 errors, of which 20 are shown"), "{error}");
 }
 
 #[test]
 fn files_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = read(&folder.path().join("lb.toml"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.contains("No such file") && missing.contains("--config"),
-        "{missing}"
-    );
+    let missing = read(&folder.path().join("lb.toml")).unwrap_err().to_string();
+    assert!(missing.contains("No such file") && missing.contains("--config"), "{missing}");
     let not_a_file = read(folder.path()).unwrap_err().to_string();
     assert!(not_a_file.contains("not its directory"), "{not_a_file}");
 
     let mut file = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
-    file.write_all(b"[director]\ninterfaces = [\"eth\xff\"]\n")
-        .unwrap();
+    file.write_all(b"[director]\ninterfaces = [\"eth\xff\"]\n").unwrap();
     let error = read(file.path()).unwrap_err();
     let [one] = error.diagnostics() else {
         panic!("{error}");

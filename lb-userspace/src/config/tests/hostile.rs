@@ -9,10 +9,7 @@ fn survive(text: &str) {
     match load(text) {
         Ok(loaded) => assert!(!crate::config::describe(&loaded.config, &[]).is_empty()),
         Err(error) => {
-            assert!(
-                !error.diagnostics().is_empty(),
-                "an error must say something: {text:?}"
-            );
+            assert!(!error.diagnostics().is_empty(), "an error must say something: {text:?}");
             assert!(!error.render(true).is_empty());
             for line in error.to_string().lines() {
                 // A word can't be broken: a message quotes at most 40 characters of the file's.
@@ -86,25 +83,13 @@ fn ten_thousand_reals_load() {
     let mut text = "director.interfaces = [\"eth1\"]\n".to_owned();
     for service in 0..1000 {
         let (high, low) = (service / 250, service % 250 + 1);
-        write!(
-            text,
-            "[service.s{service}]\naddress = \"192.0.{high}.{low}:80\"\nprotocol = \"tcp\"\n"
-        )
-        .unwrap();
+        write!(text, "[service.s{service}]\naddress = \"192.0.{high}.{low}:80\"\nprotocol = \"tcp\"\n").unwrap();
         for real in 0..10 {
             let (high, low) = (service / 20, service % 20 * 10 + real + 1);
-            write!(
-                text,
-                "[[service.s{service}.reals]]\naddress = \"10.0.{high}.{low}\"\n"
-            )
-            .unwrap();
+            write!(text, "[[service.s{service}.reals]]\naddress = \"10.0.{high}.{low}\"\n").unwrap();
         }
     }
     let config = load(&text).unwrap().config;
-    let reals: usize = config
-        .services
-        .iter()
-        .map(|service| service.reals.len())
-        .sum();
+    let reals: usize = config.services.iter().map(|service| service.reals.len()).sum();
     assert_eq!((config.services.len(), reals), (1000, 10_000));
 }

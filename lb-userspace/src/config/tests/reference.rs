@@ -3,18 +3,10 @@
 use std::time::Duration;
 
 use super::{REFERENCE, load};
-use crate::config::{
-    Check, CheckKind, Config, Director, Limits, Mode, Protocol, Real, Scheduler, Service, Vrrp,
-};
+use crate::config::{Check, CheckKind, Config, Director, Limits, Mode, Protocol, Real, Scheduler, Service, Vrrp};
 
 fn plain_real(address: &str) -> Real {
-    Real {
-        address: address.parse().unwrap(),
-        weight: 1,
-        mac: None,
-        interface: None,
-        vlan: None,
-    }
+    Real { address: address.parse().unwrap(), weight: 1, mac: None, interface: None, vlan: None }
 }
 
 #[test]
@@ -22,11 +14,7 @@ fn the_shipped_file_is_the_reference_lab() {
     let loaded = load(REFERENCE).unwrap();
     let expected = Config {
         path: "lb.toml".into(),
-        director: Director {
-            interfaces: vec!["eth1".to_owned()],
-            mode: Mode::Auto,
-            hash_seed: 0,
-        },
+        director: Director { interfaces: vec!["eth1".to_owned()], mode: Mode::Auto, hash_seed: 0 },
         limits: Limits::default(),
         vrrp: vec![Vrrp {
             name: "web".to_owned(),
@@ -76,10 +64,7 @@ fn places_name_what_the_file_says() {
     assert_eq!(text(&places.vrrp[0].addresses[0]), "\"172.28.128.210/24\"");
     assert_eq!(text(&places.services[0].header), "[service.web]");
     assert_eq!(text(&places.services[0].address), "\"172.28.128.210:80\"");
-    assert_eq!(
-        text(&places.services[0].reals[1].address),
-        "\"172.28.128.50\""
-    );
+    assert_eq!(text(&places.services[0].reals[1].address), "\"172.28.128.50\"");
     assert_eq!(places.services[0].reals[1].interface, None);
 }
 
@@ -130,14 +115,7 @@ address = "192.0.2.2"
     assert_eq!(config.director.interfaces, ["eth1", "eth2"]);
     assert_eq!(config.director.mode, Mode::Native);
     assert_eq!(config.director.hash_seed, u64::MAX);
-    assert_eq!(
-        config.limits,
-        Limits {
-            services: 2,
-            reals: 3,
-            flows: 4096
-        }
-    );
+    assert_eq!(config.limits, Limits { services: 2, reals: 3, flows: 4096 });
     let six = &config.vrrp[0];
     assert_eq!((six.id, six.version, six.priority), (1, 3, 255));
     assert_eq!(six.advertise, Duration::from_millis(40_950));
@@ -169,15 +147,9 @@ address = "192.0.2.2"
     );
     let web = &config.services[1];
     assert_eq!((web.port, web.scheduler), (None, Scheduler::Mh));
-    assert_eq!(
-        web.reals,
-        [plain_real("192.0.2.3"), plain_real("192.0.2.2")]
-    );
+    assert_eq!(web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
     let check = web.check.as_ref().unwrap();
-    assert_eq!(
-        (check.port, check.rise, check.fall, check.jitter),
-        (8080, 1, 2, 10)
-    );
+    assert_eq!((check.port, check.rise, check.fall, check.jitter), (8080, 1, 2, 10));
     assert_eq!(
         check.kind,
         CheckKind::Http {
@@ -210,11 +182,7 @@ fn services_that_only_look_alike_go_together() {
 #[test]
 fn every_example_of_the_reference_page_is_good() {
     let page = include_str!("../../../../docs/configuration.md");
-    let examples: Vec<&str> = page
-        .split("```toml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
+    let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(examples.len(), 4);
     for example in examples {
         if let Err(error) = load(example) {
@@ -237,15 +205,8 @@ fn the_reference_page_names_every_key() {
         };
         lists += 1;
         for key in keys.replace(" or ", ", ").split(", ") {
-            let table = [
-                format!("| `{key}` |"),
-                format!("`[{key}]`"),
-                format!("`[{key}.NAME]`"),
-            ];
-            assert!(
-                table.iter().any(|form| page.contains(form)),
-                "{key} is not described"
-            );
+            let table = [format!("| `{key}` |"), format!("`[{key}]`"), format!("`[{key}.NAME]`")];
+            assert!(table.iter().any(|form| page.contains(form)), "{key} is not described");
         }
     }
     assert_eq!(lists, 7);
@@ -253,8 +214,6 @@ fn the_reference_page_names_every_key() {
 
 #[test]
 fn a_director_may_serve_nothing_yet() {
-    let config = load("[director]\ninterfaces = [\"eth1\"]\n")
-        .unwrap()
-        .config;
+    let config = load("[director]\ninterfaces = [\"eth1\"]\n").unwrap().config;
     assert!(config.services.is_empty() && config.vrrp.is_empty());
 }

@@ -16,14 +16,8 @@ fn interface(name: &str, index: u32, addresses: &[&str]) -> Interface {
 }
 
 fn machine() -> Segments {
-    let vlan = Interface {
-        parent: Some(2),
-        ..interface("eth1.7", 4, &["10.7.0.1/24"])
-    };
-    let port = Interface {
-        master: Some(6),
-        ..interface("eth3", 5, &[])
-    };
+    let vlan = Interface { parent: Some(2), ..interface("eth1.7", 4, &["10.7.0.1/24"]) };
+    let port = Interface { master: Some(6), ..interface("eth3", 5, &[]) };
     Segments {
         interfaces: vec![
             interface("lo", 1, &["127.0.0.1/8"]),
@@ -52,42 +46,12 @@ fn result(text: &str) -> Result<(), Error> {
 #[test]
 fn what_fits_the_machine() {
     let cases = [
-        (
-            "a real beside the director",
-            "\"eth1\"",
-            "172.28.128.9",
-            "address = \"172.28.128.40\"",
-        ),
-        (
-            "a real that only the VIP's prefix reaches",
-            "\"eth1\"",
-            "10.9.0.1",
-            "address = \"10.9.0.2\"",
-        ),
-        (
-            "a real on a VLAN of the trunk",
-            "\"eth1\"",
-            "10.9.0.1",
-            "address = \"10.7.0.9\"",
-        ),
-        (
-            "a real behind the bond of a port",
-            "\"eth1\", \"eth3\"",
-            "10.9.0.1",
-            "address = \"10.6.0.9\"",
-        ),
-        (
-            "a real by a named interface",
-            "\"eth1\"",
-            "10.9.0.1",
-            "address = \"10.2.0.9\", interface = \"eth2\"",
-        ),
-        (
-            "a real of a static MAC",
-            "\"eth1\"",
-            "10.9.0.1",
-            "address = \"9.9.9.9\", mac = \"02:00:00:00:00:01\"",
-        ),
+        ("a real beside the director", "\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\""),
+        ("a real that only the VIP's prefix reaches", "\"eth1\"", "10.9.0.1", "address = \"10.9.0.2\""),
+        ("a real on a VLAN of the trunk", "\"eth1\"", "10.9.0.1", "address = \"10.7.0.9\""),
+        ("a real behind the bond of a port", "\"eth1\", \"eth3\"", "10.9.0.1", "address = \"10.6.0.9\""),
+        ("a real by a named interface", "\"eth1\"", "10.9.0.1", "address = \"10.2.0.9\", interface = \"eth2\""),
+        ("a real of a static MAC", "\"eth1\"", "10.9.0.1", "address = \"9.9.9.9\", mac = \"02:00:00:00:00:01\""),
     ];
     for (what, interfaces, vip, real) in cases {
         let result = result(&file(interfaces, vip, real));
@@ -107,11 +71,7 @@ fn what_does_not_fit_the_machine() {
             "did you mean \"eth1\"? This machine has eth1, eth2",
         ),
         (
-            (
-                "\"eth1\"",
-                "172.28.128.9",
-                "address = \"172.28.128.40\", interface = \"wan\"",
-            ),
+            ("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\", interface = \"wan\""),
             10,
             "\"wan\"",
             "no interface wan",
@@ -132,11 +92,7 @@ fn what_does_not_fit_the_machine() {
             "it is on eth2: add that to director.interfaces",
         ),
         (
-            (
-                "\"eth1\"",
-                "172.28.128.9",
-                "address = \"10.2.0.9\", interface = \"eth1\"",
-            ),
+            ("\"eth1\"", "172.28.128.9", "address = \"10.2.0.9\", interface = \"eth1\""),
             10,
             "\"10.2.0.9\"",
             "off the segments of eth1",
@@ -150,11 +106,7 @@ fn what_does_not_fit_the_machine() {
             "another machine",
         ),
         (
-            (
-                "\"eth1\"",
-                "172.28.128.9",
-                "address = \"10.2.0.1\", mac = \"02:00:00:00:00:01\"",
-            ),
+            ("\"eth1\"", "172.28.128.9", "address = \"10.2.0.1\", mac = \"02:00:00:00:00:01\""),
             10,
             "\"10.2.0.1\"",
             "this director itself, on eth2",
@@ -193,18 +145,13 @@ fn an_ipv6_service_of_a_director_without_ipv6_is_told_so() {
     let text = "[director]\ninterfaces = [\"eth1\"]\n[service.a]\naddress = \"[2001:db8::1]:80\"\n\
                 protocol = \"tcp\"\nreals = [{ address = \"2001:db8::2\" }]\n";
     let error = result(text).unwrap_err().to_string();
-    assert!(
-        error.contains("give this director an IPv6 address"),
-        "{error}"
-    );
+    assert!(error.contains("give this director an IPv6 address"), "{error}");
 }
 
 #[test]
 fn a_machine_without_interfaces_is_told_so() {
     let text = "[director]\ninterfaces = [\"eth1\"]\n";
     let loaded = parse(Path::new("lb.toml"), text).unwrap();
-    let error = check(&loaded, &Segments::default())
-        .unwrap_err()
-        .to_string();
+    let error = check(&loaded, &Segments::default()).unwrap_err().to_string();
     assert!(error.contains("no interface but lo"), "{error}");
 }
