@@ -13,6 +13,7 @@ mod setup;
 mod shell;
 mod test;
 
+use std::env;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
 
 fn act(verb: Verb) -> Result<ExitCode> {
     let checkout = Checkout::open()?;
+    if env::current_dir().is_ok_and(|here| here != checkout.root()) {
+        eprintln!("in {}:", checkout.root().display());
+    }
     match verb {
         Verb::Setup(args) => setup::verb(&checkout, &args),
         Verb::Build(args) => build::verb(&checkout, &args),

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::checkout::Checkout;
@@ -61,9 +61,16 @@ pub(crate) fn ensure(checkout: &Checkout, tools: &[Tool]) -> Result<()> {
         );
     }
     eprintln!("setup: {missing_here}");
-    install(checkout, &packages)?;
+    install(checkout, &packages).context("setup of the tests' Debian packages")?;
     report_services(checkout, &names);
-    Ok(())
+    match missing.iter().find(|tool| find(tool.binary).is_none()) {
+        None => Ok(()),
+        Some(tool) => bail!(
+            "package {} is installed and has no program {}: `apt-get install --reinstall {0}`",
+            tool.package,
+            tool.binary
+        ),
+    }
 }
 
 /// Finds a program as root would: Debian's servers are in directories that a user's PATH may lack.

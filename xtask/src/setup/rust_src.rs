@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{AccessFlags, access};
 
 use crate::checkout::Checkout;
@@ -52,12 +52,8 @@ pub(crate) fn install(checkout: &Checkout, sysroot: &Path) -> Result<()> {
         }
         eprintln!("setup: rustup can't bring it here; trying Debian's package");
     }
-    from_debian(checkout, sysroot).with_context(|| {
-        format!(
-            "rust-src {} is missing in {}; where rustup works, this installs it: `{by_rustup}`",
-            checkout.channel(),
-            sysroot.display()
-        )
+    from_debian(checkout, sysroot).map_err(|error| {
+        anyhow!("{error:#}. Instead, where rustup's server can be reached: `{by_rustup}`")
     })
 }
 
@@ -93,7 +89,6 @@ fn from_debian(checkout: &Checkout, sysroot: &Path) -> Result<()> {
             .args([&package, &unpacked]),
     )?;
     place(
-        checkout,
         &unpacked.join(format!("usr/src/rustc-{}/library", checkout.channel())),
         &destination,
     )?;
@@ -151,20 +146,21 @@ fn download(checkout: &Checkout, work: &Path, mirror: &str) -> Result<PathBuf> {
     );
     fs::write(&list, text).with_context(|| format!("writing {}", list.display()))?;
 
-    let options = [
-        "Dir::Etc::sourcelist=/dev/null".to_owned(),
-        format!("Dir::Etc::sourceparts={}", sources.display()),
-        format!("Dir::State::lists={}", lists.display()),
-        format!("Dir::Cache={}", cache.display()),
-        // These directories are the caller's; apt's own user may not reach them.
-        "APT::Sandbox::User=root".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-    ];
+    // `Sandbox`: these directories are the caller's; apt's own user may not reach them.
+    let options = format!(
+        "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\nDir::State::lists \"{}\";\n\
+         Dir::Cache \"{}\";\nAPT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\n\
+         Acquire::Languages \"none\";\n",
+        sources.display(),
+        lists.display(),
+        cache.display()
+    );
+    let configuration = work.join("apt.conf");
+    fs::write(&configuration, options)
+        .with_context(|| format!("writing {}", configuration.display()))?;
     let apt = || -> Command {
         let mut command = checkout.command("apt-get");
-        command
-            .arg("-qq")
-            .args(options.iter().flat_map(|option| ["-o", option]));
+        command.arg("-qq").arg("-c").arg(&configuration);
         command
     };
     eprintln!(
@@ -189,11 +185,12 @@ fn download(checkout: &Checkout, work: &Path, mirror: &str) -> Result<PathBuf> {
 }
 
 /// Copies beside the destination, then renames: an interrupted set-up never leaves half a library.
-fn place(checkout: &Checkout, source: &Path, destination: &Path) -> Result<()> {
+fn place(source: &Path, destination: &Path) -> Result<()> {
     let parent = destination.parent().unwrap_or(destination);
     let staged = parent.join(format!(".library.{}", process::id()));
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    let copied = shell::run_silent(checkout.command("cp").arg("-r").args([source, &staged]));
+    eprintln!("setup: copying the source to {}", destination.display());
+    let copied = copy(source, &staged);
     let placed = copied.and_then(|()| {
         if destination.exists() {
             // Only ever one without `core`.
@@ -208,4 +205,21 @@ fn place(checkout: &Checkout, source: &Path, destination: &Path) -> Result<()> {
         let _ = fs::remove_dir_all(&staged);
     }
     placed
+}
+
+/// Copies a directory with all that is in it; stops at the first file that fails.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).with_context(|| format!("creating {}", to.display()))?;
+    let entries = fs::read_dir(from).with_context(|| format!("reading {}", from.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("reading {}", from.display()))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            fs::copy(&source, &target)
+                .with_context(|| format!("copying to {}", target.display()))?;
+        }
+    }
+    Ok(())
 }
