@@ -1,10 +1,11 @@
 //! Runs commands: each is printed first in a form that can be pasted into a shell, and a failure names it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,22 +80,59 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 /// The command's own failure is in the returned status.
 ///
 /// # Errors
-/// Where it can't be started or read from.
+/// Where it can't be started or waited for.
 pub(crate) fn stream(command: &mut Command, mut reader: impl FnMut(&str)) -> Result<ExitStatus> {
+    const LAST_WORDS: Duration = Duration::from_secs(2);
     announce(command);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| unstarted(command))?;
-    if let Some(stdout) = child.stdout.take() {
-        for bytes in BufReader::new(stdout).split(b'\n') {
-            let bytes = bytes.with_context(|| format!("reading from `{}`", line(command)))?;
-            let text = String::from_utf8_lossy(&bytes);
-            println!("{text}");
-            reader(&text);
+    let lines = lines_of(child.stdout.take());
+    let mut ended: Option<(ExitStatus, Instant)> = None;
+    loop {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(text) => {
+                println!("{text}");
+                reader(&text);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if ended.is_none() {
+            let status = child.try_wait().with_context(|| line(command))?;
+            ended = status.map(|status| (status, Instant::now()));
+        }
+        if ended.is_some_and(|(_, at)| at.elapsed() > LAST_WORDS) {
+            // A process that a test left behind holds the pipe open for as long as it lives.
+            eprintln!("  … a process of `{}` outlives it", line(command));
+            break;
         }
     }
-    child.wait().with_context(|| line(command))
+    match ended {
+        Some((status, _)) => Ok(status),
+        None => child.wait().with_context(|| line(command)),
+    }
+}
+
+/// The lines of a pipe, as another thread reads them.
+fn lines_of(pipe: Option<ChildStdout>) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let bytes = pipe
+            .into_iter()
+            .flat_map(|pipe| BufReader::new(pipe).split(b'\n'));
+        for line in bytes.map_while(io::Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// Becomes the command: its signals and its exit status are then the program's own.
@@ -184,7 +222,10 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
-    use super::{elapsed, line};
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::{elapsed, line, run, stream};
 
     #[test]
     fn a_command_is_shown_as_a_shell_takes_it() {
@@ -198,6 +239,46 @@ mod tests {
             r"env -u OLD FLAGS='-C x' cargo run -- 'it'\''s' 'a b' ''"
         );
         assert_eq!(line(Command::new("true").arg("a=/b")), "true a=/b");
+    }
+
+    #[test]
+    fn all_lines_and_the_status_of_a_streamed_command_arrive() {
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; printf two; exit 3"]);
+        let status = stream(&mut command, |line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert_eq!(lines, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_process_left_behind_does_not_hold_up_the_stream() {
+        let mut lines = Vec::new();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo $!"]);
+        let status = stream(&mut command, |line| lines.push(line.to_owned())).unwrap();
+        assert!(status.success());
+        let left = lines
+            .first()
+            .and_then(|pid| pid.parse().ok())
+            .map(Pid::from_raw)
+            .unwrap();
+        kill(left, Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn a_failure_names_the_command() {
+        let error = run(Command::new("sh").args(["-c", "exit 4"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("`sh -c 'exit 4'` failed (exit status: 4)"),
+            "{error}"
+        );
+        let error = run(&mut Command::new("no-such-program"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "could not start `no-such-program`");
     }
 
     #[test]
