@@ -9,7 +9,7 @@ use crate::checkout::Checkout;
 use crate::setup::{self, packages};
 use crate::{build, shell};
 
-/// Show scenarios of the network-namespace lab: `lab`, `lab SCENARIO`, `lab --help` after `--`.
+/// Build, then show a scenario of the network-namespace lab.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenario and its options, as the binary `lab` takes them after `scenario`.
