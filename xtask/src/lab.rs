@@ -1,0 +1,56 @@
+//! `lab`: scenarios in network namespaces, for eyes rather than for tests.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use nix::unistd::geteuid;
+
+use crate::checkout::Checkout;
+use crate::setup::{self, packages};
+use crate::{build, shell};
+
+/// Build, then show a scenario of the network-namespace lab.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The scenario and its options, as the binary `lab` takes them after `scenario`.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "SCENARIO"
+    )]
+    args: Vec<String>,
+}
+
+/// Runs `cargo xtask lab`.
+pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
+    packages::ensure(checkout, packages::LAB)?;
+    prepare(checkout)?;
+    let mut command = program(checkout, "lb-tests", "lab");
+    command.arg("scenario").args(&args.args);
+    Err(shell::exec(&mut command))
+}
+
+/// Builds all that the programs of lb-tests use: the BPF objects, `lb`, and themselves.
+///
+/// # Errors
+/// Where set-up or build fails.
+pub(crate) fn prepare(checkout: &Checkout) -> Result<()> {
+    setup::toolchain(checkout)?;
+    build::objects(checkout)?;
+    build::host(checkout, &["lb-userspace", "lb-tests"], true)
+}
+
+/// A release program of the workspace, to be run as root in the directory that the caller is in.
+pub(crate) fn program(checkout: &Checkout, package: &str, binary: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .args(["run", "--quiet", "--release", "--manifest-path"])
+        .arg(checkout.root().join("Cargo.toml"));
+    command.args(["--package", package, "--bin", binary]);
+    if !geteuid().is_root() && packages::find("sudo").is_some() {
+        // The build stays the user's; the program alone is root's.
+        command.args(["--config", "target.'cfg(unix)'.runner='sudo'"]);
+    }
+    command.arg("--");
+    command
+}
