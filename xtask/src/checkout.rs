@@ -19,24 +19,16 @@ impl Checkout {
     /// Where the root or a usable `rust-toolchain.toml` in it is missing.
     pub(crate) fn open() -> Result<Self> {
         // Cargo says at run time where the package is now; the path of the build may be gone since.
-        let package = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = package.join("..").canonicalize().with_context(|| {
-            format!(
-                "no checkout around {}: start this as `cargo xtask`",
-                package.display()
-            )
-        })?;
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package
+            .join("..")
+            .canonicalize()
+            .with_context(|| format!("no checkout around {}: start this as `cargo xtask`", package.display()))?;
         let file = root.join("rust-toolchain.toml");
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("reading {}", file.display()))?;
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         let channel = pinned_channel(&text)
-            .with_context(|| {
-                format!(
-                    "{} has no line of the form: channel = \"1.2.3\"",
-                    file.display()
-                )
-            })?
+            .with_context(|| format!("{} has no line of the form: channel = \"1.2.3\"", file.display()))?
             .to_owned();
         Ok(Self { root, channel })
     }
@@ -75,12 +67,7 @@ impl Checkout {
 /// The channel that the text of a `rust-toolchain.toml` names.
 fn pinned_channel(text: &str) -> Option<&str> {
     text.lines()
-        .filter_map(|line| {
-            line.trim()
-                .strip_prefix("channel")?
-                .trim_start()
-                .strip_prefix('=')
-        })
+        .filter_map(|line| line.trim().strip_prefix("channel")?.trim_start().strip_prefix('='))
         .find_map(|value| value.trim_start().strip_prefix('"')?.split_once('"'))
         .map(|(channel, _)| channel)
         .filter(|channel| channel.starts_with(|first: char| first.is_ascii_digit()))
@@ -94,10 +81,7 @@ mod tests {
     fn the_channel_is_read_from_the_toolchain_file() {
         let cases = [
             ("[toolchain]\nchannel = \"1.95.0\"\n", Some("1.95.0")),
-            (
-                "# channel = \"1.2.3\"\n[toolchain]\n  channel=\"1.96.1\" # why\n",
-                Some("1.96.1"),
-            ),
+            ("# channel = \"1.2.3\"\n[toolchain]\n  channel=\"1.96.1\" # why\n", Some("1.96.1")),
             ("[toolchain]\nchannel = \"stable\"\n", None),
             ("[toolchain]\nchannels = \"1.95.0\"\n", None),
             ("[toolchain]\n", None),

@@ -13,11 +13,7 @@ use crate::{build, shell};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenario and its options, as the binary `lab` takes them after `scenario`.
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "SCENARIO"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCENARIO")]
     args: Vec<String>,
 }
 
@@ -43,9 +39,7 @@ pub(crate) fn prepare(checkout: &Checkout) -> Result<()> {
 /// A release program of the workspace, to be run as root in the directory that the caller is in.
 pub(crate) fn program(checkout: &Checkout, package: &str, binary: &str) -> Command {
     let mut command = Command::new("cargo");
-    command
-        .args(["run", "--quiet", "--release", "--manifest-path"])
-        .arg(checkout.root().join("Cargo.toml"));
+    command.args(["run", "--quiet", "--release", "--manifest-path"]).arg(checkout.root().join("Cargo.toml"));
     command.args(["--package", package, "--bin", binary]);
     if !geteuid().is_root() && packages::find("sudo").is_some() {
         // The build stays the user's; the program alone is root's.

@@ -24,11 +24,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep: bool,
     /// Arguments of `lb run`, such as `--config FILE`.
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGUMENT"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     args: Vec<String>,
 }
 
@@ -60,12 +56,8 @@ enum Program<'a> {
 
 fn choose(args: &Args, installed: bool) -> Result<Program<'_>> {
     // After `--`, `--keep` still is the demonstration's: the agent has no such option.
-    let own: Vec<&str> = args
-        .args
-        .iter()
-        .map(String::as_str)
-        .filter(|arg| !["--keep", "--demo"].contains(arg))
-        .collect();
+    let own: Vec<&str> =
+        args.args.iter().map(String::as_str).filter(|arg| !["--keep", "--demo"].contains(arg)).collect();
     let keep = args.keep || args.args.iter().any(|arg| arg == "--keep");
     let demo = args.demo || args.args.iter().any(|arg| arg == "--demo");
     match (own.is_empty(), demo || keep) {
@@ -85,11 +77,8 @@ mod tests {
 
     #[test]
     fn the_demonstration_runs_where_no_configuration_is_named_or_installed() {
-        let args = |demo, keep, args: &[&str]| Args {
-            demo,
-            keep,
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-        };
+        let args =
+            |demo, keep, args: &[&str]| Args { demo, keep, args: args.iter().map(|&arg| arg.to_owned()).collect() };
         let config = ["--config", "a.toml"].map(str::to_owned);
         let demo = |keep| Some(Program::Demo { keep });
 
@@ -99,26 +88,13 @@ mod tests {
             (args(true, false, &[]), true, demo(false)),
             (args(false, true, &[]), true, demo(true)),
             (args(false, false, &["--keep"]), false, demo(true)),
-            (
-                args(false, false, &["--config", "a.toml"]),
-                false,
-                Some(Program::Director(&config)),
-            ),
-            (
-                args(false, false, &["--config", "a.toml"]),
-                true,
-                Some(Program::Director(&config)),
-            ),
+            (args(false, false, &["--config", "a.toml"]), false, Some(Program::Director(&config))),
+            (args(false, false, &["--config", "a.toml"]), true, Some(Program::Director(&config))),
             (args(false, true, &["--config", "a.toml"]), false, None),
             (args(true, false, &["--config", "a.toml"]), false, None),
         ];
         for (args, installed, expected) in cases {
-            assert_eq!(
-                choose(&args, installed).ok(),
-                expected,
-                "{:?} installed={installed}",
-                args.args
-            );
+            assert_eq!(choose(&args, installed).ok(), expected, "{:?} installed={installed}", args.args);
         }
     }
 }

@@ -74,16 +74,11 @@ fn pinned_rustc(checkout: &Checkout) -> Result<()> {
 /// Two verbs that start at once on a fresh checkout install one after the other.
 fn lock(checkout: &Checkout) -> Result<File> {
     let path = checkout.target("setup.lock");
-    fs::create_dir_all(checkout.target(""))
-        .with_context(|| format!("creating the directory of {}", path.display()))?;
+    fs::create_dir_all(checkout.target("")).with_context(|| format!("creating the directory of {}", path.display()))?;
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     if file.try_lock().is_err() {
-        eprintln!(
-            "setup: waiting for another one that holds {}",
-            path.display()
-        );
-        file.lock()
-            .with_context(|| format!("locking {}", path.display()))?;
+        eprintln!("setup: waiting for another one that holds {}", path.display());
+        file.lock().with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(file)
 }
@@ -99,14 +94,8 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_rustc() {
-        assert_eq!(
-            rustc_version("rustc 1.95.0 (59807616e 2026-04-14)\n"),
-            Some("1.95.0")
-        );
-        assert_eq!(
-            rustc_version("rustc 1.97.0-nightly (0 2026-05-01)"),
-            Some("1.97.0-nightly")
-        );
+        assert_eq!(rustc_version("rustc 1.95.0 (59807616e 2026-04-14)\n"), Some("1.95.0"));
+        assert_eq!(rustc_version("rustc 1.97.0-nightly (0 2026-05-01)"), Some("1.97.0-nightly"));
         assert_eq!(rustc_version("cargo 1.95.0"), None);
         assert_eq!(rustc_version("rustc "), None);
     }

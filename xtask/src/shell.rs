@@ -33,10 +33,7 @@ pub(crate) fn run_silent(command: &mut Command) -> Result<()> {
     const HEARTBEAT: Duration = Duration::from_secs(5);
     announce(command);
     let start = Instant::now();
-    let mut child = command
-        .stdin(Stdio::null())
-        .spawn()
-        .with_context(|| unstarted(command))?;
+    let mut child = command.stdin(Stdio::null()).spawn().with_context(|| unstarted(command))?;
     let mut next = HEARTBEAT;
     let status = loop {
         if let Some(status) = child.try_wait().with_context(|| line(command))? {
@@ -54,10 +51,7 @@ pub(crate) fn run_silent(command: &mut Command) -> Result<()> {
 /// Runs a command for its exit status alone: it is printed, what it says is not.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     announce(command);
-    let quiet = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
 
@@ -67,13 +61,9 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 /// As [`run`], and where the output isn't UTF-8.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     announce(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| unstarted(command))?;
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| unstarted(command))?;
     judge(command, output.status)?;
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{}` printed something else than text", line(command)))
+    String::from_utf8(output.stdout).with_context(|| format!("`{}` printed something else than text", line(command)))
 }
 
 /// Runs a command, passes its standard output on line by line, and shows each line to `reader`.
@@ -84,10 +74,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 pub(crate) fn stream(command: &mut Command, mut reader: impl FnMut(&str)) -> Result<ExitStatus> {
     const LAST_WORDS: Duration = Duration::from_secs(2);
     announce(command);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| unstarted(command))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| unstarted(command))?;
     let lines = lines_of(child.stdout.take());
     let mut ended: Option<(ExitStatus, Instant)> = None;
     loop {
@@ -120,14 +107,9 @@ pub(crate) fn stream(command: &mut Command, mut reader: impl FnMut(&str)) -> Res
 fn lines_of(pipe: Option<ChildStdout>) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let bytes = pipe
-            .into_iter()
-            .flat_map(|pipe| BufReader::new(pipe).split(b'\n'));
+        let bytes = pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n'));
         for line in bytes.map_while(io::Result::ok) {
-            if sender
-                .send(String::from_utf8_lossy(&line).into_owned())
-                .is_err()
-            {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                 break;
             }
         }
@@ -180,11 +162,7 @@ fn announce(command: &Command) {
 }
 
 fn judge(command: &Command, status: ExitStatus) -> Result<()> {
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failure(command, status))
-    }
+    if status.success() { Ok(()) } else { Err(failure(command, status)) }
 }
 
 fn unstarted(command: &Command) -> String {
@@ -198,10 +176,7 @@ fn low_disk(place: &Path) -> String {
     };
     let free = stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20;
     if free < LOW_DISK {
-        format!(
-            "; only {free} MiB are free on the disk of {}",
-            place.display()
-        )
+        format!("; only {free} MiB are free on the disk of {}", place.display())
     } else {
         String::new()
     }
@@ -230,14 +205,8 @@ mod tests {
     #[test]
     fn a_command_is_shown_as_a_shell_takes_it() {
         let mut command = Command::new("cargo");
-        command
-            .args(["run", "--", "it's", "a b", ""])
-            .env("FLAGS", "-C x")
-            .env_remove("OLD");
-        assert_eq!(
-            line(&command),
-            r"env -u OLD FLAGS='-C x' cargo run -- 'it'\''s' 'a b' ''"
-        );
+        command.args(["run", "--", "it's", "a b", ""]).env("FLAGS", "-C x").env_remove("OLD");
+        assert_eq!(line(&command), r"env -u OLD FLAGS='-C x' cargo run -- 'it'\''s' 'a b' ''");
         assert_eq!(line(Command::new("true").arg("a=/b")), "true a=/b");
     }
 
@@ -258,26 +227,15 @@ mod tests {
         command.args(["-c", "sleep 600 & echo $!"]);
         let status = stream(&mut command, |line| lines.push(line.to_owned())).unwrap();
         assert!(status.success());
-        let left = lines
-            .first()
-            .and_then(|pid| pid.parse().ok())
-            .map(Pid::from_raw)
-            .unwrap();
+        let left = lines.first().and_then(|pid| pid.parse().ok()).map(Pid::from_raw).unwrap();
         kill(left, Signal::SIGKILL).unwrap();
     }
 
     #[test]
     fn a_failure_names_the_command() {
-        let error = run(Command::new("sh").args(["-c", "exit 4"]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("`sh -c 'exit 4'` failed (exit status: 4)"),
-            "{error}"
-        );
-        let error = run(&mut Command::new("no-such-program"))
-            .unwrap_err()
-            .to_string();
+        let error = run(Command::new("sh").args(["-c", "exit 4"])).unwrap_err().to_string();
+        assert!(error.starts_with("`sh -c 'exit 4'` failed (exit status: 4)"), "{error}");
+        let error = run(&mut Command::new("no-such-program")).unwrap_err().to_string();
         assert_eq!(error, "could not start `no-such-program`");
     }
 

@@ -37,10 +37,7 @@ pub(crate) struct Args {
 impl Args {
     /// All steps; a skip is a failure.
     pub(crate) fn all_without_skips() -> Self {
-        Self {
-            only: Vec::new(),
-            no_skips: true,
-        }
+        Self { only: Vec::new(), no_skips: true }
     }
 
     fn chosen(&self, step: Step) -> bool {
@@ -90,11 +87,7 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
         report.step_if(built, "lab", || run.lab());
     }
     let good = report.print(&run.skips()?, args.skips_fail());
-    Ok(if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct Run<'a> {
@@ -111,11 +104,7 @@ impl<'a> Run<'a> {
             .and_then(|()| fs::write(&skips, ""))
             .with_context(|| format!("creating {}", skips.display()))?;
         let suites = Suites::find(checkout.root())?;
-        Ok(Self {
-            checkout,
-            suites,
-            skips,
-        })
+        Ok(Self { checkout, suites, skips })
     }
 
     fn fmt(&self) -> Outcome {
@@ -131,12 +120,9 @@ impl<'a> Run<'a> {
         match built {
             // The tests start the binaries of the workspace. `--tests` beside `--bins`: with the tests' own
             // dependencies in the same build, `cargo test` finds everything compiled.
-            Ok(()) if kernel => Outcome::of_commands([&mut self.checkout.cargo([
-                "build",
-                "--workspace",
-                "--bins",
-                "--tests",
-            ])]),
+            Ok(()) if kernel => {
+                Outcome::of_commands([&mut self.checkout.cargo(["build", "--workspace", "--bins", "--tests"])])
+            }
             Ok(()) => Outcome::default(),
             Err(error) => Outcome::from(error),
         }
@@ -144,14 +130,7 @@ impl<'a> Run<'a> {
 
     fn clippy(&self) -> Outcome {
         Outcome::of_commands([
-            &mut self.checkout.cargo([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ]),
+            &mut self.checkout.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
             build::bpf_cargo(self.checkout, "clippy").args(["--", "-D", "warnings"]),
         ])
     }
@@ -187,9 +166,7 @@ impl<'a> Run<'a> {
     }
 
     fn cargo_test(&self, args: &[&str]) -> Command {
-        let mut command = self
-            .checkout
-            .cargo(["test", "--workspace", "--no-fail-fast"]);
+        let mut command = self.checkout.cargo(["test", "--workspace", "--no-fail-fast"]);
         command.args(args).env("LB_LAB_SKIPS", &self.skips);
         command
     }
@@ -198,25 +175,14 @@ impl<'a> Run<'a> {
         let mut tally = Tally::default();
         match shell::stream(command, |line| tally.read(line)) {
             Ok(status) if status.success() || tally.failed > 0 => Outcome { tally, error: None },
-            Ok(status) => Outcome {
-                tally,
-                error: Some(shell::failure(command, status)),
-            },
-            Err(error) => Outcome {
-                tally,
-                error: Some(error),
-            },
+            Ok(status) => Outcome { tally, error: Some(shell::failure(command, status)) },
+            Err(error) => Outcome { tally, error: Some(error) },
         }
     }
 
     /// What the skipped tests of this run said.
     fn skips(&self) -> Result<Vec<String>> {
-        let text = fs::read_to_string(&self.skips)
-            .with_context(|| format!("reading {}", self.skips.display()))?;
-        Ok(text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(str::to_owned)
-            .collect())
+        let text = fs::read_to_string(&self.skips).with_context(|| format!("reading {}", self.skips.display()))?;
+        Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
     }
 }

@@ -40,36 +40,21 @@ pub(crate) fn repositories(etc: &Path) -> Vec<Repository> {
 pub(crate) fn debian_mirror<'a>(repositories: &'a [Repository], codename: &str) -> Option<&'a str> {
     const ROLLING: [&str; 5] = ["stable", "oldstable", "testing", "unstable", "sid"];
     let is_debian = |repository: &&Repository| {
-        repository
-            .components
-            .iter()
-            .any(|component| component == "main")
-            && repository
-                .suites
-                .iter()
-                .any(|suite| suite == codename || ROLLING.contains(&suite.as_str()))
+        repository.components.iter().any(|component| component == "main")
+            && repository.suites.iter().any(|suite| suite == codename || ROLLING.contains(&suite.as_str()))
     };
     let signed = |repository: &&Repository| {
-        repository
-            .signed_by
-            .as_deref()
-            .is_some_and(|keyring| keyring.contains("debian-archive"))
+        repository.signed_by.as_deref().is_some_and(|keyring| keyring.contains("debian-archive"))
     };
     let mut candidates = repositories.iter().filter(is_debian);
-    let first = candidates
-        .clone()
-        .find(signed)
-        .or_else(|| candidates.next())?;
+    let first = candidates.clone().find(signed).or_else(|| candidates.next())?;
     first.uris.first().map(String::as_str)
 }
 
 /// Reads the format of `*.sources`: stanzas of fields.
 pub(crate) fn deb822(text: &str) -> Vec<Repository> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    lines
-        .split(|line| line.trim().is_empty())
-        .filter_map(stanza)
-        .collect()
+    lines.split(|line| line.trim().is_empty()).filter_map(stanza).collect()
 }
 
 fn stanza(lines: &[&str]) -> Option<Repository> {
@@ -77,39 +62,25 @@ fn stanza(lines: &[&str]) -> Option<Repository> {
         let value = field(lines, name).unwrap_or_default();
         value.split_whitespace().map(str::to_owned).collect()
     };
-    let enabled = words("Enabled")
-        .first()
-        .is_none_or(|value| !["no", "false", "0"].contains(&value.as_str()));
+    let enabled = words("Enabled").first().is_none_or(|value| !["no", "false", "0"].contains(&value.as_str()));
     let repository = Repository {
         uris: words("URIs"),
         suites: words("Suites"),
         components: words("Components"),
-        signed_by: words("Signed-By")
-            .first()
-            .filter(|keyring| keyring.starts_with('/'))
-            .cloned(),
+        signed_by: words("Signed-By").first().filter(|keyring| keyring.starts_with('/')).cloned(),
     };
-    let usable =
-        enabled && words("Types").iter().any(|kind| kind == "deb") && !repository.uris.is_empty();
+    let usable = enabled && words("Types").iter().any(|kind| kind == "deb") && !repository.uris.is_empty();
     usable.then_some(repository)
 }
 
 /// A field's value with its continuation lines, which start with a blank.
 fn field(lines: &[&str], name: &str) -> Option<String> {
     let mut rest = lines.iter().skip_while(|line| {
-        line.split_once(':')
-            .is_none_or(|(key, _)| key.starts_with([' ', '\t']) || !key.eq_ignore_ascii_case(name))
+        line.split_once(':').is_none_or(|(key, _)| key.starts_with([' ', '\t']) || !key.eq_ignore_ascii_case(name))
     });
     let (_, first) = rest.next()?.split_once(':')?;
-    let continued = rest
-        .take_while(|line| line.starts_with([' ', '\t']))
-        .copied();
-    Some(
-        std::iter::once(first)
-            .chain(continued)
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    let continued = rest.take_while(|line| line.starts_with([' ', '\t'])).copied();
+    Some(std::iter::once(first).chain(continued).collect::<Vec<_>>().join(" "))
 }
 
 /// Reads the format of `*.list`: `deb [option=value …] uri suite component…`.
@@ -138,15 +109,9 @@ fn entry(line: &str) -> Option<Repository> {
 }
 
 fn signed_by(options: &str) -> Option<String> {
-    let mut pairs = options
-        .split_whitespace()
-        .filter_map(|option| option.split_once('='));
+    let mut pairs = options.split_whitespace().filter_map(|option| option.split_once('='));
     let (_, keyring) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("signed-by"))?;
-    keyring
-        .split(',')
-        .next()
-        .filter(|keyring| keyring.starts_with('/'))
-        .map(str::to_owned)
+    keyring.split(',').next().filter(|keyring| keyring.starts_with('/')).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -155,12 +120,7 @@ mod tests {
 
     const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-    fn repository(
-        uri: &str,
-        suites: &[&str],
-        components: &[&str],
-        signed_by: Option<&str>,
-    ) -> Repository {
+    fn repository(uri: &str, suites: &[&str], components: &[&str], signed_by: Option<&str>) -> Repository {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         Repository {
             uris: vec![uri.to_owned()],
@@ -211,12 +171,7 @@ Components: main
                 &["main", "contrib"],
                 Some(KEYRING),
             ),
-            repository(
-                "http://mirror.example/security",
-                &["trixie-security"],
-                &["main"],
-                None,
-            ),
+            repository("http://mirror.example/security", &["trixie-security"], &["main"], None),
         ];
         assert_eq!(deb822(text), expected);
     }
@@ -234,18 +189,8 @@ deb http://incomplete.example
 deb
 ";
         let expected = [
-            repository(
-                "http://mirror.example/debian",
-                &["trixie"],
-                &["main", "contrib"],
-                None,
-            ),
-            repository(
-                "http://b.example/d",
-                &["trixie-updates"],
-                &["main"],
-                Some(KEYRING),
-            ),
+            repository("http://mirror.example/debian", &["trixie"], &["main", "contrib"], None),
+            repository("http://b.example/d", &["trixie-updates"], &["main"], Some(KEYRING)),
             repository("http://c.example/d", &["./"], &[], Some("/a.gpg")),
         ];
         assert_eq!(one_line(text), expected);
@@ -253,50 +198,22 @@ deb
 
     #[test]
     fn the_mirror_is_that_of_the_release_not_of_security_or_of_others() {
-        let security = || {
-            repository(
-                "http://m/security",
-                &["trixie-security"],
-                &["main"],
-                Some(KEYRING),
-            )
-        };
+        let security = || repository("http://m/security", &["trixie-security"], &["main"], Some(KEYRING));
         let other = || repository("http://other", &["trixie"], &["stable"], None);
-        let backports = || {
-            repository(
-                "http://m/debian",
-                &["trixie-backports"],
-                &["main"],
-                Some(KEYRING),
-            )
-        };
+        let backports = || repository("http://m/debian", &["trixie-backports"], &["main"], Some(KEYRING));
         let unsigned = || repository("http://vendor", &["trixie"], &["main"], None);
-        let own = || {
-            repository(
-                "http://m/debian",
-                &["trixie", "trixie-updates"],
-                &["main"],
-                Some(KEYRING),
-            )
-        };
+        let own = || repository("http://m/debian", &["trixie", "trixie-updates"], &["main"], Some(KEYRING));
         let rolling = || repository("http://m/rolling", &["sid"], &["main"], None);
 
         let cases: [(Vec<Repository>, Option<&str>); 5] = [
-            (
-                vec![security(), other(), unsigned(), own()],
-                Some("http://m/debian"),
-            ),
+            (vec![security(), other(), unsigned(), own()], Some("http://m/debian")),
             (vec![security(), unsigned()], Some("http://vendor")),
             (vec![security(), other(), backports()], None),
             (vec![rolling()], Some("http://m/rolling")),
             (vec![], None),
         ];
         for (repositories, expected) in cases {
-            assert_eq!(
-                debian_mirror(&repositories, "trixie"),
-                expected,
-                "{repositories:?}"
-            );
+            assert_eq!(debian_mirror(&repositories, "trixie"), expected, "{repositories:?}");
         }
     }
 }

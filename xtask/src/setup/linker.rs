@@ -12,12 +12,7 @@ use crate::shell;
 const VERSION: &str = "0.10.3";
 
 /// Variables that would change how a tool for this machine is compiled, or for what.
-const FOREIGN: [&str; 4] = [
-    "RUSTFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_RUSTFLAGS",
-    "CARGO_BUILD_TARGET",
-];
+const FOREIGN: [&str; 4] = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"];
 
 /// Where this checkout's bpf-linker is.
 pub(crate) fn path(checkout: &Checkout) -> PathBuf {
@@ -39,24 +34,13 @@ pub(crate) fn present(checkout: &Checkout) -> bool {
 pub(crate) fn install(checkout: &Checkout) -> Result<()> {
     eprintln!("setup: compiling bpf-linker {VERSION} into target/tools, once for this checkout");
     let build = checkout.target("tools/build");
-    let mut install = checkout.cargo([
-        "install",
-        "bpf-linker",
-        "--version",
-        VERSION,
-        "--locked",
-        "--force",
-    ]);
-    install
-        .args(["--root", "target/tools"])
-        .env("CARGO_TARGET_DIR", &build);
-    for variable in FOREIGN
-        .into_iter()
-        .filter(|variable| std::env::var_os(variable).is_some())
-    {
+    let mut install = checkout.cargo(["install", "bpf-linker", "--version", VERSION, "--locked", "--force"]);
+    install.args(["--root", "target/tools"]).env("CARGO_TARGET_DIR", &build);
+    for variable in FOREIGN.into_iter().filter(|variable| std::env::var_os(variable).is_some()) {
         install.env_remove(variable);
     }
-    shell::run(&mut install)
-        .context("cargo says above what it lacked (often the network, a C compiler or disk space); then run this again")?;
+    shell::run(&mut install).context(
+        "cargo says above what it lacked (often the network, a C compiler or disk space); then run this again",
+    )?;
     fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))
 }

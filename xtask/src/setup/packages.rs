@@ -38,10 +38,7 @@ const fn tool(binary: &'static str, package: &'static str) -> Tool {
 /// # Errors
 /// Where something is missing and can't be installed; the message says which command would do it.
 pub(crate) fn ensure(checkout: &Checkout, tools: &[Tool]) -> Result<()> {
-    let missing: Vec<&Tool> = tools
-        .iter()
-        .filter(|tool| find(tool.binary).is_none())
-        .collect();
+    let missing: Vec<&Tool> = tools.iter().filter(|tool| find(tool.binary).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -49,16 +46,10 @@ pub(crate) fn ensure(checkout: &Checkout, tools: &[Tool]) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|tool| tool.binary).collect();
     let missing_here = format!("not on this machine: {}", names.join(", "));
     if find("apt-get").is_none() {
-        bail!(
-            "{missing_here}; there is no apt-get: install what Debian has as {}",
-            packages.join(" ")
-        );
+        bail!("{missing_here}; there is no apt-get: install what Debian has as {}", packages.join(" "));
     }
     if !geteuid().is_root() {
-        bail!(
-            "{missing_here}; as root: `apt-get install --no-install-recommends {}`",
-            packages.join(" ")
-        );
+        bail!("{missing_here}; as root: `apt-get install --no-install-recommends {}`", packages.join(" "));
     }
     eprintln!("setup: {missing_here}");
     install(checkout, &packages).context("setup of the tests' Debian packages")?;
@@ -77,28 +68,18 @@ pub(crate) fn ensure(checkout: &Checkout, tools: &[Tool]) -> Result<()> {
 pub(crate) fn find(binary: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path)
-        .chain(administration)
-        .map(|directory| directory.join(binary))
-        .find(|file| file.is_file())
+    env::split_paths(&path).chain(administration).map(|directory| directory.join(binary)).find(|file| file.is_file())
 }
 
 /// A machine's package lists may be absent (a fresh one) or old (the listed versions are gone): both are
 /// mended by one update.
 fn install(checkout: &Checkout, packages: &[&str]) -> Result<()> {
-    let listed = shell::succeeds(
-        checkout
-            .command("apt-cache")
-            .args(["show", "--no-all-versions"])
-            .args(packages),
-    );
+    let listed = shell::succeeds(checkout.command("apt-cache").args(["show", "--no-all-versions"]).args(packages));
     if !listed {
         shell::run_silent(&mut apt(checkout, &["update"]))?;
     }
     let mut command = apt(checkout, &["install", "-y", "--no-install-recommends"]);
-    command
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     match shell::run_silent(&mut command) {
         Err(error) if listed => {
             eprintln!("setup: {error:#}; trying again with fresh package lists");
@@ -111,9 +92,7 @@ fn install(checkout: &Checkout, packages: &[&str]) -> Result<()> {
 
 fn apt(checkout: &Checkout, args: &[&str]) -> Command {
     let mut command = checkout.command("apt-get");
-    command
-        .args(["-qq", "-o", "DPkg::Lock::Timeout=120"])
-        .args(args);
+    command.args(["-qq", "-o", "DPkg::Lock::Timeout=120"]).args(args);
     command
 }
 
@@ -122,15 +101,8 @@ fn report_services(checkout: &Checkout, binaries: &[&str]) {
     if !Path::new("/run/systemd/system").exists() {
         return;
     }
-    for service in SERVICES
-        .into_iter()
-        .filter(|service| binaries.contains(service))
-    {
-        if shell::succeeds(
-            checkout
-                .command("systemctl")
-                .args(["is-active", "--quiet", service]),
-        ) {
+    for service in SERVICES.into_iter().filter(|service| binaries.contains(service)) {
+        if shell::succeeds(checkout.command("systemctl").args(["is-active", "--quiet", service])) {
             eprintln!(
                 "setup: {service}'s package has started its service, which lb's tests don't need: \
                  `systemctl disable --now {service}` stops it"

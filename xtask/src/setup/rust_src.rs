@@ -40,10 +40,7 @@ pub(crate) fn present(sysroot: &Path) -> bool {
 /// Where none does; the message names the command that would.
 pub(crate) fn install(checkout: &Checkout, sysroot: &Path) -> Result<()> {
     eprintln!("setup: {} has no source of core", sysroot.display());
-    let by_rustup = format!(
-        "rustup component add rust-src --toolchain {}",
-        checkout.channel()
-    );
+    let by_rustup = format!("rustup component add rust-src --toolchain {}", checkout.channel());
     if packages::find("rustup").is_some() {
         let mut command = checkout.command("rustup");
         command.args(by_rustup.split(' ').skip(1));
@@ -52,9 +49,8 @@ pub(crate) fn install(checkout: &Checkout, sysroot: &Path) -> Result<()> {
         }
         eprintln!("setup: rustup can't bring it here; trying Debian's package");
     }
-    from_debian(checkout, sysroot).map_err(|error| {
-        anyhow!("{error:#}. Instead, where rustup's server can be reached: `{by_rustup}`")
-    })
+    from_debian(checkout, sysroot)
+        .map_err(|error| anyhow!("{error:#}. Instead, where rustup's server can be reached: `{by_rustup}`"))
 }
 
 fn library(sysroot: &Path) -> PathBuf {
@@ -71,9 +67,7 @@ fn from_debian(checkout: &Checkout, sysroot: &Path) -> Result<()> {
         }
     }
     if !Path::new(KEYRING).exists() {
-        bail!(
-            "Debian's package can't be checked: {KEYRING} is missing (`apt-get install debian-archive-keyring`)"
-        );
+        bail!("Debian's package can't be checked: {KEYRING} is missing (`apt-get install debian-archive-keyring`)");
     }
     let destination = library(sysroot);
     let parent = destination.parent().unwrap_or(sysroot);
@@ -82,16 +76,8 @@ fn from_debian(checkout: &Checkout, sysroot: &Path) -> Result<()> {
     let work = checkout.target("setup");
     let package = download(checkout, &work, &mirror)?;
     let unpacked = work.join("unpacked");
-    shell::run(
-        checkout
-            .command("dpkg-deb")
-            .arg("-x")
-            .args([&package, &unpacked]),
-    )?;
-    place(
-        &unpacked.join(format!("usr/src/rustc-{}/library", checkout.channel())),
-        &destination,
-    )?;
+    shell::run(checkout.command("dpkg-deb").arg("-x").args([&package, &unpacked]))?;
+    place(&unpacked.join(format!("usr/src/rustc-{}/library", checkout.channel())), &destination)?;
     fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))
 }
 
@@ -99,9 +85,7 @@ fn from_debian(checkout: &Checkout, sysroot: &Path) -> Result<()> {
 fn mirror() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
     let value = |key: &str| {
-        let line = release
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"'))
     };
     let codename = value("VERSION_CODENAME").filter(|_| value("ID") == Some("debian"))?;
@@ -111,15 +95,9 @@ fn mirror() -> Option<String> {
 
 /// Fails early, before a download, where the sysroot is another user's.
 fn writable(directory: &Path) -> Result<()> {
-    let existing = directory
-        .ancestors()
-        .find(|ancestor| ancestor.exists())
-        .unwrap_or(directory);
+    let existing = directory.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(directory);
     access(existing, AccessFlags::W_OK).with_context(|| {
-        format!(
-            "{} can't be written to: run `cargo xtask setup` once as the user who owns it",
-            existing.display()
-        )
+        format!("{} can't be written to: run `cargo xtask setup` once as the user who owns it", existing.display())
     })
 }
 
@@ -127,9 +105,7 @@ fn writable(directory: &Path) -> Result<()> {
 fn download(checkout: &Checkout, work: &Path, mirror: &str) -> Result<PathBuf> {
     let create = |name: &str| {
         let path = work.join(name);
-        fs::create_dir_all(&path)
-            .with_context(|| format!("creating {}", path.display()))
-            .map(|()| path)
+        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display())).map(|()| path)
     };
     if work.exists() {
         fs::remove_dir_all(work).with_context(|| format!("removing {}", work.display()))?;
@@ -141,9 +117,7 @@ fn download(checkout: &Checkout, work: &Path, mirror: &str) -> Result<PathBuf> {
     create("lists/partial")?;
     create("cache/archives/partial")?;
     let list = sources.join("rust-src.sources");
-    let text = format!(
-        "Types: deb\nURIs: {mirror}\nSuites: {SUITE}\nComponents: main\nSigned-By: {KEYRING}\n"
-    );
+    let text = format!("Types: deb\nURIs: {mirror}\nSuites: {SUITE}\nComponents: main\nSigned-By: {KEYRING}\n");
     fs::write(&list, text).with_context(|| format!("writing {}", list.display()))?;
 
     // `Sandbox`: these directories are the caller's; apt's own user may not reach them.
@@ -156,32 +130,22 @@ fn download(checkout: &Checkout, work: &Path, mirror: &str) -> Result<PathBuf> {
         cache.display()
     );
     let configuration = work.join("apt.conf");
-    fs::write(&configuration, options)
-        .with_context(|| format!("writing {}", configuration.display()))?;
+    fs::write(&configuration, options).with_context(|| format!("writing {}", configuration.display()))?;
     let apt = || -> Command {
         let mut command = checkout.command("apt-get");
         command.arg("-qq").arg("-c").arg(&configuration);
         command
     };
-    eprintln!(
-        "setup: rust-src {} from {SUITE} of this machine's Debian mirror",
-        checkout.channel()
-    );
+    eprintln!("setup: rust-src {} from {SUITE} of this machine's Debian mirror", checkout.channel());
     shell::run_silent(apt().arg("update"))?;
     let wanted = format!("rust-src={}*", checkout.channel());
     shell::run_silent(apt().args(["download", &wanted]).current_dir(&packages))?;
 
-    let entries =
-        fs::read_dir(&packages).with_context(|| format!("reading {}", packages.display()))?;
+    let entries = fs::read_dir(&packages).with_context(|| format!("reading {}", packages.display()))?;
     let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     files
         .find(|path| path.extension() == Some(OsStr::new("deb")))
-        .with_context(|| {
-            format!(
-                "`apt-get download {wanted}` left no package in {}",
-                packages.display()
-            )
-        })
+        .with_context(|| format!("`apt-get download {wanted}` left no package in {}", packages.display()))
 }
 
 /// Copies beside the destination, then renames: an interrupted set-up never leaves half a library.
@@ -194,11 +158,9 @@ fn place(source: &Path, destination: &Path) -> Result<()> {
     let placed = copied.and_then(|()| {
         if destination.exists() {
             // Only ever one without `core`.
-            fs::remove_dir_all(destination)
-                .with_context(|| format!("removing {}", destination.display()))?;
+            fs::remove_dir_all(destination).with_context(|| format!("removing {}", destination.display()))?;
         }
-        fs::rename(&staged, destination)
-            .with_context(|| format!("creating {}", destination.display()))
+        fs::rename(&staged, destination).with_context(|| format!("creating {}", destination.display()))
     });
     if placed.is_err() && staged.exists() {
         // The first error is the one to report.
@@ -217,8 +179,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         if source.is_dir() {
             copy(&source, &target)?;
         } else {
-            fs::copy(&source, &target)
-                .with_context(|| format!("copying to {}", target.display()))?;
+            fs::copy(&source, &target).with_context(|| format!("copying to {}", target.display()))?;
         }
     }
     Ok(())

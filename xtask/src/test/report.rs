@@ -19,25 +19,17 @@ pub(crate) struct Outcome {
 
 impl From<Error> for Outcome {
     fn from(error: Error) -> Self {
-        Self {
-            tally: Tally::default(),
-            error: Some(error),
-        }
+        Self { tally: Tally::default(), error: Some(error) }
     }
 }
 
 impl Outcome {
     /// Runs all the commands, also after one that fails: a person mends what all of them say at once.
     pub(crate) fn of_commands<const N: usize>(commands: [&mut Command; N]) -> Self {
-        let mut errors = commands
-            .into_iter()
-            .filter_map(|command| shell::run(command).err());
+        let mut errors = commands.into_iter().filter_map(|command| shell::run(command).err());
         let first = errors.next();
         errors.for_each(|error| eprintln!("test: {error:#}"));
-        Self {
-            tally: Tally::default(),
-            error: first,
-        }
+        Self { tally: Tally::default(), error: first }
     }
 
     /// Adds the outcome of a part that runs whatever this one came to.
@@ -79,39 +71,22 @@ impl Report {
         let start = Instant::now();
         let outcome = run();
         let good = outcome.good();
-        self.rows.push(Row {
-            name,
-            outcome: Some(outcome),
-            time: start.elapsed(),
-        });
+        self.rows.push(Row { name, outcome: Some(outcome), time: start.elapsed() });
         good
     }
 
     /// As [`Report::step`], but a step whose ground is missing is reported as not run.
-    pub(crate) fn step_if(
-        &mut self,
-        ready: bool,
-        name: &'static str,
-        run: impl FnOnce() -> Outcome,
-    ) {
+    pub(crate) fn step_if(&mut self, ready: bool, name: &'static str, run: impl FnOnce() -> Outcome) {
         if ready {
             self.step(name, run);
         } else {
-            self.rows.push(Row {
-                name,
-                outcome: None,
-                time: Duration::ZERO,
-            });
+            self.rows.push(Row { name, outcome: None, time: Duration::ZERO });
         }
     }
 
     /// Prints skips, failures, a table and the closing line; whether all was good.
     pub(crate) fn print(&self, skips: &[String], skips_fail: bool) -> bool {
-        let outcomes = || {
-            self.rows
-                .iter()
-                .filter_map(|row| Some((row.name, row.outcome.as_ref()?)))
-        };
+        let outcomes = || self.rows.iter().filter_map(|row| Some((row.name, row.outcome.as_ref()?)));
         println!();
         for skip in skips {
             println!("skipped: {skip}");
@@ -124,10 +99,7 @@ impl Report {
                 println!("failed in {name}: {error:#}");
             }
         }
-        println!(
-            "{:<8} {:<9} {:>6} {:>12}",
-            "step", "result", "tests", "time"
-        );
+        println!("{:<8} {:<9} {:>6} {:>12}", "step", "result", "tests", "time");
         for row in &self.rows {
             println!("{}", row.line());
         }
@@ -144,10 +116,7 @@ impl Report {
     }
 
     fn good(&self, skipped: u64, skips_fail: bool) -> bool {
-        let complete = self
-            .rows
-            .iter()
-            .all(|row| row.outcome.as_ref().is_some_and(Outcome::good));
+        let complete = self.rows.iter().all(|row| row.outcome.as_ref().is_some_and(Outcome::good));
         complete && (skipped == 0 || !skips_fail)
     }
 }
@@ -159,26 +128,15 @@ impl Row {
             Some(outcome) if outcome.good() => ("ok", outcome.tally.passed),
             Some(outcome) => ("FAILED", outcome.tally.passed + outcome.tally.failed),
         };
-        let tests = if tests == 0 {
-            String::new()
-        } else {
-            tests.to_string()
-        };
-        format!(
-            "{:<8} {result:<9} {tests:>6} {:>12}",
-            self.name,
-            shell::elapsed(self.time)
-        )
+        let tests = if tests == 0 { String::new() } else { tests.to_string() };
+        format!("{:<8} {result:<9} {tests:>6} {:>12}", self.name, shell::elapsed(self.time))
     }
 }
 
 /// A test that skipped itself returned, so cargo counts it as passed.
 fn without_skips(tally: &Tally, skips: usize) -> (u64, u64) {
     let skips = u64::try_from(skips).unwrap_or(u64::MAX);
-    (
-        tally.passed.saturating_sub(skips),
-        skips.saturating_add(tally.ignored),
-    )
+    (tally.passed.saturating_sub(skips), skips.saturating_add(tally.ignored))
 }
 
 #[cfg(test)]
@@ -189,12 +147,7 @@ mod tests {
     use crate::test::tally::Tally;
 
     fn tests(passed: u64, failed: u64, ignored: u64) -> Outcome {
-        let tally = Tally {
-            passed,
-            failed,
-            ignored,
-            failures: Vec::new(),
-        };
+        let tally = Tally { passed, failed, ignored, failures: Vec::new() };
         Outcome { tally, error: None }
     }
 
@@ -212,10 +165,7 @@ mod tests {
         let broken = Outcome::from(anyhow!("no compiler"));
         assert_eq!((broken.good(), broken.failed()), (false, 1));
         let both = tests(3, 0, 0).and(|| Outcome::from(anyhow!("no compiler")));
-        assert_eq!(
-            (both.good(), both.failed(), both.tally.passed),
-            (false, 1, 3)
-        );
+        assert_eq!((both.good(), both.failed(), both.tally.passed), (false, 1, 3));
     }
 
     #[test]

@@ -37,9 +37,7 @@ impl Suites {
             if OUTSIDE.contains(&name) || !package.join("Cargo.toml").is_file() {
                 continue;
             }
-            let tests = entries(&package.join("tests"))?
-                .into_iter()
-                .filter_map(|path| test_name(&path));
+            let tests = entries(&package.join("tests"))?.into_iter().filter_map(|path| test_name(&path));
             for test in tests {
                 suites.step(name, &test).push(test);
             }
@@ -100,18 +98,12 @@ mod tests {
         assert_eq!(suites.unit, ["corpus"]);
         assert_eq!(suites.packet, ["packet", "packet_ipv6"]);
         assert_eq!(suites.lab, ["reload", "packets"]);
-        assert_eq!(
-            named(&suites.unit).collect::<Vec<_>>(),
-            ["--test", "corpus"]
-        );
+        assert_eq!(named(&suites.unit).collect::<Vec<_>>(), ["--test", "corpus"]);
     }
 
     #[test]
     fn only_rust_files_are_tests() {
-        assert_eq!(
-            test_name(Path::new("tests/reload.rs")).as_deref(),
-            Some("reload")
-        );
+        assert_eq!(test_name(Path::new("tests/reload.rs")).as_deref(), Some("reload"));
         assert_eq!(test_name(Path::new("tests/fixtures")), None);
         assert_eq!(test_name(Path::new("tests/a.pcap")), None);
     }

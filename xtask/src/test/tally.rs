@@ -20,10 +20,7 @@ impl Tally {
             self.passed += count(counts, "passed");
             self.failed += count(counts, "failed");
             self.ignored += count(counts, "ignored");
-        } else if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        {
+        } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.failures.push(name.to_owned());
         }
     }
@@ -40,9 +37,7 @@ impl Tally {
 /// The number before `what` in `ok. 12 passed; 0 failed; 1 ignored; …`.
 fn count(counts: &str, what: &str) -> u64 {
     let mut parts = counts.split(['.', ';']).map(str::trim);
-    parts
-        .find_map(|part| part.strip_suffix(what)?.trim_end().parse().ok())
-        .unwrap_or(0)
+    parts.find_map(|part| part.strip_suffix(what)?.trim_end().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -64,23 +59,10 @@ the test result: ok. 5 passed; 0 failed
 ";
         let mut tally = Tally::default();
         output.lines().for_each(|line| tally.read(line));
-        let expected = Tally {
-            passed: 13,
-            failed: 1,
-            ignored: 1,
-            failures: vec!["module::b".to_owned()],
-        };
+        let expected = Tally { passed: 13, failed: 1, ignored: 1, failures: vec!["module::b".to_owned()] };
         assert_eq!(tally, expected);
 
         tally.add(expected);
-        assert_eq!(
-            (
-                tally.passed,
-                tally.failed,
-                tally.ignored,
-                tally.failures.len()
-            ),
-            (26, 2, 2, 2)
-        );
+        assert_eq!((tally.passed, tally.failed, tally.ignored, tally.failures.len()), (26, 2, 2, 2));
     }
 }
