@@ -7,7 +7,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
@@ -52,7 +52,6 @@ pub(super) fn input(message: RouteNetlinkMessage) -> Option<Input> {
 
 /// IPv6 tells of a cloned route per destination; those follow from others.
 fn is_forwarding(message: &RouteMessage) -> bool {
-    use netlink_packet_route::route::RouteFlags;
     !message.header.flags.contains(RouteFlags::Cloned)
 }
 
@@ -221,3 +220,6 @@ fn errno(error: &rtnetlink::Error) -> i32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ pub type Addresses = HashMap<IpAddr, Option<String>>;
 const REQUESTS: usize = 64;
 /// Socket buffer for notifications, in bytes: a probe of 10,000 reals is told in some 20,000 of them.
 const BUFFER: usize = 16 << 20;
+/// Full dumps are at least this far apart, however much is lost.
+const DUMPS_APART: Duration = Duration::from_millis(200);
 /// Wait before netlink is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -87,6 +89,8 @@ pub struct Runner {
     machine: Machine,
     /// To be carried out.
     actions: VecDeque<Action>,
+    /// Of the socket for notifications, in bytes.
+    buffer: usize,
     dump_wanted: bool,
     outbox: VecDeque<IpAddr>,
     events: HashMap<IpAddr, NeighbourEvent>,
@@ -112,10 +116,19 @@ impl Runner {
     /// Starts the loop on the current runtime.
     #[must_use]
     pub fn spawn(events: mpsc::Sender<NeighbourEvent>, cancel: CancellationToken) -> Handle {
+        Self::spawn_with_buffer(events, cancel, BUFFER)
+    }
+
+    fn spawn_with_buffer(
+        events: mpsc::Sender<NeighbourEvent>,
+        cancel: CancellationToken,
+        buffer: usize,
+    ) -> Handle {
         let (sender, commands) = mpsc::unbounded_channel();
         let runner = Self {
             machine: Machine::new(fastrand::u64(..)),
             actions: VecDeque::new(),
+            buffer,
             dump_wanted: false,
             outbox: VecDeque::new(),
             events: HashMap::new(),
@@ -152,18 +165,20 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> End {
         let mut connections = JoinSet::new();
-        let (handle, mut notifications) = match connect(&mut connections) {
+        let (handle, mut notifications) = match connect(&mut connections, self.buffer) {
             Ok(connected) => connected,
             Err(error) => return End::Failed(Error::Socket(error)),
         };
         let mut requests: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
         let mut dumping = false;
+        let mut dump_from = Instant::now();
         self.dump_wanted = true;
         self.feed(Some(Input::RoutesChanged));
         loop {
-            if self.dump_wanted && !dumping {
+            if self.dump_wanted && !dumping && dump_from <= Instant::now() {
                 self.dump_wanted = false;
                 dumping = true;
+                dump_from = Instant::now() + DUMPS_APART;
                 let handle = handle.clone();
                 requests.push(async move { kernel::dump(&handle).await.map(Some) }.boxed());
             }
@@ -206,6 +221,7 @@ impl Runner {
                     None => return End::Failed(ended()),
                 },
                 Some(_) = connections.join_next() => return End::Failed(ended()),
+                () = sleep_until(Some(dump_from)), if self.dump_wanted && !dumping => {}
                 () = sleep_until(deadline) => self.feed(Some(Input::Tick)),
             }
         }
@@ -256,9 +272,12 @@ impl Runner {
 }
 
 /// Opens both connections; the notifications' is first, so that no change falls between the dump and them.
-fn connect(connections: &mut JoinSet<()>) -> io::Result<(rtnetlink::Handle, Notifications)> {
+fn connect(
+    connections: &mut JoinSet<()>,
+    buffer: usize,
+) -> io::Result<(rtnetlink::Handle, Notifications)> {
     let (mut connection, _, notifications) = rtnetlink::new_multicast_connection(&GROUPS)?;
-    enlarge_buffer(&mut connection);
+    set_buffer(&mut connection, buffer);
     connections.spawn(connection);
     let (connection, handle, _) = rtnetlink::new_connection()?;
     connections.spawn(connection);
@@ -266,10 +285,10 @@ fn connect(connections: &mut JoinSet<()>) -> io::Result<(rtnetlink::Handle, Noti
 }
 
 /// Without the privilege to exceed the system's limit, the limit; what overflows then is made up for by dumps.
-fn enlarge_buffer(connection: &mut Connection<RouteNetlinkMessage>) {
+fn set_buffer(connection: &mut Connection<RouteNetlinkMessage>, buffer: usize) {
     let socket = connection.socket_mut().socket_mut();
-    if setsockopt(socket, sockopt::RcvBufForce, &BUFFER).is_err()
-        && let Err(error) = setsockopt(socket, sockopt::RcvBuf, &BUFFER)
+    if setsockopt(socket, sockopt::RcvBufForce, &buffer).is_err()
+        && let Err(error) = setsockopt(socket, sockopt::RcvBuf, &buffer)
     {
         debug!("the netlink socket keeps its default buffer: {error}");
     }

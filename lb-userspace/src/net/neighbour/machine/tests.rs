@@ -135,28 +135,24 @@ fn each_state_of_an_entry() {
     let none = || report(None, "no answer to ARP requests on eth1");
     let is = |mac| report(on_eth1(mac), "resolved on eth1");
     let ask = || Action::Resolve(real(), ETH1);
+    type Actions = Vec<Action>;
     #[rustfmt::skip]
-    let table: Vec<(Input, Vec<Action>, Vec<Action>, Vec<Action>, Vec<Action>)> = vec![
-        // (news, at once of a new one, later, at once of a resolved one, later)
-        (entry(Nud::Incomplete, None), vec![], vec![none()], vec![], vec![none()]),
-        (entry(Nud::Failed, None), vec![], vec![ask(), ask(), ask(), none()], vec![ask()], vec![ask(), ask(), ask(), none()]),
-        (entry(Nud::Usable, Some(MAC)), vec![is(MAC)], vec![], vec![], vec![]),
-        (entry(Nud::Probe, Some(MAC)), vec![is(MAC)], vec![], vec![], vec![]),
-        (entry(Nud::Fixed, Some(MAC)), vec![is(MAC)], vec![], vec![], vec![]),
-        (entry(Nud::Usable, Some(OTHER_MAC)), vec![is(OTHER_MAC)], vec![], vec![is(OTHER_MAC)], vec![]),
-        (entry(Nud::Usable, None), vec![], vec![ask(), ask(), ask(), none()], vec![ask()], vec![ask(), ask(), ask(), none()]),
-        (Input::NeighbourGone(real(), ETH1), vec![], vec![ask(), ask(), ask(), none()], vec![ask()], vec![ask(), ask(), ask(), none()]),
-        (Input::NeighbourGone(real(), 9), vec![], vec![ask(), ask(), ask(), none()], vec![], vec![]),
+    let table: Vec<(Input, [Actions; 2], [Actions; 2])> = vec![
+        // (news, [at once of a new one, later], [at once of a resolved one, later])
+        (entry(Nud::Incomplete, None), [vec![], vec![none()]], [vec![], vec![none()]]),
+        (entry(Nud::Failed, None), [vec![], vec![ask(), ask(), ask(), none()]], [vec![ask()], vec![ask(), ask(), ask(), none()]]),
+        (entry(Nud::Usable, Some(MAC)), [vec![is(MAC)], vec![]], [vec![], vec![]]),
+        (entry(Nud::Probe, Some(MAC)), [vec![is(MAC)], vec![]], [vec![], vec![]]),
+        (entry(Nud::Fixed, Some(MAC)), [vec![is(MAC)], vec![]], [vec![], vec![]]),
+        (entry(Nud::Usable, Some(OTHER_MAC)), [vec![is(OTHER_MAC)], vec![]], [vec![is(OTHER_MAC)], vec![]]),
+        (entry(Nud::Usable, None), [vec![], vec![ask(), ask(), ask(), none()]], [vec![ask()], vec![ask(), ask(), ask(), none()]]),
+        (Input::NeighbourGone(real(), ETH1), [vec![], vec![ask(), ask(), ask(), none()]], [vec![ask()], vec![ask(), ask(), ask(), none()]]),
+        (Input::NeighbourGone(real(), 9), [vec![], vec![ask(), ask(), ask(), none()]], [vec![], vec![]]),
     ];
-    for (news, at_once, later, at_once_resolved, later_resolved) in table {
-        for (mut bench, at_once, later, name) in [
-            (Bench::asked(), at_once, later, "new"),
-            (
-                Bench::resolved(),
-                at_once_resolved,
-                later_resolved,
-                "resolved",
-            ),
+    for (news, of_new, of_resolved) in table {
+        for (mut bench, [at_once, later], name) in [
+            (Bench::asked(), of_new, "new"),
+            (Bench::resolved(), of_resolved, "resolved"),
         ] {
             assert_eq!(bench.feed(news.clone()), at_once, "{name}: {news:?}");
             let mut actions = bench.pass(ANSWER_WITHIN);

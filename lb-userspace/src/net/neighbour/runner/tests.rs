@@ -108,10 +108,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_buffer(BUFFER)
+    }
+
+    fn with_buffer(buffer: usize) -> Self {
         let (sender, events) = mpsc::channel(1);
         let cancel = CancellationToken::new();
         Self {
-            handle: Runner::spawn(sender, cancel.clone()),
+            handle: Runner::spawn_with_buffer(sender, cancel.clone(), buffer),
             events,
             cancel,
         }
@@ -318,5 +322,74 @@ fn a_flushed_entry_is_resolved_again_without_a_word() {
             unreachable!()
         };
         assert!(neighbours.iter().any(|entry| entry.mac == Some(REAL_MAC)));
+    });
+}
+
+#[test]
+fn what_the_kernel_could_not_tell_is_asked_for() {
+    if !is_root() {
+        return;
+    }
+    let pair = Pair::new("overrun");
+    pair.run(async || {
+        // Room for a message or two.
+        let mut bench = Bench::with_buffer(1);
+        bench.handle.set_addresses(addresses(&["192.0.2.40"]));
+        bench.mac_of("192.0.2.40", REAL_MAC).await;
+        // Permanent entries, which are told once; and while this thread waits for `ip`, nobody listens.
+        let director = &pair.director;
+        let mut batch = String::new();
+        for n in 100..200 {
+            batch += &format!(
+                "neigh replace 192.0.2.{n} lladdr 02:00:00:00:00:99 dev eth1 nud permanent\n"
+            );
+        }
+        batch += "neigh replace 192.0.2.40 lladdr 02:00:00:00:00:77 dev eth1 nud permanent\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), batch).unwrap();
+        ip(&format!("-n {director} -batch {}", file.path().display()));
+        bench.mac_of("192.0.2.40", [2, 0, 0, 0, 0, 0x77]).await;
+    });
+}
+
+#[test]
+fn hundreds_of_reals_resolve() {
+    if !is_root() {
+        return;
+    }
+    let pair = Pair::new("many");
+    // The real answers for all of 10.0.0.0/16.
+    ip(&format!("-n {} link set lo up", pair.real));
+    ip(&format!(
+        "-n {} route add local 10.0.0.0/16 dev lo",
+        pair.real
+    ));
+    ip(&format!(
+        "-n {} route add 10.0.0.0/16 dev eth1",
+        pair.director
+    ));
+    pair.run(async || {
+        let mut bench = Bench::new();
+        bench.handle.set_addresses(addresses(&["192.0.2.40"]));
+        bench.mac_of("192.0.2.40", REAL_MAC).await;
+        // (The kernel's table holds 1024 of all namespaces together, unless told otherwise.)
+        let list: Addresses = (1..=300u32)
+            .map(|n| (IpAddr::from((0x0a00_0000 + n).to_be_bytes()), None))
+            .collect();
+        let count = list.len();
+        bench.handle.set_addresses(list);
+        let mut seen = HashMap::new();
+        let began = Instant::now();
+        timeout(GENEROUS, async {
+            while seen.len() < count {
+                let event = bench.events.recv().await.unwrap();
+                if event.state.is_some_and(|state| state.mac == REAL_MAC) {
+                    seen.insert(event.address, ());
+                }
+            }
+        })
+        .await
+        .expect("all resolve in time");
+        eprintln!("{count} reals resolved in {:?}", began.elapsed());
     });
 }
