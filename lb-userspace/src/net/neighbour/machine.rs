@@ -15,18 +15,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::NeighbourEvent;
 use super::event::{Action, Input, Neighbour, Route};
-use super::real::{Egress, Path, Real};
-use super::{NeighbourEvent, Resolved};
+pub use super::real::ANSWER_WITHIN;
+use super::real::{Egress, Path, Real, Verdict};
 use crate::net::links::Link;
 
 /// Time between two probes of one real whose MAC address is known.
 pub const PERIOD: Duration = Duration::from_secs(5);
 /// Probes of all reals together, at most.
 pub const PROBES_PER_SECOND: u32 = 1000;
-/// A real that has no MAC address this long after the kernel was asked is told to have none. The kernel
-/// repeats a lost request after a second: two fit in.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
 /// Changes of routes are gathered this long.
 const GATHER: Duration = Duration::from_millis(50);
 /// Look-ups of all routes are this far apart, and this much further for each real.
@@ -47,12 +45,6 @@ pub struct Machine {
     looked_up: Option<Instant>,
     look_ups: u64,
     random: fastrand::Rng,
-}
-
-/// What there is to say of a real.
-enum Verdict {
-    Wait,
-    Tell(Option<Resolved>, String),
 }
 
 impl Machine {
@@ -170,11 +162,12 @@ impl Machine {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        self.dumped = true;
-        let links = links.into_iter().map(|link| (link.index, link)).collect();
-        if std::mem::replace(&mut self.links, links) != self.links {
+        let links: HashMap<u32, Link> = links.into_iter().map(|link| (link.index, link)).collect();
+        let again = std::mem::replace(&mut self.dumped, true);
+        if again && links != self.links {
             self.routes_changed(now);
         }
+        self.links = links;
         for real in self.reals.values_mut() {
             real.seen.clear();
         }
@@ -247,16 +240,13 @@ impl Machine {
         self.changed(address, now, actions);
     }
 
-    /// An interface that the configuration names is found by its name.
-    fn set_named_path(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
-        let Some(name) = self.reals.get(&address).and_then(|r| r.interface.as_ref()) else {
-            return;
-        };
-        let path = match self.links.values().find(|link| link.name == *name) {
+    /// The path by the interface that the configuration names, which needs no look-up.
+    fn named_path(&self, address: IpAddr) -> Option<Path> {
+        let name = self.reals.get(&address)?.interface.as_ref()?;
+        Some(match self.links.values().find(|link| link.name == *name) {
             Some(link) => Path::Segment(link.index),
             None => Path::None(format!("there is no interface {name}")),
-        };
-        self.set_path(address, path, now, actions);
+        })
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -279,23 +269,20 @@ impl Machine {
         self.looked_up = Some(now);
         self.look_ups += 1;
         let number = self.look_ups;
-        let mut named = Vec::new();
         for (address, real) in &self.reals {
-            if real.interface.is_some() {
-                named.push(*address);
-            } else {
+            if real.interface.is_none() {
                 actions.push(Action::LookUp(*address, number));
             }
-        }
-        for address in named {
-            self.set_named_path(address, now, actions);
         }
     }
 
     fn settle_all(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let addresses: Vec<IpAddr> = self.reals.keys().copied().collect();
         for address in addresses {
-            self.changed(address, now, actions);
+            match self.named_path(address) {
+                Some(path) => self.set_path(address, path, now, actions),
+                None => self.changed(address, now, actions),
+            }
         }
     }
 
@@ -354,10 +341,13 @@ impl Machine {
     }
 
     fn tell(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
+        if !self.dumped {
+            return;
+        }
         let Some(real) = self.reals.get(&address) else {
             return;
         };
-        let Verdict::Tell(state, why) = self.verdict(address, real, now) else {
+        let Verdict::Tell(state, why) = real.verdict(address, &self.links, now) else {
             return;
         };
         let egress = Egress::of(real, &self.links).ok().flatten();
@@ -376,52 +366,11 @@ impl Machine {
         }
     }
 
-    fn verdict(&self, address: IpAddr, real: &Real, now: Instant) -> Verdict {
-        if !self.dumped {
-            return Verdict::Wait;
-        }
-        let egress = match Egress::of(real, &self.links) {
-            Ok(Some(egress)) => egress,
-            Ok(None) => return Verdict::Wait,
-            Err(why) => return Verdict::Tell(None, why),
-        };
-        if let Some((_, Some(mac))) = real.entry() {
-            let resolved = Resolved {
-                mac,
-                ifindex: egress.ifindex,
-                source_mac: egress.mac,
-                vlan: egress.vlan,
-            };
-            return Verdict::Tell(Some(resolved), format!("resolved on {}", egress.name));
-        }
-        if real
-            .missing
-            .is_some_and(|since| now < since + ANSWER_WITHIN)
-        {
-            return Verdict::Wait;
-        }
-        let why = real.refused.clone().unwrap_or_else(|| {
-            let question = match address {
-                IpAddr::V4(_) => "ARP requests",
-                IpAddr::V6(_) => "neighbour solicitations",
-            };
-            format!("no answer to {question} on {}", egress.name)
-        });
-        Verdict::Tell(None, why)
-    }
-
     fn enqueue(&mut self, address: IpAddr, now: Instant) {
         let Some(real) = self.reals.get_mut(&address) else {
             return;
         };
-        let verdict_at = real
-            .missing
-            .map(|since| since + ANSWER_WITHIN)
-            .filter(|at| *at > now);
-        let next = match (real.next_ask, verdict_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let next = real.next(now);
         if real.queued == next {
             return;
         }

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::NeighbourEvent;
 use super::event::{Action, Nud};
+use super::{NeighbourEvent, Resolved};
 use crate::net::links::Link;
+
+/// A real that has no MAC address this long after the kernel was asked is told to have none. The kernel
+/// repeats a lost request after a second: two fit in.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
 
 /// Waits between the first requests to resolve; the last one repeats, but no oftener than the probes' pace allows.
 const RETRIES: [Duration; 5] = [
@@ -53,6 +57,14 @@ pub(super) enum Path {
     None(String),
 }
 
+/// What there is to say of a real.
+pub(super) enum Verdict {
+    /// Nothing yet: an answer is awaited.
+    Wait,
+    /// This, with its reason.
+    Tell(Option<Resolved>, String),
+}
+
 impl Real {
     pub(super) fn new(interface: Option<String>) -> Self {
         Self {
@@ -75,6 +87,55 @@ impl Real {
         match self.path {
             Path::Segment(index) => self.seen.get(&index).copied(),
             Path::Unknown | Path::None(_) => None,
+        }
+    }
+
+    /// What there is to say now, given the links.
+    pub(super) fn verdict(
+        &self,
+        address: IpAddr,
+        links: &HashMap<u32, Link>,
+        now: Instant,
+    ) -> Verdict {
+        let egress = match Egress::of(self, links) {
+            Ok(Some(egress)) => egress,
+            Ok(None) => return Verdict::Wait,
+            Err(why) => return Verdict::Tell(None, why),
+        };
+        if let Some((_, Some(mac))) = self.entry() {
+            let resolved = Resolved {
+                mac,
+                ifindex: egress.ifindex,
+                source_mac: egress.mac,
+                vlan: egress.vlan,
+            };
+            return Verdict::Tell(Some(resolved), format!("resolved on {}", egress.name));
+        }
+        if self
+            .missing
+            .is_some_and(|since| now < since + ANSWER_WITHIN)
+        {
+            return Verdict::Wait;
+        }
+        let why = self.refused.clone().unwrap_or_else(|| {
+            let question = match address {
+                IpAddr::V4(_) => "ARP requests",
+                IpAddr::V6(_) => "neighbour solicitations",
+            };
+            format!("no answer to {question} on {}", egress.name)
+        });
+        Verdict::Tell(None, why)
+    }
+
+    /// When there is something to do next: to ask, or to tell that nobody answered.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let verdict_at = self
+            .missing
+            .map(|since| since + ANSWER_WITHIN)
+            .filter(|at| *at > now);
+        match (self.next_ask, verdict_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         }
     }
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::Resolved;
 use super::super::event::Nud;
 use super::*;
 use crate::net::links::Vlan;
@@ -334,23 +335,29 @@ fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
 #[test]
 fn an_interface_that_the_configuration_names_needs_no_route() {
     let mut bench = Bench::with_interface(Some("eth1"));
-    bench.feed(Input::Dump(vec![link(9, "eth9")], vec![]));
     assert_eq!(
-        bench.feed(Input::Tick),
+        bench.pass(Duration::from_secs(1)),
+        [],
+        "no look-up, and no word without the links"
+    );
+    assert_eq!(
+        bench.feed(Input::Dump(vec![link(9, "eth9")], vec![])),
         [report(None, "there is no interface eth1")]
     );
-    bench.feed(Input::Link(link(ETH1, "eth1")));
-    let actions = bench.pass(LOOK_UPS_APART * 2);
     assert_eq!(
-        actions.first(),
-        Some(&Action::Resolve(real(), ETH1)),
-        "{actions:?}"
+        bench.feed(Input::Link(link(ETH1, "eth1"))),
+        [Action::Resolve(real(), ETH1)]
     );
     bench.feed(entry(Nud::Usable, Some(MAC)));
     assert_eq!(
         bench.feed(Input::Route(real(), 9, Route::Segment(9))),
         [],
         "a route's answer changes nothing"
+    );
+    assert_eq!(
+        bench.feed(Input::Link(link(ETH1, "lan"))),
+        [report(None, "there is no interface eth1")],
+        "renamed"
     );
 }
 
