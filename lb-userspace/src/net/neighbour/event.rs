@@ -78,6 +78,8 @@ pub enum Action {
     LookUp(IpAddr, u64),
     /// Have the kernel resolve the address on the interface.
     Resolve(IpAddr, u32),
+    /// Have the kernel, which is resolving it already, repeat its request now.
+    Repeat(IpAddr, u32),
     /// Have the kernel probe the entry that it has.
     Confirm(IpAddr, u32),
     /// Tell the controller.

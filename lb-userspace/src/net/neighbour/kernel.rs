@@ -183,6 +183,7 @@ pub(super) async fn resolve(
     handle
         .neighbours()
         .add(ifindex, address)
+        // Not the permanent one that it is by default.
         .state(NeighbourState::None)
         .flags(NeighbourFlags::Use)
         .replace()
@@ -197,6 +198,24 @@ pub(super) async fn resolve(
             Errno::UnknownErrno => format!("the kernel does not resolve it: {error}"),
             other => format!("the kernel does not resolve it: {}", other.desc()),
         })
+}
+
+/// Has the kernel repeat its request for an entry that it is resolving. `NTF_USE` alone does nothing for such a one, so its state
+/// is taken back first; the packets that wait for it stay (as they would not if it were deleted or failed).
+pub(super) async fn repeat(
+    handle: &rtnetlink::Handle,
+    address: IpAddr,
+    ifindex: u32,
+) -> Result<(), String> {
+    // Refused if the entry is gone; then it is made anew.
+    let _ = handle
+        .neighbours()
+        .add(ifindex, address)
+        .state(NeighbourState::None)
+        .replace()
+        .execute()
+        .await;
+    resolve(handle, address, ifindex).await
 }
 
 /// Has the kernel probe an entry that has a MAC address (`NUD_PROBE`: unicast requests, and FAILED without an answer).

@@ -17,13 +17,11 @@ use std::time::{Duration, Instant};
 
 use super::NeighbourEvent;
 use super::event::{Action, Input, Neighbour, Route};
-pub use super::real::ANSWER_WITHIN;
+pub use super::real::{ANSWER_WITHIN, PERIOD};
 use super::real::{Egress, Path, Real, Verdict};
 use crate::net::links::Link;
 
-/// Time between two probes of one real whose MAC address is known.
-pub const PERIOD: Duration = Duration::from_secs(5);
-/// Probes of all reals together, at most.
+/// Requests for all reals together, at most. (The first ones for new reals are sent at once.)
 pub const PROBES_PER_SECOND: u32 = 1000;
 /// Changes of routes are gathered this long.
 const GATHER: Duration = Duration::from_millis(50);
@@ -288,8 +286,7 @@ impl Machine {
 
     /// The kernel's side changed for this real: a resolved one is next probed in its turn, one that lost its MAC address is asked for at once.
     fn changed(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
-        let period = self.period();
-        let spread = period.mul_f64(self.random.f64());
+        let spread = PERIOD.max(self.pace()).mul_f64(self.random.f64());
         let Some(real) = self.reals.get_mut(&address) else {
             return;
         };
@@ -315,7 +312,7 @@ impl Machine {
 
     /// Asks what is due, tells what is new, and queues the next moment.
     fn settle(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
-        let period = self.period();
+        let pace = self.pace();
         let link_problem = self
             .reals
             .get(&address)
@@ -326,7 +323,7 @@ impl Machine {
         match real.path {
             Path::Segment(ifindex) if problem.is_none() => {
                 if real.next_ask.is_some_and(|at| at <= now) {
-                    real.ask(address, ifindex, now, period, actions);
+                    real.ask(address, ifindex, now, pace, actions);
                 }
             }
             // Asked again when its link or route is there again.
@@ -383,10 +380,10 @@ impl Machine {
         }
     }
 
-    /// Time between two requests for one real.
-    fn period(&self) -> Duration {
+    /// Time between two requests for one real, at least.
+    fn pace(&self) -> Duration {
         let count = u32::try_from(self.reals.len()).unwrap_or(u32::MAX);
-        PERIOD.max(Duration::from_secs(1).saturating_mul(count) / PROBES_PER_SECOND)
+        Duration::from_secs(1).saturating_mul(count) / PROBES_PER_SECOND
     }
 }
 

@@ -8,11 +8,13 @@ use super::event::{Action, Nud};
 use super::{NeighbourEvent, Resolved};
 use crate::net::links::Link;
 
+/// Time between two probes of one real whose MAC address is known.
+pub const PERIOD: Duration = Duration::from_secs(5);
 /// A real that has no MAC address this long after the kernel was asked is told to have none. The kernel
 /// repeats a lost request after a second: two fit in.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
 
-/// Waits between the first requests to resolve; the last one repeats, but no oftener than the probes' pace allows.
+/// Waits between the first requests to resolve; then it is [`PERIOD`].
 const RETRIES: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -145,7 +147,7 @@ impl Real {
         address: IpAddr,
         ifindex: u32,
         now: Instant,
-        period: Duration,
+        pace: Duration,
         actions: &mut Vec<Action>,
     ) {
         let wait = match self.entry() {
@@ -153,19 +155,21 @@ impl Real {
                 if nud == Nud::Usable {
                     actions.push(Action::Confirm(address, ifindex));
                 }
-                period
+                PERIOD
             }
             entry => {
-                // The kernel is on it.
                 if entry.is_none_or(|(nud, _)| nud != Nud::Incomplete) {
                     actions.push(Action::Resolve(address, ifindex));
+                } else if (self.asked as usize) < RETRIES.len() {
+                    // The kernel would repeat a lost request only after a second.
+                    actions.push(Action::Repeat(address, ifindex));
                 }
                 let retry = RETRIES.get(self.asked as usize).copied();
                 self.asked = self.asked.saturating_add(1);
-                retry.unwrap_or(period)
+                retry.unwrap_or(PERIOD)
             }
         };
-        self.next_ask = Some(now + wait);
+        self.next_ask = Some(now + wait.max(pace));
     }
 }
 

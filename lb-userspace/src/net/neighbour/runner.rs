@@ -308,6 +308,11 @@ fn request(handle: &rtnetlink::Handle, action: Action) -> Option<BoxFuture<'stat
             Ok(refused.map(|why| Input::ResolveRefused(address, ifindex, why)))
         }
         .boxed(),
+        Action::Repeat(address, ifindex) => async move {
+            let refused = kernel::repeat(&handle, address, ifindex).await.err();
+            Ok(refused.map(|why| Input::ResolveRefused(address, ifindex, why)))
+        }
+        .boxed(),
         Action::Confirm(address, ifindex) => async move {
             let refused = kernel::confirm(&handle, address, ifindex).await.err();
             Ok(refused.map(|_| Input::ConfirmRefused(address, ifindex)))

@@ -136,11 +136,12 @@ fn each_state_of_an_entry() {
     let none = || report(None, "no answer to ARP requests on eth1");
     let is = |mac| report(on_eth1(mac), "resolved on eth1");
     let ask = || Action::Resolve(real(), ETH1);
+    let again = || Action::Repeat(real(), ETH1);
     type Actions = Vec<Action>;
     #[rustfmt::skip]
     let table: Vec<(Input, [Actions; 2], [Actions; 2])> = vec![
         // (news, [at once of a new one, later], [at once of a resolved one, later])
-        (entry(Nud::Incomplete, None), [vec![], vec![none()]], [vec![], vec![none()]]),
+        (entry(Nud::Incomplete, None), [vec![], vec![again(), again(), again(), none()]], [vec![again()], vec![again(), again(), again(), none()]]),
         (entry(Nud::Failed, None), [vec![], vec![ask(), ask(), ask(), none()]], [vec![ask()], vec![ask(), ask(), ask(), none()]]),
         (entry(Nud::Usable, Some(MAC)), [vec![is(MAC)], vec![]], [vec![], vec![]]),
         (entry(Nud::Probe, Some(MAC)), [vec![is(MAC)], vec![]], [vec![], vec![]]),

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::net::links;
 use crate::net::neighbour::Resolved;
+use crate::net::neighbour::event::Nud;
 
 const GENEROUS: Duration = Duration::from_secs(30);
 
@@ -391,5 +392,47 @@ fn hundreds_of_reals_resolve() {
         .await
         .expect("all resolve in time");
         eprintln!("{count} reals resolved in {:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_lost_request_is_repeated_when_it_is_asked_for() {
+    if !is_root() {
+        return;
+    }
+    let pair = Pair::new("repeat");
+    let Pair { director, real } = &pair;
+    // The kernel's own repetition is not what answers here.
+    ip(&format!(
+        "netns exec {director} sysctl -qw net.ipv4.neigh.eth1.retrans_time_ms=300000"
+    ));
+    pair.run(async || {
+        let mut bench = Bench::new();
+        bench.handle.set_addresses(addresses(&["192.0.2.40"]));
+        let ifindex = bench.mac_of("192.0.2.40", REAL_MAC).await.ifindex;
+        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+        tokio::spawn(connection);
+        let late: IpAddr = "192.0.2.77".parse().unwrap();
+        let entry = async || {
+            let Input::Dump(_, neighbours) = kernel::dump(&handle).await.unwrap() else {
+                unreachable!()
+            };
+            neighbours.into_iter().find(|entry| entry.address == late)
+        };
+        kernel::resolve(&handle, late, ifindex).await.unwrap();
+        assert_eq!(entry().await.unwrap().nud, Nud::Incomplete);
+        ip(&format!("-n {real} addr add 192.0.2.77/24 dev eth0"));
+        assert_eq!(entry().await.unwrap().nud, Nud::Incomplete);
+        kernel::repeat(&handle, late, ifindex).await.unwrap();
+        timeout(GENEROUS, async {
+            while entry()
+                .await
+                .is_none_or(|entry| entry.mac != Some(REAL_MAC))
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the repeated request is answered");
     });
 }
