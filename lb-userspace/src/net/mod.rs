@@ -1,1 +1,4 @@
 //! Netlink: links, addresses, routes, neighbours.
+
+pub mod links;
+pub mod neighbour;

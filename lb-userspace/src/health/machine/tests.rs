@@ -1,0 +1,292 @@
+use std::time::UNIX_EPOCH;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::CheckKind;
+
+fn check(rise: u32, fall: u32) -> Check {
+    Check {
+        kind: CheckKind::Tcp,
+        port: 80,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_millis(100),
+        rise,
+        fall,
+        jitter: 10,
+    }
+}
+
+fn at(start: Instant, millis: u64) -> Now {
+    Now {
+        monotonic: start + Duration::from_millis(millis),
+        wall: UNIX_EPOCH + Duration::from_millis(millis),
+    }
+}
+
+fn up(millis: u64) -> Health {
+    Health::Up {
+        since: at(Instant::now(), millis).wall,
+    }
+}
+
+fn down(millis: u64, reason: &str) -> Health {
+    Health::Down {
+        since: at(Instant::now(), millis).wall,
+        reason: reason.to_owned(),
+    }
+}
+
+fn bad(reason: &str) -> Outcome {
+    Outcome::Bad(reason.to_owned())
+}
+
+/// Runs one check that starts when it is due and ends at once.
+fn once(machine: &mut Machine, start: Instant, millis: u64, outcome: Outcome) -> Option<Health> {
+    let Step::Start(ticket) = machine.tick(at(start, millis), 0) else {
+        panic!("no check was due at {millis} ms: {machine:?}");
+    };
+    machine.finish(ticket, outcome, at(start, millis))
+}
+
+/// Every health before, with every count against it that can stand, and every outcome.
+#[test]
+fn each_state_and_result() {
+    let (rise, fall) = (2, 3);
+    let void = || Outcome::Void("no free socket".to_owned());
+    // (health before, count against it, outcome, health after, count after, reported)
+    #[rustfmt::skip]
+    let table = [
+        (Health::Unknown, 0, Outcome::Good, up(9), 0, true),
+        (Health::Unknown, 0, bad("a"),      down(9, "a"), 0, true),
+        (Health::Unknown, 0, void(),        Health::Unknown, 0, false),
+        (up(1), 0, Outcome::Good, up(1), 0, false),
+        (up(1), 1, Outcome::Good, up(1), 0, false),
+        (up(1), 2, Outcome::Good, up(1), 0, false),
+        (up(1), 0, bad("a"), up(1), 1, false),
+        (up(1), 1, bad("a"), up(1), 2, false),
+        (up(1), 2, bad("a"), down(9, "a"), 0, true),
+        (up(1), 0, void(), up(1), 0, false),
+        (up(1), 2, void(), up(1), 2, false),
+        (down(1, "a"), 0, Outcome::Good, down(1, "a"), 1, false),
+        (down(1, "a"), 1, Outcome::Good, up(9), 0, true),
+        (down(1, "a"), 0, bad("a"), down(1, "a"), 0, false),
+        (down(1, "a"), 1, bad("a"), down(1, "a"), 0, false),
+        (down(1, "a"), 0, bad("b"), down(1, "b"), 0, true),
+        (down(1, "a"), 1, bad("b"), down(1, "b"), 0, true),
+        (down(1, "a"), 0, void(), down(1, "a"), 0, false),
+        (down(1, "a"), 1, void(), down(1, "a"), 1, false),
+    ];
+    for (before, against, outcome, after, against_after, reported) in table {
+        let start = Instant::now();
+        let mut machine = Machine::new(&check(rise, fall), Some(before.clone()), start, 0);
+        machine.against = against;
+        machine.reported = true;
+        let case = format!("{before:?} with {against} against, {outcome:?}");
+        let report = once(&mut machine, start, 9, outcome);
+        assert_eq!(machine.health, after, "{case}");
+        assert_eq!(machine.against, against_after, "{case}");
+        assert_eq!(report, reported.then_some(after), "{case}");
+        assert!(machine.running.is_none(), "{case}");
+    }
+}
+
+/// Idle and running, each against a tick and a result, early and late.
+#[test]
+fn each_phase_and_event() {
+    let start = Instant::now();
+    let idle = Machine::new(&check(1, 1), None, start, u64::MAX / 2);
+    assert_eq!(idle.deadline().duration_since(start).as_millis(), 49);
+
+    let mut machine = idle.clone();
+    assert_eq!(machine.tick(at(start, 49), 0), Step::Wait, "idle, early");
+    assert_eq!(
+        machine.finish(Ticket(1), Outcome::Good, at(start, 49)),
+        None,
+        "idle, a result that nobody asked for"
+    );
+    assert_eq!(machine.health, Health::Unknown);
+    assert_eq!(
+        machine.tick(at(start, 50), u64::MAX),
+        Step::Start(Ticket(1)),
+        "idle, due"
+    );
+
+    let running = machine;
+    let mut machine = running.clone();
+    assert_eq!(
+        machine.deadline(),
+        at(start, 50).monotonic + Duration::from_millis(100) + GRACE
+    );
+    assert_eq!(
+        machine.tick(at(start, 300), 0),
+        Step::Wait,
+        "running, within its time"
+    );
+    assert_eq!(
+        machine.tick(at(start, 400), 0),
+        Step::GiveUp(Ticket(1), Some(down(400, "timed out after 100ms"))),
+        "running, overran"
+    );
+    assert_eq!(
+        machine.finish(Ticket(1), Outcome::Good, at(start, 401)),
+        None,
+        "a late result is ignored"
+    );
+    assert_eq!(machine.health, down(400, "timed out after 100ms"));
+
+    let mut machine = running.clone();
+    assert_eq!(
+        machine.finish(Ticket(2), Outcome::Good, at(start, 60)),
+        None,
+        "running, another's result"
+    );
+    assert!(machine.running.is_some());
+    assert_eq!(
+        machine.finish(Ticket(1), Outcome::Good, at(start, 60)),
+        Some(up(60)),
+        "running, its result"
+    );
+}
+
+#[test]
+fn a_slow_check_delays_the_next_and_missed_beats_are_not_made_up() {
+    let start = Instant::now();
+    let slow = Check {
+        timeout: Duration::from_secs(9),
+        jitter: 0,
+        ..check(1, 1)
+    };
+    let mut machine = Machine::new(&slow, None, start, 0);
+    let Step::Start(first) = machine.tick(at(start, 0), u64::MAX) else {
+        panic!("due at once");
+    };
+    assert_eq!(
+        machine.tick(at(start, 2_500), 0),
+        Step::Wait,
+        "due, but one is running"
+    );
+    machine.finish(first, Outcome::Good, at(start, 7_000));
+    assert!(machine.deadline() <= at(start, 7_000).monotonic);
+    let Step::Start(second) = machine.tick(at(start, 7_000), 0) else {
+        panic!("the delayed one starts at once");
+    };
+    machine.finish(second, Outcome::Good, at(start, 7_001));
+    assert_eq!(
+        machine.deadline(),
+        at(start, 9_000).monotonic,
+        "one interval after its start"
+    );
+}
+
+#[test]
+fn what_is_carried_over_is_confirmed_by_the_first_result_and_counts_as_usual() {
+    let start = Instant::now();
+    let mut machine = Machine::new(&check(1, 2), Some(up(1)), start, 0);
+    assert_eq!(
+        once(&mut machine, start, 5_000, bad("a")),
+        Some(up(1)),
+        "first result, still up"
+    );
+    assert_eq!(
+        once(&mut machine, start, 10_000, bad("a")),
+        Some(down(10_000, "a"))
+    );
+}
+
+#[test]
+fn a_void_first_check_leaves_the_first_word_to_the_next() {
+    let start = Instant::now();
+    let mut machine = Machine::new(&check(3, 3), None, start, 0);
+    let void = Outcome::Void("no free socket".to_owned());
+    assert_eq!(once(&mut machine, start, 5_000, void), None);
+    assert_eq!(
+        once(&mut machine, start, 10_000, Outcome::Good),
+        Some(up(10_000))
+    );
+}
+
+proptest! {
+    /// Against a model that keeps the whole history of results and reads rise and fall off it.
+    #[test]
+    fn health_is_what_the_history_says(
+        rise in 1u32..5, fall in 1u32..5,
+        results in prop::collection::vec(any::<bool>(), 1..60),
+    ) {
+        let start = Instant::now();
+        let mut machine = Machine::new(&check(rise, fall), None, start, 7);
+        let mut is_up = None;
+        for (n, good) in results.iter().enumerate() {
+            let outcome = if *good { Outcome::Good } else { bad("x") };
+            let report = once(&mut machine, start, (n as u64 + 1) * 10_000, outcome);
+            let need = if *good { rise } else { fall } as usize;
+            let row = results[..=n].iter().rev().take_while(|r| *r == good).count();
+            let expected = match is_up {
+                None => *good,
+                Some(was) if was != *good && row >= need => *good,
+                Some(was) => was,
+            };
+            prop_assert_eq!(matches!(machine.health(), Health::Up { .. }), expected);
+            prop_assert_eq!(report.is_some(), is_up != Some(expected));
+            is_up = Some(expected);
+        }
+    }
+
+    /// Starts are never closer than the interval (after the second) nor further than interval + jitter, and
+    /// the first is within its bound.
+    #[test]
+    fn starts_keep_their_distance(
+        interval in 1u64..100_000, jitter in 0u8..=50, randoms in prop::collection::vec(any::<u64>(), 3..40),
+    ) {
+        let start = Instant::now();
+        let check = Check { interval: Duration::from_millis(interval), jitter, ..check(1, 1) };
+        let mut machine = Machine::new(&check, None, start, randoms[0]);
+        prop_assert!(machine.deadline() - start <= FIRST_WITHIN);
+        let mut starts = Vec::new();
+        for random in randoms {
+            let now = Now { monotonic: machine.deadline(), wall: UNIX_EPOCH };
+            let Step::Start(ticket) = machine.tick(now, random) else { panic!("due at its deadline") };
+            machine.finish(ticket, Outcome::Good, now);
+            starts.push(now.monotonic);
+        }
+        prop_assert!(starts[1] - starts[0] <= check.interval);
+        for pair in starts[1..].windows(2) {
+            let wait = pair[1] - pair[0];
+            prop_assert!(wait >= check.interval);
+            prop_assert!(wait <= check.interval + check.interval * u32::from(jitter) / 100);
+        }
+    }
+
+    /// Whatever comes in whatever order: no panic, and at most one check runs.
+    #[test]
+    fn any_order_of_events_is_survived(
+        events in prop::collection::vec((0u64..4_000, 0u8..4, 0u64..6, any::<u64>()), 0..200),
+    ) {
+        let start = Instant::now();
+        let mut machine = Machine::new(&check(2, 2), None, start, 0);
+        let mut running: Option<Ticket> = None;
+        let mut time = 0;
+        for (step, event, ticket, random) in events {
+            time += step;
+            let now = at(start, time);
+            match event {
+                0 => match machine.tick(now, random) {
+                    Step::Start(ticket) => {
+                        prop_assert!(running.is_none());
+                        running = Some(ticket);
+                    }
+                    Step::GiveUp(ticket, _) => {
+                        prop_assert_eq!(running, Some(ticket));
+                        running = None;
+                    }
+                    Step::Wait => prop_assert!(machine.deadline() > now.monotonic),
+                },
+                1 => { machine.finish(Ticket(ticket), Outcome::Good, now); }
+                2 => { machine.finish(Ticket(ticket), bad("x"), now); }
+                _ => { machine.finish(Ticket(ticket), Outcome::Void(String::new()), now); }
+            }
+            running = running.filter(|ticket| machine.running.is_some_and(|r| r.ticket == *ticket));
+            prop_assert_eq!(running.is_some(), machine.running.is_some());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The HTTP check: one HTTP/1.1 request on a connection of its own; the status decides.
+//! A real can't make it buffer more than [`HEAD`] bytes of head and [`BODY`] of body.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Deadline, Failure, connect};
+
+/// Bytes of a response head that are read at most.
+pub(super) const HEAD: usize = 16 * 1024;
+/// Bytes of a response body that are read at most. It decides nothing; reading it lets the real close first.
+const BODY: usize = 16 * 1024;
+/// Time that is given to the body at most.
+const BODY_WITHIN: Duration = Duration::from_millis(50);
+
+/// What is asked and what is good.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) host: Option<&'a str>,
+    pub(super) status: &'a [(u16, u16)],
+}
+
+pub(super) async fn check(
+    real: SocketAddr,
+    question: &Question<'_>,
+    deadline: &Deadline,
+) -> Result<(), Failure> {
+    let request = request(real, question)?;
+    let connection = connect(real, deadline).await?;
+    let status = timeout_at(deadline.at, ask(connection, request, deadline))
+        .await
+        .map_err(|_| Failure::Waiting(deadline.timeout))??;
+    if question
+        .status
+        .iter()
+        .any(|(low, high)| (*low..=*high).contains(&status))
+    {
+        return Ok(());
+    }
+    Err(Failure::Status {
+        status,
+        expected: ranges(question.status),
+    })
+}
+
+/// Sends the request and gives the response's status. The connection is driven here, not in a task of its own: it
+/// goes with this future.
+async fn ask(
+    stream: TcpStream,
+    request: Request<Empty<Bytes>>,
+    deadline: &Deadline,
+) -> Result<u16, Failure> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(failure)?;
+    tokio::pin!(connection);
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(failure)?;
+        let status = response.status().as_u16();
+        let end = deadline.at.min(Instant::now() + BODY_WITHIN);
+        // The head has decided; how the body goes says nothing more.
+        let _ = timeout_at(end, read_some(response)).await;
+        Ok(status)
+    };
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        status = &mut answer => status,
+        // An ended connection has told `answer` already, by its channel.
+        _ = &mut connection => answer.await,
+    }
+}
+
+async fn read_some(response: Response<Incoming>) {
+    let mut body = response.into_body();
+    let mut left = BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        left = left.saturating_sub(length);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+fn request(real: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<Bytes>>, Failure> {
+    let method =
+        Method::from_bytes(question.method.as_bytes()).map_err(|_| Failure::Request("method"))?;
+    let path: Uri = question
+        .path
+        .parse()
+        .map_err(|_| Failure::Request("path"))?;
+    let host = match question.host {
+        Some(host) => host.to_owned(),
+        None if real.port() == 80 && real.is_ipv4() => real.ip().to_string(),
+        None if real.port() == 80 => format!("[{}]", real.ip()),
+        None => real.to_string(),
+    };
+    let host = HeaderValue::try_from(host).map_err(|_| Failure::Request("host"))?;
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, host)
+        .header(
+            USER_AGENT,
+            concat!("lb/", env!("CARGO_PKG_VERSION"), " (health check)"),
+        )
+        .header(CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|_| Failure::Request("path"))
+}
+
+fn failure(error: hyper::Error) -> Failure {
+    if error.is_parse_too_large() {
+        return Failure::TooLarge;
+    }
+    if error.is_parse() {
+        return Failure::NotHttp;
+    }
+    if let Some(io) = error.source().and_then(|e| e.downcast_ref::<io::Error>())
+        && let Some(code) = io.raw_os_error()
+    {
+        return Failure::Io(io::Error::from_raw_os_error(code));
+    }
+    Failure::Closed
+}
+
+/// `200-299`, `200 or 204`, ….
+fn ranges(ranges: &[(u16, u16)]) -> String {
+    let one = |(low, high): &(u16, u16)| {
+        if low == high {
+            low.to_string()
+        } else {
+            format!("{low}-{high}")
+        }
+    };
+    ranges.iter().map(one).collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,270 @@
+//! Probes against real sockets on the loopback.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::Check;
+
+const GENEROUS: Duration = Duration::from_secs(20);
+
+fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
+    Target {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        check: Check {
+            kind,
+            port,
+            interval: Duration::from_secs(1),
+            timeout,
+            rise: 1,
+            fall: 1,
+            jitter: 0,
+        },
+    }
+}
+
+fn http() -> CheckKind {
+    CheckKind::Http {
+        method: "GET".to_owned(),
+        path: "/health?full=1".to_owned(),
+        host: None,
+        status: vec![(200, 299)],
+    }
+}
+
+fn bad(reason: &str) -> Outcome {
+    Outcome::Bad(reason.to_owned())
+}
+
+/// A server that reads one request, sends `answer`, and then holds the connection open (`hold`) or closes it. Gives the request.
+async fn answering(
+    answer: Vec<u8>,
+    hold: bool,
+) -> (u16, tokio::task::JoinHandle<io::Result<String>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await?;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if connection.read(&mut byte).await? == 0 {
+                break;
+            }
+            request.extend_from_slice(&byte);
+        }
+        // A checker that has heard enough closes; the rest then can't be sent.
+        let _ = connection.write_all(&answer).await;
+        if hold {
+            let _ = connection.read(&mut [0]).await;
+        }
+        Ok(String::from_utf8_lossy(&request).into_owned())
+    });
+    (port, task)
+}
+
+async fn ask(answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
+    let (port, _server) = answering(answer.to_vec(), hold).await;
+    run(&target(http(), port, timeout)).await
+}
+
+#[tokio::test]
+async fn tcp_accepted_is_good() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    assert_eq!(
+        run(&target(CheckKind::Tcp, port, GENEROUS)).await,
+        Outcome::Good
+    );
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let read = connection.read(&mut [0]).await;
+    assert_eq!(
+        read.unwrap_err().kind(),
+        io::ErrorKind::ConnectionReset,
+        "closed by a reset: no TIME_WAIT is left"
+    );
+}
+
+#[tokio::test]
+async fn refused() {
+    // Bound but not listening: it refuses, and nobody else gets the port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    for kind in [CheckKind::Tcp, http()] {
+        assert_eq!(
+            run(&target(kind, port, GENEROUS)).await,
+            bad("connection refused")
+        );
+    }
+}
+
+/// A listener whose backlog is full drops further SYNs, as a dead host would.
+#[tokio::test]
+async fn connecting_to_a_black_hole_times_out() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    while let Ok(connection) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        held.push(connection.unwrap());
+    }
+    for kind in [CheckKind::Tcp, http()] {
+        let target = target(kind, address.port(), Duration::from_millis(100));
+        assert_eq!(run(&target).await, bad("timed out after 100ms connecting"));
+    }
+}
+
+#[tokio::test]
+async fn http_good_status() {
+    let (port, server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), false).await;
+    assert_eq!(run(&target(http(), port, GENEROUS)).await, Outcome::Good);
+    let request = server.await.unwrap().unwrap().to_lowercase();
+    assert!(
+        request.starts_with("get /health?full=1 http/1.1\r\n"),
+        "{request}"
+    );
+    assert!(
+        request.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")),
+        "{request}"
+    );
+    assert!(request.contains("\r\nconnection: close\r\n"), "{request}");
+}
+
+#[tokio::test]
+async fn http_host_and_method_are_sent() {
+    let (port, server) = answering(b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), false).await;
+    let kind = CheckKind::Http {
+        method: "HEAD".to_owned(),
+        path: "/".to_owned(),
+        host: Some("www.example.net".to_owned()),
+        status: vec![(200, 200)],
+    };
+    assert_eq!(run(&target(kind, port, GENEROUS)).await, Outcome::Good);
+    let request = server.await.unwrap().unwrap().to_lowercase();
+    assert!(request.starts_with("head / http/1.1\r\n"), "{request}");
+    assert!(
+        request.contains("\r\nhost: www.example.net\r\n"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn http_status_out_of_range() {
+    let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
+    assert_eq!(
+        ask(answer, false, GENEROUS).await,
+        bad("status 503, expected 200-299")
+    );
+}
+
+#[tokio::test]
+async fn http_informational_responses_are_passed_over() {
+    let answer = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    assert_eq!(ask(answer, false, GENEROUS).await, Outcome::Good);
+}
+
+#[tokio::test]
+async fn http_silence_times_out() {
+    assert_eq!(
+        ask(b"HTTP/1.1 200", true, Duration::from_millis(150)).await,
+        bad("timed out after 150ms waiting for a response")
+    );
+}
+
+#[tokio::test]
+async fn http_closed_early() {
+    for part in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-"] {
+        assert_eq!(
+            ask(part, false, GENEROUS).await,
+            bad("closed before a response")
+        );
+    }
+}
+
+#[tokio::test]
+async fn http_nonsense() {
+    assert_eq!(
+        ask(b"SSH-2.0-OpenSSH_10.0\r\n\r\n", true, GENEROUS).await,
+        bad("the answer is not an HTTP response")
+    );
+}
+
+#[tokio::test]
+async fn http_endless_head_is_cut_off() {
+    let mut endless = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
+    endless.resize(1 << 20, b'a');
+    assert_eq!(
+        ask(&endless, true, GENEROUS).await,
+        bad("the response's headers are too large (more than 16 KiB or 100 lines)")
+    );
+    let mut many = b"HTTP/1.1 200 OK\r\n".to_vec();
+    many.extend(b"a: b\r\n".repeat(200));
+    many.extend(b"\r\n");
+    assert_eq!(
+        ask(&many, true, GENEROUS).await,
+        bad("the response's headers are too large (more than 16 KiB or 100 lines)")
+    );
+}
+
+#[tokio::test]
+async fn http_endless_body_does_not_hold_the_check() {
+    let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    endless.resize(8 << 20, b'a');
+    assert_eq!(ask(&endless, true, GENEROUS).await, Outcome::Good);
+}
+
+#[tokio::test]
+async fn http_body_that_stalls_does_not_hold_the_check() {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
+    let began = Instant::now();
+    assert_eq!(ask(answer, true, GENEROUS).await, Outcome::Good);
+    assert!(began.elapsed() < GENEROUS / 2);
+}
+
+#[tokio::test]
+async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
+    let kind = CheckKind::Http {
+        method: "GET".to_owned(),
+        path: "/a b".to_owned(),
+        host: None,
+        status: vec![(200, 299)],
+    };
+    assert_eq!(
+        run(&target(kind, 1, GENEROUS)).await,
+        Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
+    );
+}
+
+#[test]
+fn ranges_of_status_read_as_a_sentence_and_local_faults_are_own() {
+    for (code, own, text) in [
+        (Errno::ECONNREFUSED, false, "connection refused"),
+        (Errno::EHOSTUNREACH, false, "no route to host"),
+        (Errno::ENETUNREACH, false, "network unreachable"),
+        (
+            Errno::EADDRNOTAVAIL,
+            true,
+            "no free local port on this director",
+        ),
+        (
+            Errno::EMFILE,
+            true,
+            "this director is out of file descriptors: raise LimitNOFILE",
+        ),
+    ] {
+        let failure = Failure::Io(io::Error::from(code));
+        assert_eq!(failure.is_own(), own, "{code}");
+        assert_eq!(failure.to_string(), text);
+    }
+    let failure = Failure::Status {
+        status: 404,
+        expected: "200 or 300-301".to_owned(),
+    };
+    assert_eq!(failure.to_string(), "status 404, expected 200 or 300-301");
+}

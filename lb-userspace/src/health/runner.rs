@@ -1,0 +1,386 @@
+//! The edge of the health checks: a machine per target, one queue of deadlines, the probes as tasks.
+//!
+//! Tasks, and what cancelling each does:
+//! - The runner's loop (one, from [`Runner::spawn`]) ends when its token is cancelled, its [`Handle`] is dropped or
+//!   nobody receives its events any more. With it go all running checks. Nothing outside this process is left behind.
+//! - A check (one task while a check of a target runs, never two of one target) is aborted when its
+//!   target is removed, when it overruns its timeout, and with the loop. Its connection closes; its result is never seen.
+//!
+//! A target at rest costs an entry in the queue, no task and no socket. At most [`Handle::limit`] checks run at once, so
+//! that checks can't take the descriptors that the agent needs; those due beyond it wait in order of their deadlines, which is logged
+//! and counted in [`Handle::delayed`].
+//!
+//! Events are not lost: while the receiver is slow they wait here, the newest for each target.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::machine::{Machine, Now, Outcome, Step, Ticket};
+use super::{Event, Health, Target, probe};
+
+/// Targets, with the health that each is to start with if it is new here.
+pub type Targets = HashMap<Target, Option<Health>>;
+
+/// Warnings about the same thing are at least this far apart.
+const WARN_EVERY: Duration = Duration::from_secs(30);
+
+/// What the rest of the agent holds of a running [`Runner`]. The checks stop when it is dropped.
+#[derive(Debug)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Targets>,
+    delayed: Arc<AtomicU64>,
+    limit: usize,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Handle {
+    /// Makes these the targets. New ones are checked at once (starting from the given health, or from
+    /// [`Health::Unknown`]); those that stay keep their state and their rhythm, whatever health is given; those that are gone
+    /// are checked no more, and of them no further event is sent. Events sent before may still be in the channel.
+    pub fn set_targets(&self, targets: Targets) {
+        // Refused only by a loop that has ended: then there is nothing to check.
+        let _ = self.commands.send(targets);
+    }
+
+    /// Checks that had to wait since the start, because [`Self::limit`] of them were running.
+    #[must_use]
+    pub fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Relaxed)
+    }
+
+    /// Checks that may run at once.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Waits for the loop's end, after the token was cancelled.
+    pub async fn join(self) {
+        let Self { commands, task, .. } = self;
+        drop(commands);
+        if let Err(error) = task.await {
+            warn!("the health checks' task failed: {error}");
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Runner {
+    slots: HashMap<Id, Slot>,
+    ids: HashMap<Arc<Target>, Id>,
+    next_id: u64,
+    /// The deadline of each machine that is not in `ready`.
+    queue: BTreeSet<(Instant, Id)>,
+    /// Due, but the limit was reached.
+    ready: VecDeque<Id>,
+    /// Have an event to send.
+    outbox: VecDeque<Id>,
+    checks: JoinSet<(Id, Ticket, Outcome)>,
+    limit: usize,
+    delayed: Arc<AtomicU64>,
+    warned_limit: Option<Instant>,
+    warned_void: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Id(u64);
+
+#[derive(Debug)]
+struct Slot {
+    target: Arc<Target>,
+    machine: Machine,
+    queued: Option<Instant>,
+    running: Option<AbortHandle>,
+    event: Option<Health>,
+}
+
+impl Runner {
+    /// Starts the loop, with as many checks at once as the process's descriptors allow.
+    #[must_use]
+    pub fn spawn(events: mpsc::Sender<Event>, cancel: CancellationToken) -> Handle {
+        Self::spawn_with_limit(events, cancel, limit_of_descriptors())
+    }
+
+    /// Starts the loop with at most `limit` checks at once (at least one).
+    #[must_use]
+    pub fn spawn_with_limit(
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+        limit: usize,
+    ) -> Handle {
+        let limit = limit.max(1);
+        let delayed = Arc::new(AtomicU64::new(0));
+        let (sender, commands) = mpsc::unbounded_channel();
+        let runner = Self {
+            slots: HashMap::new(),
+            ids: HashMap::new(),
+            next_id: 0,
+            queue: BTreeSet::new(),
+            ready: VecDeque::new(),
+            outbox: VecDeque::new(),
+            checks: JoinSet::new(),
+            limit,
+            delayed: Arc::clone(&delayed),
+            warned_limit: None,
+            warned_void: None,
+        };
+        Handle {
+            commands: sender,
+            delayed,
+            limit,
+            task: tokio::spawn(runner.run(commands, events, cancel)),
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Targets>,
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+    ) {
+        loop {
+            let wake = self.queue.first().map(|(deadline, _)| *deadline);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = events.closed() => return,
+                command = commands.recv() => match command {
+                    Some(targets) => self.set_targets(targets),
+                    None => return,
+                },
+                permit = events.reserve(), if !self.outbox.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(event) = self.next_event() {
+                            permit.send(event);
+                        }
+                    }
+                    Err(_) => return,
+                },
+                Some(ended) = self.checks.join_next(), if !self.checks.is_empty() => self.ended(ended),
+                () = sleep_until(wake) => self.tick(),
+            }
+            self.start_ready();
+        }
+    }
+
+    fn set_targets(&mut self, targets: Targets) {
+        let gone: Vec<Id> = self
+            .ids
+            .iter()
+            .filter(|(target, _)| !targets.contains_key(target.as_ref()))
+            .map(|(_, id)| *id)
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+        let now = Instant::now();
+        for (target, known) in targets {
+            if !self.ids.contains_key(&target) {
+                self.add(target, known, now);
+            }
+        }
+    }
+
+    fn add(&mut self, target: Target, known: Option<Health>, now: Instant) {
+        let id = Id(self.next_id);
+        self.next_id += 1;
+        let machine = Machine::new(&target.check, known, now, fastrand::u64(..));
+        let target = Arc::new(target);
+        self.ids.insert(Arc::clone(&target), id);
+        let slot = Slot {
+            target,
+            machine,
+            queued: None,
+            running: None,
+            event: None,
+        };
+        self.slots.insert(id, slot);
+        self.enqueue(id);
+    }
+
+    /// Leaves its id in `ready` and `outbox`, where it is passed over.
+    fn remove(&mut self, id: Id) {
+        let Some(slot) = self.slots.remove(&id) else {
+            return;
+        };
+        self.ids.remove(slot.target.as_ref());
+        if let Some(deadline) = slot.queued {
+            self.queue.remove(&(deadline, id));
+        }
+        if let Some(check) = slot.running {
+            check.abort();
+        }
+    }
+
+    /// Puts a target in the queue at its machine's deadline.
+    fn enqueue(&mut self, id: Id) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if let Some(old) = slot.queued.take() {
+            self.queue.remove(&(old, id));
+        }
+        let deadline = slot.machine.deadline();
+        slot.queued = Some(deadline);
+        self.queue.insert((deadline, id));
+    }
+
+    /// Takes what is due out of the queue: starts go to `ready`, overrun checks are stopped.
+    fn tick(&mut self) {
+        let now = now();
+        while let Some((deadline, id)) = self.queue.first().copied() {
+            if deadline > now.monotonic {
+                return;
+            }
+            self.queue.pop_first();
+            let Some(slot) = self.slots.get_mut(&id) else {
+                continue;
+            };
+            slot.queued = None;
+            if slot.running.is_none() {
+                if self.checks.len() + self.ready.len() >= self.limit {
+                    self.delayed.fetch_add(1, Ordering::Relaxed);
+                }
+                self.ready.push_back(id);
+                continue;
+            }
+            match slot.machine.tick(now, fastrand::u64(..)) {
+                Step::GiveUp(_, report) => {
+                    if let Some(check) = slot.running.take() {
+                        check.abort();
+                    }
+                    self.report(id, report);
+                }
+                Step::Start(_) | Step::Wait => {}
+            }
+            self.enqueue(id);
+        }
+    }
+
+    fn start_ready(&mut self) {
+        while self.checks.len() < self.limit {
+            let Some(id) = self.ready.pop_front() else {
+                return;
+            };
+            self.start(id);
+        }
+        self.tell_waiting();
+    }
+
+    fn start(&mut self, id: Id) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if let Step::Start(ticket) = slot.machine.tick(now(), fastrand::u64(..)) {
+            let target = Arc::clone(&slot.target);
+            let check = async move { (id, ticket, probe::run(&target).await) };
+            slot.running = Some(self.checks.spawn(check));
+        }
+        self.enqueue(id);
+    }
+
+    fn tell_waiting(&mut self) {
+        let waiting = self.ready.len();
+        if waiting == 0 {
+            return;
+        }
+        let now = Instant::now();
+        if due_again(&mut self.warned_limit, now) {
+            warn!(
+                "{waiting} health checks wait, since {} are running: raise LimitNOFILE, or lengthen intervals or shorten timeouts",
+                self.limit
+            );
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ticket, Outcome), tokio::task::JoinError>) {
+        let (id, ticket, outcome) = match ended {
+            Ok(result) => result,
+            // Aborted: nobody waits for it. (One that panicked is given up by its machine.)
+            Err(error) => {
+                if error.is_panic() {
+                    warn!("a health check's task failed: {error}");
+                }
+                return;
+            }
+        };
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        if let Outcome::Void(why) = &outcome {
+            debug!(target = ?slot.target, "a check says nothing: {why}");
+            if due_again(&mut self.warned_void, Instant::now()) {
+                let address = slot.target.address;
+                warn!("health checks can't be made, {address}'s and maybe others: {why}");
+            }
+        }
+        let report = slot.machine.finish(ticket, outcome, now());
+        slot.running = None;
+        self.report(id, report);
+        self.enqueue(id);
+    }
+
+    fn report(&mut self, id: Id, health: Option<Health>) {
+        let (Some(health), Some(slot)) = (health, self.slots.get_mut(&id)) else {
+            return;
+        };
+        if slot.event.replace(health).is_none() {
+            self.outbox.push_back(id);
+        }
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        while let Some(id) = self.outbox.pop_front() {
+            if let Some(slot) = self.slots.get_mut(&id)
+                && let Some(health) = slot.event.take()
+            {
+                let target = slot.target.as_ref().clone();
+                return Some(Event { target, health });
+            }
+        }
+        None
+    }
+}
+
+fn now() -> Now {
+    Now {
+        monotonic: Instant::now(),
+        wall: SystemTime::now(),
+    }
+}
+
+/// Whether a warning is due again, in which case it is marked as given.
+fn due_again(last: &mut Option<Instant>, now: Instant) -> bool {
+    let due = last.is_none_or(|last| now.duration_since(last) >= WARN_EVERY);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Half of the descriptors that this process may open; the rest is for maps, netlink and the API.
+fn limit_of_descriptors() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    usize::try_from(soft / 2)
+        .unwrap_or(usize::MAX)
+        .clamp(16, 10_000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! The MAC addresses of reals, kept resolved through the kernel's neighbour table.
+//!
+//! Frames that XDP forwards bypass the kernel's stack, so to the kernel a real looks unused: its entry would go stale and a
+//! changed MAC stay unnoticed. [`machine`] therefore has the kernel confirm each entry every few seconds (a unicast ARP
+//! request or neighbour solicitation) and says what follows from its answers; [`runner`] joins it
+//! with netlink.
+
+pub mod event;
+pub mod machine;
+pub mod runner;
+
+mod kernel;
+mod real;
+
+use std::net::IpAddr;
+
+pub use runner::{Addresses, Handle, Runner};
+
+/// How frames reach a real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// The real's MAC address: the frame's destination.
+    pub mac: [u8; 6],
+    /// The interface that the frame leaves by: the one below, where the route names a VLAN device.
+    pub ifindex: u32,
+    /// That interface's own MAC address: the frame's source.
+    pub source_mac: [u8; 6],
+    /// The VLAN id of the VLAN device that the route names; `None` if it names none.
+    pub vlan: Option<u16>,
+}
+
+/// A real's MAC address became known, changed or is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourEvent {
+    /// The real.
+    pub address: IpAddr,
+    /// How it is reached; `None` if it can't be.
+    pub state: Option<Resolved>,
+    /// Why, for people: "resolved on eth1", "no answer to ARP requests on eth1", "eth1 has no carrier", ….
+    pub why: String,
+}
