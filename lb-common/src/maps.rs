@@ -52,14 +52,16 @@ pub struct Service {
     /// Slots of its ring. The ring's map holds them first, then the number of turns, then the turns.
     pub ring_size: u32,
     /// [`Service::TRACKED`] and its neighbours.
-    pub flags: u32,
+    pub flags: u16,
+    /// Which scheduler it is, for people: the flags are what counts. 0 `mh`, 1 `sh`, 2 `rr`, 3 `wrr`.
+    pub scheduler: u16,
 }
 
 impl Service {
     /// `rr`, `wrr`: a new connection takes the next turn, and the flow table remembers it.
-    pub const TRACKED: u32 = 1;
+    pub const TRACKED: u16 = 1;
     /// `sh`: the ring is asked by the client's address alone.
-    pub const BY_SOURCE: u32 = 2;
+    pub const BY_SOURCE: u16 = 2;
 }
 
 /// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes.

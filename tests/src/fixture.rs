@@ -21,7 +21,7 @@ pub struct ServiceSpec {
     /// 6 or 17.
     pub protocol: u8,
     /// Flags of `maps::Service`.
-    pub flags: u32,
+    pub flags: u16,
     /// Slots of the ring.
     pub ring_size: u32,
     /// Its reals.
@@ -85,7 +85,7 @@ pub fn desired(services: &[ServiceSpec]) -> Desired {
         desired.rings.insert(id, Arc::new(content));
         let key =
             ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
-        desired.services.insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags });
+        desired.services.insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags, scheduler: 0 });
     }
     desired
 }

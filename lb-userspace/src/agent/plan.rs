@@ -44,7 +44,8 @@ pub fn plan(model: &Model, allocation: &mut Allocation, rings: &mut Rings) -> De
         let identity = identity(service);
         let id = allocation.service(identity);
         let members = add_reals(model, allocation, service, id, &mut desired);
-        let value = maps::Service { id, ring_size: identity.ring_size, flags: identity.flags };
+        let ServiceIdentity { ring_size, flags, .. } = identity;
+        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16 };
         desired.services.insert(identity.key, value);
         let tracked = service.scheduler.is_tracked();
         recipes.insert(id, Recipe { seed, size: service.ring_size, tracked, members });

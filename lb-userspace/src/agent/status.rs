@@ -1,0 +1,149 @@
+//! What the agent tells of itself: the model and the counters as a [`Status`].
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lb_common::maps::{Address, Real, Service};
+
+use crate::api::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
+use crate::config::Protocol;
+use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
+
+use super::model::{Model, Standing};
+use super::plan::{key, mapped_address};
+
+/// The status of a running agent.
+///
+/// # Errors
+/// The counters can't be read.
+pub fn status(
+    model: &Model,
+    desired: &Desired,
+    stats: &StatsReader,
+    fault: Option<String>,
+) -> Result<Status, Error> {
+    let mut services = Vec::new();
+    for service in &model.config.services {
+        let placed = desired.services.get(&key(service));
+        let id = placed.map(|placed| placed.id);
+        let mut reals = Vec::new();
+        for real in &service.reals {
+            let address = mapped_address(real.address);
+            let index =
+                desired.reals.iter().find(|(_, entry)| Some(entry.service) == id && entry.address == address);
+            let (state, since, why) = describe(model.standing(service, real));
+            reals.push(RealStatus {
+                address: real.address,
+                weight: real.weight,
+                state,
+                since: since.map(seconds),
+                why,
+                mac: model.hop(real).map(|hop| mac(hop.mac)),
+                counters: index.map_or(Ok(Counters::default()), |(index, _)| stats.real(*index))?,
+            });
+        }
+        reals.sort_by_key(|real| real.address);
+        services.push(ServiceStatus {
+            name: Some(service.name.clone()),
+            protocol: protocol_name(service.protocol).to_owned(),
+            address: service.address,
+            port: service.port,
+            scheduler: service.scheduler.label().to_owned(),
+            counters: id.map_or(Ok(Counters::default()), |id| stats.service(id))?,
+            reals,
+        });
+    }
+    services.sort_by(|a, b| (a.address, a.port, &a.protocol).cmp(&(b.address, b.port, &b.protocol)));
+    let interfaces = model.interfaces.values();
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent: true,
+        interfaces: interfaces
+            .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: Some(interface.mode) })
+            .collect(),
+        services,
+        verdicts: verdicts(stats)?,
+        fault,
+    })
+}
+
+/// The status of pinned maps whose agent doesn't answer.
+///
+/// # Errors
+/// The counters can't be read.
+pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsReader) -> Result<Status, Error> {
+    let mut services = Vec::new();
+    for (key, Service { id, scheduler, .. }) in &adopted.services {
+        let mut reals = Vec::new();
+        for (index, real) in adopted.reals.iter().filter(|(_, real)| real.service == *id) {
+            let usable = real.flags & Real::USABLE != 0;
+            reals.push(RealStatus {
+                address: plain_address(real.address),
+                weight: real.weight,
+                state: match (usable, real.weight) {
+                    (true, 0) => State::Quiesced,
+                    (true, _) => State::Up,
+                    (false, _) => State::Down,
+                },
+                since: None,
+                why: (!usable).then(|| "so it was when the agent was last heard".to_owned()),
+                mac: (real.mac != [0; 6]).then(|| mac(real.mac)),
+                counters: stats.real(*index)?,
+            });
+        }
+        reals.sort_by_key(|real| real.address);
+        let port = u16::from_be_bytes(key.port);
+        services.push(ServiceStatus {
+            name: None,
+            protocol: if key.protocol == lb_common::header::protocol::TCP { "tcp" } else { "udp" }.to_owned(),
+            address: plain_address(key.address),
+            port: (port != 0).then_some(port),
+            scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(*scheduler)).unwrap_or(&"?").to_string(),
+            counters: stats.service(*id)?,
+            reals,
+        });
+    }
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent: false,
+        interfaces: interfaces.into_iter().map(|name| InterfaceStatus { name, mode: None }).collect(),
+        services,
+        verdicts: verdicts(stats)?,
+        fault: None,
+    })
+}
+
+fn verdicts(stats: &StatsReader) -> Result<Vec<VerdictStatus>, Error> {
+    let counted = stats.verdicts()?.into_iter().filter(|(_, packets)| *packets > 0);
+    Ok(counted.map(|(verdict, packets)| VerdictStatus { verdict: verdict.name().to_owned(), packets }).collect())
+}
+
+fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
+    match standing {
+        Standing::Up { since } => (State::Up, since, None),
+        Standing::Quiesced => (State::Quiesced, None, None),
+        Standing::Checking => (State::Checking, None, None),
+        Standing::Down { since, why } => (State::Down, Some(since), Some(why)),
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs())
+}
+
+/// `02:00:00:00:00:01`.
+pub(crate) fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// An address as people write it.
+pub(crate) fn plain_address(address: Address) -> IpAddr {
+    Ipv6Addr::from(address).to_canonical()
+}

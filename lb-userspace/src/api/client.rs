@@ -1,0 +1,95 @@
+//! The command line's side.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{Failure, Status};
+
+/// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens on the socket.
+    #[error("no agent answers on {path} ({error}).\nIs `lb run` running on this machine?")]
+    NoAgent {
+        /// The socket.
+        path: String,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The socket is there, but not for this user.
+    #[error("not permitted to speak to the agent on {path}.\nRun as root or as a member of the socket's group.")]
+    Permission {
+        /// The socket.
+        path: String,
+    },
+    /// The agent refused.
+    #[error("{0}")]
+    Refused(String),
+    /// No understandable answer.
+    #[error("the agent's answer can't be used: {0}")]
+    Answer(String),
+}
+
+/// Asks for the status.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn status(socket: &Path) -> Result<Status, Error> {
+    let body = ask(socket, Method::GET, "/v1/status").await?;
+    serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+}
+
+/// Has the agent read its configuration again.
+///
+/// # Errors
+/// No agent, or it refused the configuration.
+pub async fn reload(socket: &Path) -> Result<(), Error> {
+    ask(socket, Method::POST, "/v1/reload").await.map(drop)
+}
+
+async fn ask(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
+    match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::Answer(format!("none within {PATIENCE:?}"))),
+    }
+}
+
+async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
+    let answer = |error: &dyn std::error::Error| Error::Answer(error.to_string());
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        let path = socket.display().to_string();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            Error::Permission { path }
+        } else {
+            Error::NoAgent { path, error }
+        }
+    })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| answer(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "lb")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| answer(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| answer(&error))?;
+    let code = response.status();
+    let body = response.into_body().collect().await.map_err(|error| answer(&error))?.to_bytes();
+    connection.abort();
+    if code == StatusCode::OK {
+        return Ok(body);
+    }
+    let failure = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
+    Err(Error::Refused(failure.unwrap_or_else(|_| format!("the agent answered {code}"))))
+}

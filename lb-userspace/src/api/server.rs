@@ -1,0 +1,97 @@
+//! The server's side: one task for the socket, one for each connection. Cancelling it closes them; the
+//! controller answers each request.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Failure, Request};
+
+/// Who may speak to the agent: its owner and group.
+const MODE: u32 = 0o660;
+
+/// Makes the socket. One that a dead agent left is replaced; the caller holds the lock that tells.
+///
+/// # Errors
+/// The directory isn't writable.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+/// The running server.
+pub struct Server {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves until `cancel`.
+    pub fn spawn(
+        path: PathBuf,
+        listener: UnixListener,
+        requests: mpsc::Sender<Request>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let router =
+            Router::new().route("/v1/status", get(status)).route("/v1/reload", post(reload)).with_state(requests);
+        let task = tokio::spawn(async move {
+            let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
+            if let Err(error) = served.await {
+                warn!("the API stopped: {error}");
+            }
+        });
+        Self { path, task }
+    }
+
+    /// Waits for its end, after the token was cancelled, and removes the socket.
+    pub async fn join(self) {
+        // A client that keeps its connection open must not hold up the agent's end.
+        if tokio::time::timeout(std::time::Duration::from_millis(500), self.task).await.is_err() {
+            warn!("a client of the API was cut off");
+        }
+        let _ = fs::remove_file(self.path);
+    }
+}
+
+async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    let (sender, answer) = oneshot::channel();
+    if requests.send(Request::Status(sender)).await.is_err() {
+        return stopping();
+    }
+    answer.await.map_or_else(|_| stopping(), |status| Json(status).into_response())
+}
+
+async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    let (sender, answer) = oneshot::channel();
+    if requests.send(Request::Reload(sender)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(Failure { error })).into_response(),
+        Err(_) => stopping(),
+    }
+}
+
+fn stopping() -> Response {
+    let failure = Failure { error: "the agent is stopping".to_owned() };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
+}

@@ -1,0 +1,96 @@
+//! What the agent tells of itself: the JSON of `GET /v1/status` and of `lb list --json`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::{Counters, XdpMode};
+
+/// Everything that `lb list` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent, or of the command line where no agent answers.
+    pub version: String,
+    /// An agent answered. Without one the rest is what the pinned maps hold.
+    pub agent: bool,
+    /// Where the program runs.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The services, in the order of their addresses.
+    pub services: Vec<ServiceStatus>,
+    /// Packets by verdict; those without any are left out.
+    pub verdicts: Vec<VerdictStatus>,
+    /// What keeps the maps from what they should hold; `None` when they hold it.
+    pub fault: Option<String>,
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// How the program runs on it; `None` without an agent.
+    pub mode: Option<XdpMode>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name in the configuration; `None` without an agent.
+    pub name: Option<String>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// The port; `None` for any.
+    pub port: Option<u16>,
+    /// `mh`, `sh`, `rr` or `wrr`.
+    pub scheduler: String,
+    /// What it forwarded.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// Its reals, in the order of their addresses.
+    pub reals: Vec<RealStatus>,
+}
+
+/// A real of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealStatus {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// `up`, `quiesced`, `checking` or `down`.
+    pub state: State,
+    /// Since when, in seconds since 1970; `None` where nobody knows.
+    pub since: Option<u64>,
+    /// Why it is down.
+    pub why: Option<String>,
+    /// Its MAC address, if it is known.
+    pub mac: Option<String>,
+    /// What it was sent.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// Whether a real takes traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It takes its share.
+    Up,
+    /// Weight 0: no new connections.
+    Quiesced,
+    /// No check has ended yet.
+    Checking,
+    /// None.
+    Down,
+}
+
+/// Packets that met one verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictStatus {
+    /// Its name.
+    pub verdict: String,
+    /// How many.
+    pub packets: u64,
+}
