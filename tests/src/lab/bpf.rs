@@ -176,3 +176,74 @@ fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
 fn short(length: usize) -> i16 {
     i16::try_from(length).unwrap_or(i16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::lab::{Lab, Mac, VIP, scenario};
+    use crate::responder::Http;
+    use nix::net::if_::if_nametoindex;
+
+    const R4: u8 = 4;
+    const R5: u8 = 5;
+    const XDP_TX: i32 = 3;
+
+    fn store(code: u8, offset: i16, bytes: [u8; 4]) -> Insn {
+        insn(code, R2, 0, offset, i32::from_ne_bytes(bytes))
+    }
+
+    /// The whole idea of direct routing: what is for the VIP goes back out to `real`, from `own`.
+    fn balancer(own: Mac, real: Mac) -> Vec<Insn> {
+        let ([a, b, c, d, e, f], [u, v, w, x, y, z]) = (real.0, own.0);
+        let ipv4 = i32::from(0x0800_u16.to_be());
+        let vip = i32::from_ne_bytes(VIP.octets());
+        let mut program = vec![
+            load_word(R2, R1, 0),
+            load_word(R3, R1, 4),
+            insn(0xbf, R4, R2, 0, 0),
+            insn(0x07, R4, 0, 0, 34),
+            insn(0x2d, R4, R3, 9, 0),
+            // Loads of two and four bytes; the second comparison is one of 32 bits, without a sign.
+            insn(0x69, R5, R2, 12, 0),
+            jump_if_not_equal(R5, ipv4, 7),
+            load_word(R5, R2, 30),
+            insn(0x56, R5, 0, 5, vip),
+            store(0x62, 0, [a, b, c, d]),
+            store(0x6a, 4, [e, f, 0, 0]),
+            store(0x62, 6, [u, v, w, x]),
+            store(0x6a, 10, [y, z, 0, 0]),
+        ];
+        // Past this return: every refusal above.
+        program.push(mov(R0, XDP_TX));
+        program.push(insn(0x95, 0, 0, 0, 0));
+        for at in [4, 6, 8] {
+            program[at].offset = i16::try_from(program.len() - at - 1).unwrap();
+        }
+        program.extend(pass());
+        program
+    }
+
+    #[test]
+    fn what_a_director_sends_by_xdp_reaches_the_real_and_its_answer_the_client() {
+        scenario(Lab::builder(), |lab| {
+            let (director, real) = (lab.director(), lab.real(1));
+            let _real = Http::start(real)?;
+            let program = balancer(director.mac(), real.mac());
+            let _link = director.within(|| {
+                let index = if_nametoindex("eth1")?;
+                attach("balancer", &program, Hook::Xdp, index)
+            })??;
+            director.own(VIP.into())?;
+            let client = Client::new(lab.client());
+            let background = client.hold((VIP, 80), std::time::Duration::from_millis(1))?;
+            // Far more frames than a veth takes without a program at its other end.
+            let answers = client.get_many((VIP, 80), 300)?;
+            assert!(answers.iter().all(|answer| answer.real == "Real-1"));
+            let report = background.finish();
+            report.without_loss()?;
+            assert_eq!(report.retransmitted, Some(0), "{report}");
+            Ok(())
+        });
+    }
+}

@@ -266,7 +266,7 @@ impl Builder {
             } = host.nic();
             let (v4, v6) = (segment.v4(address::ROUTER), segment.v6(address::ROUTER));
             writeln!(lines, "route add default via {v4} dev {device}")?;
-            writeln!(lines, "-6 route add default via {v6} dev {device}")?;
+            writeln!(lines, "route add ::/0 via {v6} dev {device}")?;
         }
         ip_batch(Some(host.namespace()), &lines)?;
         host.within(|| {

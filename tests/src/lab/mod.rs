@@ -51,7 +51,7 @@ pub use host::{Host, Nic, Role};
 pub use port::Port;
 pub use preflight::require;
 pub use process::Process;
-pub use remains::{cleanup, remove, sweep, sweep_kept};
+pub use remains::{cleanup, cleanup_on_signal, remove, sweep, sweep_kept};
 pub use scenario::scenario;
 pub use wait::{DEADLINE, wait_for, wait_until};
 

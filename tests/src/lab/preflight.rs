@@ -50,14 +50,14 @@ fn namespaces() -> Result<(), String> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| {
         format!("network namespaces are refused ({error}): run with CAP_SYS_ADMIN")
     })?;
-    for (what, args) in [
+    for (what, line) in [
         (
             "veth pairs",
-            &["link", "add", "a", "type", "veth", "peer", "b"][..],
+            "link add name probe0 type veth peer name probe1",
         ),
-        ("bridges", &["link", "add", "c", "type", "bridge"]),
+        ("bridges", "link add name probe2 type bridge"),
     ] {
-        succeeds(Command::new("ip").args(args))
+        succeeds(Command::new("ip").args(line.split(' ')))
             .map_err(|error| format!("no {what} here ({error}): load the kernel's module"))?;
     }
     let mounts = "mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf";

@@ -4,14 +4,17 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 
 use super::namespace;
 use super::process::kill_all;
+use super::sys;
 
 /// Labs of this process that are to be taken away when it ends.
 static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -78,6 +81,27 @@ pub fn cleanup() {
             eprintln!("lab {name} is not all gone: {error:#}");
         }
     }
+}
+
+/// Makes SIGINT and SIGTERM run [`cleanup`] and then end this process, with the status that a shell gives for the
+/// signal.
+///
+/// # Errors
+/// When the handlers can't be installed.
+pub fn cleanup_on_signal() -> Result<()> {
+    let mut arrived = sys::signals_to_pipe(&[Signal::SIGINT, Signal::SIGTERM])
+        .context("cannot handle SIGINT and SIGTERM")?;
+    let wait = move || {
+        let mut signal = [0];
+        if arrived.read_exact(&mut signal).is_ok() {
+            cleanup();
+            std::process::exit(128 + i32::from(signal[0]));
+        }
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)?;
+    Ok(())
 }
 
 /// Takes away the labs whose owner was killed, and returns their names. Those that were kept on purpose stay.

@@ -32,7 +32,7 @@ pub(crate) fn wire(switch: &Host, plugs: &[Plug]) -> Result<()> {
             let bridge = segment.bridge();
             writeln!(
                 lines,
-                "link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+                "link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
             )?;
             writeln!(lines, "link set {bridge} up")?;
         }
@@ -46,7 +46,7 @@ pub(crate) fn wire(switch: &Host, plugs: &[Plug]) -> Result<()> {
         let (host, bridge) = (&plug.host, plug.nic.segment.bridge());
         writeln!(
             lines,
-            "link add {port} type veth peer name {device} address {mac} netns {lab}{host}"
+            "link add name {port} type veth peer name {device} address {mac} netns {lab}{host}"
         )?;
         writeln!(lines, "link set {port} master {bridge} up")?;
     }
@@ -90,7 +90,7 @@ fn program(port: &str, hook: Hook, insns: &[Insn]) -> Result<()> {
     let index = if_nametoindex(port).with_context(|| format!("no port {port}"))?;
     let link = bpf::attach(name, insns, hook, index)
         .with_context(|| format!("cannot attach {name} to the port {port}"))?;
-    sys::obj_pin(link.as_fd(), &format!("/sys/fs/bpf/{port}.{suffix}"))
+    sys::obj_pin(link.as_fd(), &format!("/sys/fs/bpf/{port}_{suffix}"))
         .with_context(|| format!("cannot pin {name} of the port {port}"))
 }
 

@@ -1,17 +1,20 @@
 //! The lab's system calls that no kept crate wraps. This file holds the lab's only `unsafe`: `bpf(2)`, the
-//! ethtool ioctl, the packet socket's address and ancillary data, and `TCP_INFO`.
+//! ethtool ioctl, the packet socket's address and ancillary data, `TCP_INFO`, and a signal handler.
 #![expect(
     unsafe_code,
     reason = "raw system calls; each block says why it is sound"
 )]
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, PipeReader};
 use std::mem::{size_of, zeroed};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use aya_obj::generated::bpf_cmd;
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// One eBPF instruction in the kernel's layout (`struct bpf_insn`).
 #[repr(C)]
@@ -302,4 +305,31 @@ pub(crate) fn retransmitted_segments(stream: &TcpStream) -> io::Result<u32> {
         return Err(io::Error::last_os_error());
     }
     Ok(info.tcpi_total_retrans)
+}
+
+/// The write end of the pipe below; -1 until there is one.
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Turns each of `signals` into a byte with its number, to be read from the pipe that is returned. To be called once.
+pub(crate) fn signals_to_pipe(signals: &[Signal]) -> io::Result<PipeReader> {
+    let (reader, writer) = io::pipe()?;
+    // Open for as long as the process lives, as the handler is.
+    SIGNAL_PIPE.store(OwnedFd::from(writer).into_raw_fd(), Ordering::SeqCst);
+    let handler = SigHandler::Handler(forward);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signal in signals {
+        // SAFETY: the handler only calls write(2) and touches errno and an atomic, all async-signal-safe.
+        unsafe { sigaction(*signal, &action) }?;
+    }
+    Ok(reader)
+}
+
+extern "C" fn forward(signal: libc::c_int) {
+    let errno = Errno::last_raw();
+    // Signals are numbered from 1 to 64.
+    let [number, ..] = signal.to_le_bytes();
+    let fd = SIGNAL_PIPE.load(Ordering::SeqCst);
+    // SAFETY: the byte is live; the descriptor is never closed, and a bad one is only an error.
+    unsafe { libc::write(fd, (&raw const number).cast(), 1) };
+    Errno::set_raw(errno);
 }
