@@ -52,23 +52,29 @@ impl Http {
     /// # Errors
     /// When the port is taken.
     pub fn start_at(host: &Host, port: u16) -> Result<Self> {
-        let listener = host
-            .within(|| listen(port))?
-            .with_context(|| format!("cannot listen at port {port} of {}", host.name()))?;
+        host.within(|| Self::start_here(host.title(), port))?
+            .with_context(|| format!("no responder on {}", host.name()))
+    }
+
+    /// As [`Http::start_at`], in the network namespace of the calling thread and with a title of the caller's: for a
+    /// program that is itself a real.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start_here(title: &str, port: u16) -> Result<Self> {
+        let listener = listen(port).with_context(|| format!("cannot listen at port {port}"))?;
         let shared = Arc::new(Shared {
-            title: host.title().to_owned(),
+            title: title.to_owned(),
             status: AtomicU16::new(200),
             delay_ms: AtomicU64::new(0),
             served: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             open: Mutex::default(),
         });
-        let acceptor = thread::Builder::new()
-            .name(format!("{}-http", host.name()))
-            .spawn({
-                let shared = shared.clone();
-                move || accept(&listener, &shared)
-            })?;
+        let acceptor = thread::Builder::new().name("http".to_owned()).spawn({
+            let shared = shared.clone();
+            move || accept(&listener, &shared)
+        })?;
         Ok(Self {
             shared,
             acceptor: Some(acceptor),
@@ -116,7 +122,7 @@ impl Shared {
     }
 }
 
-/// A listener for both families. Called inside the namespace.
+/// A listener for both families.
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_only_v6(false)?;
@@ -172,8 +178,9 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         if !request.head {
             answer.push_str(&body);
         }
-        (&mut &*stream).write_all(answer.as_bytes())?;
+        // Counted first: who has the answer finds it counted.
         shared.served.fetch_add(1, Ordering::Relaxed);
+        (&mut &*stream).write_all(answer.as_bytes())?;
         if close {
             break;
         }

@@ -1,22 +1,18 @@
 //! The lab itself: what the tests of the balancer stand on.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_tests::client::{Client, tally};
 use lb_tests::lab::{
-    self, DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, cleanup_on_signal, nginx, scenario,
-    wait_until,
+    DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx, scenario, wait_until,
 };
 use lb_tests::responder::{Http, Udp};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 const SOON: Duration = Duration::from_millis(500);
 
@@ -154,6 +150,11 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
         };
         let (client, client_2) = (lab.host("client"), lab.host("client-2"));
 
+        let heard = |host: &str, from: &Host, vlan| {
+            let what = format!("{host} to hear {} in {vlan:?}", from.name());
+            wait_until(DEADLINE, &what, || vlans(host, from) == [vlan].into())
+        };
+
         // Within a VLAN nobody sees a tag.
         assert_eq!(
             Client::new(client_2).get((lab.real(2).v4(), 80))?.real,
@@ -167,21 +168,29 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
         // The director sees both with their tags: here their questions who has an address.
         assert_eq!(vlans("director-a", client_2), [Some(REALS)].into());
         assert_eq!(vlans("director-a", client), [Some(CLIENTS)].into());
-        // A split port hears one and speaks in the other.
-        lab.real(1)
-            .set_neighbour(client.v4().into(), client.mac())?;
-        lab.real(1).within(|| {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-            socket.send_to(b"hello", (client.v4(), 9))
-        })??;
-        let heard = |host: &str, from: &Host, vlan| {
-            let what = format!("{host} to hear {} in {vlan:?}", from.name());
-            wait_until(DEADLINE, &what, || vlans(host, from) == [vlan].into())
-        };
+        // A split port speaks in one and hears the other.
+        lab.real(1).send("eth1", &broadcast(lab.real(1), None))?;
         heard("client", lab.real(1), None)?;
+        heard("director-a", lab.real(1), Some(CLIENTS))?;
         assert_eq!(vlans("client-2", lab.real(1)), [].into());
         heard("real-1", client_2, None)?;
         assert_eq!(vlans("real-1", client), [].into());
+        // What the director sends with a tag arrives without it.
+        lab.director()
+            .send("eth1", &broadcast(lab.director(), Some(REALS)))?;
+        for host in ["client-2", "real-1", "real-2"] {
+            heard(host, lab.director(), None)?;
+        }
+        assert_eq!(vlans("client", lab.director()), [].into());
+        // Who is no trunk may not choose a VLAN; the director may not do without one.
+        lab.real(2)
+            .send("eth1", &broadcast(lab.real(2), Some(CLIENTS)))?;
+        lab.director()
+            .send("eth1", &broadcast(lab.director(), None))?;
+        lab.director()
+            .send("eth1", &broadcast(lab.director(), Some(CLIENTS)))?;
+        heard("client", lab.director(), None)?;
+        assert_eq!(vlans("client", lab.real(2)), [].into());
         Ok(())
     });
 }
@@ -323,185 +332,17 @@ fn a_capture_becomes_a_pcap_file() {
     });
 }
 
-#[test]
-fn a_closed_lab_leaves_nothing() -> Result<()> {
-    if let Err(reason) = lab::require() {
-        eprintln!("skipped: {reason}");
-        return Ok(());
+/// A frame from `host` to everybody, of an EtherType for experiments.
+fn broadcast(host: &Host, vlan: Option<u16>) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(host.mac().0);
+    if let Some(vlan) = vlan {
+        frame.extend([0x81, 0x00]);
+        frame.extend(vlan.to_be_bytes());
     }
-    let lab = Lab::builder().build()?;
-    let (name, dir) = (lab.name().to_owned(), lab.dir().to_owned());
-    let enter = lab.director().how_to_enter();
-    let mut holder = enter
-        .split(' ')
-        .skip_while(|word| *word != "--target")
-        .skip(1);
-    let holder = holder.next().context("no holder")?.to_owned();
-    let agent = lab.director().spawn("sleep", ["1000"])?;
-    // A grandchild that has left its parent, as a daemon does.
-    lab.real(1)
-        .run("sh", &["-c", "sleep 1000 >/dev/null 2>&1 &"])?;
-    let pids = processes_of(&name);
-    ensure!(pids.len() >= 4, "{pids:?}");
-    ensure!(pids.contains(&holder) && pids.contains(&agent.id().to_string()));
-    lab.close()?;
-    assert_gone(&name, &dir, &pids);
-    Ok(())
-}
-
-#[test]
-fn a_failed_test_keeps_its_logs_and_captures() {
-    if lab::require().is_err() {
-        return;
-    }
-    let failed = thread::Builder::new().name("doomed".to_owned()).spawn(|| {
-        scenario(Lab::builder(), |lab| {
-            let _capture = lab.client().capture("eth1")?;
-            let mut agent = lab.director().spawn("echo", ["last words"])?;
-            agent.wait(DEADLINE)?;
-            anyhow::bail!("lab {} at {}", lab.name(), lab.dir().display());
-        });
-    });
-    let panic = failed.unwrap().join().unwrap_err();
-    let message = panic.downcast::<String>().unwrap();
-    let mut words = message.split(' ').skip(1);
-    let (name, dir) = (words.next().unwrap(), words.nth(1).unwrap());
-    assert_gone(name, Path::new(dir), &[]);
-    let program = std::env::current_exe().unwrap();
-    let tag = |dir: &&Path| dir.join("CACHEDIR.TAG").exists();
-    let kept = program.ancestors().find(tag).unwrap().join("lab/doomed");
-    let log = fs::read_to_string(kept.join("director-a.echo.log")).unwrap();
-    assert_eq!(log, "last words\n");
-    assert!(kept.join("client.eth1.pcap").exists());
-    fs::remove_dir_all(kept).unwrap();
-}
-
-/// Not a test of its own: what the tests below start as another process, with the word for what it is to do.
-#[test]
-fn owner() -> Result<()> {
-    let Some(task) = std::env::var_os("LB_LAB_OWNER") else {
-        return Ok(());
-    };
-    if task == "interrupt" {
-        cleanup_on_signal()?;
-    }
-    let lab = Lab::builder().build()?;
-    println!("\n{} {}", lab.name(), lab.dir().display());
-    std::io::stdout().flush()?;
-    if task == "keep" {
-        lab.keep()?;
-        return Ok(());
-    }
-    // To be killed or interrupted here.
-    std::io::stdin().read_line(&mut String::new())?;
-    Ok(())
-}
-
-/// Another process that owns a lab.
-struct Owner {
-    child: Child,
-    // Kept open, or the owner can't print its results any more.
-    _stdout: BufReader<ChildStdout>,
-    lab: String,
-    dir: PathBuf,
-}
-
-impl Owner {
-    fn start(task: &str) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "owner", "--nocapture"])
-            .env("LB_LAB_OWNER", task)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut stdout = BufReader::new(child.stdout.take().context("no pipe")?);
-        let mut line = String::new();
-        while stdout.read_line(&mut line)? > 0 {
-            if let Some((lab, dir)) = line.trim_end().split_once(' ')
-                && lab.starts_with("lb")
-            {
-                let (lab, dir) = (lab.to_owned(), dir.into());
-                return Ok(Self {
-                    child,
-                    _stdout: stdout,
-                    lab,
-                    dir,
-                });
-            }
-            line.clear();
-        }
-        anyhow::bail!("the owner has built no lab");
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = lab::remove(&self.lab);
-    }
-}
-
-#[test]
-fn what_a_killed_owner_left_is_swept_and_a_living_ones_is_not() -> Result<()> {
-    if lab::require().is_err() {
-        return Ok(());
-    }
-    let mut owner = Owner::start("wait")?;
-    lab::sweep()?;
-    let pids = processes_of(&owner.lab);
-    ensure!(!pids.is_empty(), "a living lab was swept");
-    owner.child.kill()?;
-    owner.child.wait()?;
-    lab::sweep()?;
-    // Another test's lab may be sweeping at the same moment.
-    wait_until(DEADLINE, "the sweep", || {
-        namespaces_of(&owner.lab).is_empty() && !owner.dir.exists()
-    })?;
-    assert_gone(&owner.lab, &owner.dir, &pids);
-    Ok(())
-}
-
-#[test]
-fn an_interrupted_owner_cleans_up() -> Result<()> {
-    if lab::require().is_err() {
-        return Ok(());
-    }
-    let mut owner = Owner::start("interrupt")?;
-    let pids = processes_of(&owner.lab);
-    ensure!(!pids.is_empty());
-    let id = Pid::from_raw(i32::try_from(owner.child.id())?);
-    kill(id, Signal::SIGINT)?;
-    assert_eq!(
-        owner.child.wait()?.code(),
-        Some(128 + Signal::SIGINT as i32)
-    );
-    assert_gone(&owner.lab, &owner.dir, &pids);
-    Ok(())
-}
-
-#[test]
-fn a_kept_lab_outlives_its_owner() -> Result<()> {
-    if lab::require().is_err() {
-        return Ok(());
-    }
-    let mut owner = Owner::start("keep")?;
-    ensure!(owner.child.wait()?.success());
-    lab::sweep()?;
-    let pids = processes_of(&owner.lab);
-    ensure!(!pids.is_empty(), "a kept lab was swept");
-    let switch = format!("{}-switch", owner.lab);
-    let shown = Command::new("ip")
-        .args(["-n", &switch, "link", "show", "director-a"])
-        .output()?;
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    ensure!(
-        shown.contains("prog/xdp"),
-        "the port has lost its program: {shown}"
-    );
-    lab::remove(&owner.lab)?;
-    assert_gone(&owner.lab, &owner.dir, &pids);
-    Ok(())
+    frame.extend([0x88, 0xb5]);
+    frame.resize(64, 0);
+    frame
 }
 
 fn is_arp(frame: &&Frame) -> bool {
@@ -510,47 +351,4 @@ fn is_arp(frame: &&Frame) -> bool {
     frame
         .payload()
         .is_some_and(|(kind, arp)| kind == ARP && about_the_vip(arp))
-}
-
-/// Processes in the namespaces of a lab, found by other means than its own.
-fn processes_of(lab: &str) -> Vec<String> {
-    namespaces_of(lab)
-        .iter()
-        .filter_map(|name| {
-            Command::new("ip")
-                .args(["netns", "pids", name])
-                .output()
-                .ok()
-        })
-        .flat_map(|output| {
-            let pids = String::from_utf8_lossy(&output.stdout).into_owned();
-            pids.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-fn namespaces_of(lab: &str) -> Vec<String> {
-    let output = Command::new("ip").arg("netns").output().unwrap();
-    let names = String::from_utf8_lossy(&output.stdout).into_owned();
-    names
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .filter(|name| name.starts_with(lab))
-        .map(str::to_owned)
-        .collect()
-}
-
-#[track_caller]
-fn assert_gone(lab: &str, dir: &Path, pids: &[String]) {
-    assert_eq!(namespaces_of(lab), Vec::<String>::new());
-    assert!(!dir.exists(), "{} is still there", dir.display());
-    for pid in pids {
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(
-            state.is_empty() || state.contains(") Z"),
-            "{pid} still runs"
-        );
-    }
 }

@@ -115,6 +115,7 @@ impl Builder {
         require().map_err(|reason| anyhow!(reason))?;
         sweep_once();
         let plans = self.plan()?;
+        let _making = remains::making();
         let mut lab = Lab::empty(Claim::new()?, self.vips.clone());
         create_namespaces(&lab, &plans)?;
         lab.hosts = thread::scope(|scope| {

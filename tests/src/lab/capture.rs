@@ -64,19 +64,6 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Opens the socket; called inside the namespace.
-    pub(crate) fn open(device: &str) -> Result<Socket> {
-        let index =
-            if_nametoindex(device).with_context(|| format!("no interface {device} to capture"))?;
-        // Protocol 0 until the address is bound: no frame of another interface gets in.
-        let socket = Socket::new(Domain::PACKET, Type::RAW, None::<Protocol>)?;
-        sys::want_auxdata(&socket)?;
-        socket.set_recv_buffer_size(8 << 20)?;
-        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-        sys::bind_packet(&socket, index)?;
-        Ok(socket)
-    }
-
     pub(crate) fn start(name: String, file: PathBuf, socket: Socket) -> Result<Self> {
         let frames = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -156,6 +143,18 @@ impl Drop for Capture {
         // Nobody may come to need it.
         let _ = self.save(&self.file);
     }
+}
+
+/// A packet socket on one interface. Called inside the namespace.
+pub(crate) fn open_socket(device: &str) -> Result<Socket> {
+    let index = if_nametoindex(device).with_context(|| format!("no interface {device}"))?;
+    // Protocol 0 until the address is bound: no frame of another interface gets in.
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None::<Protocol>)?;
+    sys::want_auxdata(&socket)?;
+    socket.set_recv_buffer_size(8 << 20)?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    sys::bind_packet(&socket, index)?;
+    Ok(socket)
 }
 
 fn read(socket: &Socket, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {

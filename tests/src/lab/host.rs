@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::address::{Mac, Segment};
-use super::capture::Capture;
+use super::capture::{self, Capture};
 use super::namespace::Namespace;
 use super::process::{self, Process};
 use super::wait::{DEADLINE, wait_until};
@@ -199,6 +200,19 @@ impl Host {
         process::output(self.command(program, args)?, DEADLINE)
     }
 
+    /// As [`Host::output`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// When it can't be started or is not done by then; it is killed in that case.
+    pub fn output_within(
+        &self,
+        deadline: Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<Output> {
+        process::output(self.command(program, args)?, deadline)
+    }
+
     /// Runs a program to its end and returns its standard output.
     ///
     /// # Errors
@@ -256,8 +270,21 @@ impl Host {
     pub fn capture(&self, device: &str) -> Result<Capture> {
         let name = format!("{}'s {device}", self.name());
         let file = self.dir().join(format!("{device}.pcap"));
-        let socket = self.within(|| Capture::open(device))??;
+        let socket = self.within(|| capture::open_socket(device))??;
         Capture::start(name, file, socket)
+    }
+
+    /// Sends `frame`, from its destination address on and with any VLAN tag in its place, out of an interface.
+    ///
+    /// # Errors
+    /// When there is no such interface, or it is down.
+    pub fn send(&self, device: &str, frame: &[u8]) -> Result<()> {
+        let socket = self.within(|| capture::open_socket(device))??;
+        let sent = socket
+            .send(frame)
+            .with_context(|| format!("cannot send out of {}'s {device}", self.name()))?;
+        ensure!(sent == frame.len(), "only {sent} bytes were sent");
+        Ok(())
     }
 
     /// Writes a sysctl of this host's network, such as `net/ipv4/ip_forward`.

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +18,9 @@ use super::sys;
 
 /// Labs of this process that are to be taken away when it ends.
 static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Read by whoever is making a lab, written by whoever takes all of them away: what is half made can't be found.
+static MAKING: RwLock<()> = RwLock::new(());
 
 const OWNER: &str = "owner";
 const KEPT: &str = "kept";
@@ -75,6 +78,16 @@ impl Claim {
 /// Takes every lab of this process away, for a program that is about to end without running its destructors: on
 /// SIGINT, or in a panic hook.
 pub fn cleanup() {
+    let _none_is_made = MAKING.write().unwrap_or_else(PoisonError::into_inner);
+    take_own_away();
+}
+
+/// Holds [`cleanup`] back for as long as the guard lives.
+pub(crate) fn making() -> RwLockReadGuard<'static, ()> {
+    MAKING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take_own_away() {
     let names = std::mem::take(&mut *live());
     for name in names {
         if let Err(error) = take_away(&name) {
@@ -94,7 +107,9 @@ pub fn cleanup_on_signal() -> Result<()> {
     let wait = move || {
         let mut signal = [0];
         if arrived.read_exact(&mut signal).is_ok() {
-            cleanup();
+            // Held until the end: no other lab is begun.
+            let _none_is_made = MAKING.write().unwrap_or_else(PoisonError::into_inner);
+            take_own_away();
             std::process::exit(128 + i32::from(signal[0]));
         }
     };
