@@ -254,6 +254,18 @@ fn a_directors_mounts_are_its_own_and_outlive_its_programs() {
 }
 
 #[test]
+fn a_restarted_program_has_a_log_of_its_own() {
+    scenario(Lab::builder(), |lab| {
+        let agent = |word: &str| lab.director().spawn("sh", ["-c", &format!("echo {word}")]);
+        agent("first")?.wait_for_log(DEADLINE, "first")?;
+        let mut second = agent("second")?;
+        assert!(second.wait_for_log(DEADLINE, "first").is_err());
+        assert_eq!(second.log(), "second\n");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_held_connection_notices_a_pulled_cable() {
     scenario(Lab::builder(), |lab| {
         let real = Http::start(lab.real(1))?;

@@ -52,7 +52,7 @@ pub use port::Port;
 pub use preflight::require;
 pub use process::Process;
 pub use remains::{cleanup, cleanup_on_signal, remove, sweep, sweep_kept};
-pub use scenario::scenario;
+pub use scenario::{available, scenario};
 pub use wait::{DEADLINE, wait_for, wait_until};
 
 use remains::Claim;

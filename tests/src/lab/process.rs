@@ -1,7 +1,7 @@
 //! Programs that run inside a host.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -20,6 +20,8 @@ use super::wait::{DEADLINE, wait_until};
 pub struct Process {
     name: String,
     log: PathBuf,
+    /// Where its own part of the log begins: an earlier run of the same program has written what is before.
+    log_start: u64,
     child: Child,
     status: Option<ExitStatus>,
 }
@@ -32,6 +34,7 @@ impl Process {
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot open {}", log.display()))?;
+        let log_start = output.metadata()?.len();
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -44,6 +47,7 @@ impl Process {
         Ok(Self {
             name: name.to_owned(),
             log,
+            log_start,
             child,
             status: None,
         })
@@ -108,7 +112,7 @@ impl Process {
     /// All that it has printed so far.
     #[must_use]
     pub fn log(&self) -> String {
-        read_lossy(&self.log)
+        read_from(&self.log, self.log_start).unwrap_or_default()
     }
 
     /// Waits until it has printed `text`.
@@ -194,7 +198,6 @@ pub(crate) fn success(command: Command, deadline: Duration) -> Result<String> {
 
 /// Runs iproute2's `ip` on a batch of lines, in a namespace or in the caller's own.
 pub(crate) fn ip_batch(namespace: Option<&str>, lines: &str) -> Result<()> {
-    use std::io::Write;
     let mut command = Command::new("ip");
     if let Some(namespace) = namespace {
         command.args(["-n", namespace]);
@@ -257,10 +260,12 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>
     })
 }
 
-fn read_lossy(path: &Path) -> String {
-    fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+fn read_from(path: &Path, start: u64) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The last lines of a log, as much as a failure message can bear.
