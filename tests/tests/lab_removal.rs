@@ -56,7 +56,12 @@ fn a_failed_test_keeps_its_logs_and_captures() {
     assert_gone(name, Path::new(dir), &[]);
     let program = std::env::current_exe().unwrap();
     let tag = |dir: &&Path| dir.join("CACHEDIR.TAG").exists();
-    let kept = program.ancestors().find(tag).unwrap().join("lab/doomed");
+    let kept = program
+        .ancestors()
+        .find(tag)
+        .unwrap()
+        .join("lab")
+        .join(test);
     let log = fs::read_to_string(kept.join("director-a.echo.log")).unwrap();
     assert_eq!(log, "last words\n");
     assert!(kept.join("client.eth1.pcap").exists());
