@@ -1,5 +1,9 @@
-//! The packet tests' and the lab's common ground.
+//! What the tests, the bench and the demonstration are made of: frames and the loaded program for packet
+//! tests; the network-namespace lab, the reals that answer in it and the clients that ask.
 
+pub mod client;
 pub mod fixture;
 pub mod frame;
+pub mod lab;
+pub mod responder;
 pub mod testbed;

@@ -1,0 +1,428 @@
+//! A machine of the lab.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::address::{Mac, Segment};
+use super::capture::{self, Capture};
+use super::namespace::Namespace;
+use super::process::{self, Process};
+use super::wait::{DEADLINE, wait_until};
+
+/// What a host is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Asks the VIP.
+    Client,
+    /// Runs the balancer. Has a mount namespace of its own, with its own `/sys/fs/bpf` and `/run`.
+    Director,
+    /// Answers; has the VIPs on `lo` and keeps still about them.
+    Real,
+    /// Routes between the segments.
+    Router,
+    /// The bridges that all others are plugged into. Has a mount namespace of its own as a director has.
+    Switch,
+}
+
+/// One network interface of a host.
+#[derive(Debug, Clone)]
+pub struct Nic {
+    /// Its name in the host: `eth1` on the front segment, `eth2` on the back.
+    pub device: String,
+    /// The segment it is plugged into.
+    pub segment: Segment,
+    /// The name of the switch's port at its other end.
+    pub port: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Its IPv4 address, in a /24.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address, in a /64.
+    pub v6: Ipv6Addr,
+}
+
+/// A machine of the lab: a network namespace. Cheap to clone; a clone is the same machine.
+#[derive(Debug, Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    title: String,
+    role: Role,
+    nics: Vec<Nic>,
+    vips: Vec<IpAddr>,
+    dir: PathBuf,
+    namespace_name: String,
+    /// Empty once the lab is closed.
+    namespace: Mutex<Option<Arc<Namespace>>>,
+}
+
+impl Host {
+    pub(crate) fn new(
+        name: String,
+        title: String,
+        role: Role,
+        nics: Vec<Nic>,
+        vips: Vec<IpAddr>,
+        dir: PathBuf,
+        namespace: Namespace,
+    ) -> Result<Self> {
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                name,
+                title,
+                role,
+                nics,
+                vips,
+                dir,
+                namespace_name: namespace.name().to_owned(),
+                namespace: Mutex::new(Some(Arc::new(namespace))),
+            }),
+        })
+    }
+
+    /// Its name in the lab, such as `real-1`; also that of its switch port on the front segment.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What it calls itself in its answers, such as `Real-1`.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.inner.title
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.inner.role
+    }
+
+    /// The name for `ip netns exec`.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.inner.namespace_name
+    }
+
+    /// A directory for its files, the same path inside and outside; removed with the lab.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// All its interfaces but `lo`.
+    #[must_use]
+    pub fn nics(&self) -> &[Nic] {
+        &self.inner.nics
+    }
+
+    /// Its first interface.
+    ///
+    /// # Panics
+    /// For the switch, which has none.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the builder gives every host one")]
+    pub fn nic(&self) -> &Nic {
+        self.inner
+            .nics
+            .first()
+            .expect("the switch has ports, not a network interface")
+    }
+
+    /// The IPv4 address of its first interface.
+    #[must_use]
+    pub fn v4(&self) -> Ipv4Addr {
+        self.nic().v4
+    }
+
+    /// The IPv6 address of its first interface.
+    #[must_use]
+    pub fn v6(&self) -> Ipv6Addr {
+        self.nic().v6
+    }
+
+    /// The hardware address that its first interface was made with.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.nic().mac
+    }
+
+    /// Every address that it takes packets for: its own ones, and a real's VIPs.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let own = self.inner.nics.iter();
+        own.flat_map(|nic| [IpAddr::from(nic.v4), IpAddr::from(nic.v6)])
+            .chain(self.inner.vips.iter().copied())
+            .collect()
+    }
+
+    /// A command line that opens a shell inside.
+    #[must_use]
+    pub fn how_to_enter(&self) -> String {
+        match self.try_namespace().and_then(|it| it.holder()) {
+            Some(pid) => format!("nsenter --target {pid} --net --mount"),
+            None => format!("ip netns exec {} bash", self.namespace()),
+        }
+    }
+
+    /// A command that will run inside, for a director with its own `/sys/fs/bpf` and `/run`, and with `/` as its
+    /// directory. Its process id is that of the program itself.
+    ///
+    /// # Errors
+    /// When the lab is closed.
+    pub fn command<A: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Command> {
+        let mut command = self.enter()?.command(program);
+        command.args(args).current_dir("/");
+        Ok(command)
+    }
+
+    /// Runs a program to its end and returns what it printed, whatever its status.
+    ///
+    /// # Errors
+    /// When it can't be started or is not done within ten seconds.
+    pub fn output(&self, program: &str, args: &[&str]) -> Result<Output> {
+        process::output(self.command(program, args)?, DEADLINE)
+    }
+
+    /// As [`Host::output`], with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// When it can't be started or is not done by then; it is killed in that case.
+    pub fn output_within(
+        &self,
+        deadline: Duration,
+        program: &str,
+        args: &[&str],
+    ) -> Result<Output> {
+        process::output(self.command(program, args)?, deadline)
+    }
+
+    /// Runs a program to its end and returns its standard output.
+    ///
+    /// # Errors
+    /// As [`Host::output`], and when it fails; the message has what it printed.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        process::success(self.command(program, args)?, DEADLINE)
+    }
+
+    /// Runs `ip` with the words of `line`.
+    ///
+    /// # Errors
+    /// As [`Host::run`].
+    pub fn ip(&self, line: &str) -> Result<String> {
+        self.run("ip", &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Starts a program; its outputs go to `NAME.log` in the host's directory, where NAME is the program's.
+    ///
+    /// # Errors
+    /// When it can't be started. A program that does not exist shows in its log and status.
+    pub fn spawn<A: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<Path>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Process> {
+        let program = program.as_ref();
+        let name = program.file_name().unwrap_or(program.as_os_str());
+        let name = name.to_string_lossy();
+        let command = self.command(program, args)?;
+        self.start(&name, command)
+    }
+
+    /// As [`Host::spawn`], for a command that was made with [`Host::command`] and may have an environment added.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(&self, name: &str, command: Command) -> Result<Process> {
+        let log = self.dir().join(format!("{name}.log"));
+        Process::start(&format!("{}'s {name}", self.name()), command, log)
+    }
+
+    /// Runs `work` on a fresh thread inside, for a director with its mounts too. Sockets that it makes stay inside
+    /// and can be used from any thread.
+    ///
+    /// # Errors
+    /// When the lab is closed.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.enter()?.within(work)
+    }
+
+    /// Captures what passes an interface, from now on.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn capture(&self, device: &str) -> Result<Capture> {
+        let name = format!("{}'s {device}", self.name());
+        let file = self.dir().join(format!("{device}.pcap"));
+        let socket = self.within(|| capture::open_socket(device))??;
+        Capture::start(name, file, socket)
+    }
+
+    /// Sends `frame`, from its destination address on and with any VLAN tag in its place, out of an interface.
+    ///
+    /// # Errors
+    /// When there is no such interface, or it is down.
+    pub fn send(&self, device: &str, frame: &[u8]) -> Result<()> {
+        let socket = self.within(|| capture::open_socket(device))??;
+        let sent = socket
+            .send(frame)
+            .with_context(|| format!("cannot send out of {}'s {device}", self.name()))?;
+        ensure!(sent == frame.len(), "only {sent} bytes were sent");
+        Ok(())
+    }
+
+    /// Writes a sysctl of this host's network, such as `net/ipv4/ip_forward`.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        self.within(|| fs::write(format!("/proc/sys/{name}"), value))?
+            .with_context(|| format!("cannot set {name} to {value} on {}", self.name()))
+    }
+
+    /// Takes an interface down or up, as pulling or plugging its cable does.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn link(&self, device: &str, up: bool) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        self.ip(&format!("link set {device} {state}")).map(|_| ())
+    }
+
+    /// Gives an interface another hardware address.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn set_mac(&self, device: &str, mac: Mac) -> Result<()> {
+        self.ip(&format!("link set {device} address {mac}"))
+            .map(|_| ())
+    }
+
+    /// Makes `address` one of this host's own on its first interface, answering for it: what a director does with a
+    /// VIP that it owns.
+    ///
+    /// # Errors
+    /// When the host has it already.
+    pub fn own(&self, address: IpAddr) -> Result<()> {
+        self.address("add", address)
+    }
+
+    /// Gives `address` up again.
+    ///
+    /// # Errors
+    /// When the host does not have it.
+    pub fn disown(&self, address: IpAddr) -> Result<()> {
+        self.address("del", address)
+    }
+
+    fn address(&self, verb: &str, address: IpAddr) -> Result<()> {
+        let device = &self.nic().device;
+        let line = match address {
+            IpAddr::V4(_) => format!("address {verb} {address}/32 dev {device}"),
+            IpAddr::V6(_) if verb == "add" => {
+                format!("address {verb} {address}/128 dev {device} nodad")
+            }
+            IpAddr::V6(_) => format!("address {verb} {address}/128 dev {device}"),
+        };
+        self.ip(&line).map(|_| ())
+    }
+
+    /// Fixes the hardware address that this host sends to for `address`, in place of asking.
+    ///
+    /// # Errors
+    /// When `address` is not on the first interface's link.
+    pub fn set_neighbour(&self, address: IpAddr, mac: Mac) -> Result<()> {
+        let device = &self.nic().device;
+        self.ip(&format!(
+            "neighbour replace {address} lladdr {mac} dev {device} nud permanent"
+        ))
+        .map(|_| ())
+    }
+
+    /// The hardware address that this host has found out for `address`.
+    ///
+    /// # Errors
+    /// When `ip` can't be run.
+    pub fn neighbour(&self, address: IpAddr) -> Result<Option<Mac>> {
+        let shown = self.ip(&format!("neighbour show {address}"))?;
+        let mut words = shown.split_whitespace();
+        Ok(words
+            .find(|word| *word == "lladdr")
+            .and_then(|_| words.next()?.parse().ok()))
+    }
+
+    /// Forgets all that this host has found out about its neighbours.
+    ///
+    /// # Errors
+    /// When `ip` can't be run.
+    pub fn forget_neighbours(&self) -> Result<()> {
+        self.ip("neighbour flush all").map(|_| ())
+    }
+
+    /// Waits until something here listens at a TCP port.
+    ///
+    /// # Errors
+    /// When nothing does within ten seconds.
+    pub fn wait_for_listener(&self, port: u16) -> Result<()> {
+        let what = format!("a listener at port {port} of {}", self.name());
+        let listens = || listens(port);
+        wait_until(DEADLINE, &what, || self.within(listens).unwrap_or(false)).map(|_| ())
+    }
+
+    pub(crate) fn close(&self) {
+        let namespace = self.lock().take();
+        if let Some(mut namespace) = namespace.and_then(Arc::into_inner) {
+            namespace.release();
+        }
+    }
+
+    fn enter(&self) -> Result<Arc<Namespace>> {
+        match self.try_namespace() {
+            Some(namespace) => Ok(namespace),
+            None => bail!("{}: the lab is closed", self.name()),
+        }
+    }
+
+    fn try_namespace(&self) -> Option<Arc<Namespace>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Namespace>>> {
+        self.inner
+            .namespace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the kernel's tables of the calling thread's network namespace show a listener.
+fn listens(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let wanted = format!(":{port:04X}");
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .any(|table| {
+            table.lines().any(|line| {
+                let mut fields = line.split_whitespace().skip(1);
+                let local = fields.next().is_some_and(|local| local.ends_with(&wanted));
+                local && fields.nth(1) == Some(LISTEN)
+            })
+        })
+}

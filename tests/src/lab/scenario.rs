@@ -1,0 +1,54 @@
+//! A test in a lab: skipped with a reason where it can't run, with its evidence kept where it fails.
+
+use std::io::{self, Write};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use super::Lab;
+use super::builder::Builder;
+use super::preflight::require;
+
+/// Set to make a skip a failure.
+const NO_SKIP: &str = "LB_LAB_REQUIRED";
+
+/// Whether a test that needs a lab is to go on. Where [`require`] says that none can run here, this prints
+/// `skipped TEST: REASON`, past the test harness, which would swallow it.
+///
+/// # Panics
+/// In place of a skip, if the environment has `LB_LAB_REQUIRED`.
+#[must_use]
+pub fn available() -> bool {
+    let Err(reason) = require() else {
+        return true;
+    };
+    assert!(
+        std::env::var_os(NO_SKIP).is_none(),
+        "{NO_SKIP} is set, and no lab can run here: {reason}"
+    );
+    let current = thread::current();
+    let test = current.name().unwrap_or("a lab");
+    // Without a terminal to tell it to, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "skipped {test}: {reason}");
+    false
+}
+
+/// Builds a lab and runs `test` in it, if one is [`available`].
+///
+/// # Panics
+/// When the lab can't be built or the test fails: by a panic of its own, or by an error that it returns. In both cases
+/// the lab's logs and captures are kept in `target/lab/TEST/`.
+#[expect(clippy::panic, reason = "this is how a test fails")]
+pub fn scenario(builder: Builder, test: impl FnOnce(&Lab) -> Result<()>) {
+    if !available() {
+        return;
+    }
+    let lab = match builder.build().context("cannot build the lab") {
+        Ok(lab) => lab,
+        Err(error) => panic!("{error:#}"),
+    };
+    if let Err(error) = test(&lab) {
+        // The lab is dropped by this panic, and keeps its evidence for it.
+        panic!("{error:#}");
+    }
+}
