@@ -16,12 +16,7 @@ use super::plan::{key, mapped_address};
 ///
 /// # Errors
 /// The counters can't be read.
-pub fn status(
-    model: &Model,
-    desired: &Desired,
-    stats: &StatsReader,
-    fault: Option<String>,
-) -> Result<Status, Error> {
+pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Option<String>) -> Result<Status, Error> {
     let mut services = Vec::new();
     for service in &model.config.services {
         let placed = desired.services.get(&key(service));
@@ -29,8 +24,7 @@ pub fn status(
         let mut reals = Vec::new();
         for real in &service.reals {
             let address = mapped_address(real.address);
-            let index =
-                desired.reals.iter().find(|(_, entry)| Some(entry.service) == id && entry.address == address);
+            let index = desired.reals.iter().find(|(_, entry)| Some(entry.service) == id && entry.address == address);
             let (state, since, why) = describe(model.standing(service, real));
             reals.push(RealStatus {
                 address: real.address,

@@ -1,1 +1,71 @@
-//! One file per verb of `lb`.
+//! The command line: one file per verb.
+
+mod check;
+mod detach;
+mod list;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// An XDP load balancer: the director of IPVS's direct routing, with health checks, in one program.
+#[derive(Debug, Parser)]
+#[command(name = "lb", version, max_term_width = 80)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the director's agent until SIGTERM or Ctrl-C; the program then goes on forwarding.
+    ///
+    /// SIGHUP reads the configuration again; one with a fault leaves everything as it is.
+    Run(ConfigArgs),
+    /// Check a configuration against this machine, and say what it would do.
+    Check(ConfigArgs),
+    /// List the services and reals, as ipvsadm does.
+    #[command(visible_alias = "ls")]
+    List(list::Arguments),
+    /// Have the running agent read its configuration again.
+    Reload,
+    /// End forwarding: remove the program, its maps and the VIPs that the agent added.
+    Detach,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/lb/lb.toml")]
+    config: PathBuf,
+}
+
+impl Cli {
+    /// Carries out the verb.
+    ///
+    /// # Errors
+    /// The text says what, where, and the mend.
+    pub fn run(self) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let done = match self.verb {
+            Verb::Run(args) => runtime.block_on(run::run(args.config)),
+            Verb::Check(args) => runtime.block_on(check::run(args.config)),
+            Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Reload => runtime.block_on(reload()),
+            Verb::Detach => runtime.block_on(detach::run()),
+        };
+        // A blocking part that outlives its verb must not hold up the end.
+        runtime.shutdown_background();
+        done.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+async fn reload() -> Result<()> {
+    crate::api::reload(&crate::api::socket()).await?;
+    println!("reloaded");
+    Ok(())
+}

@@ -117,26 +117,17 @@ impl Machine {
     /// When [`Self::tick`] has to be called next, if no result comes before.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.running
-            .map_or(self.next_start, |running| running.give_up)
+        self.running.map_or(self.next_start, |running| running.give_up)
     }
 
     /// Time has passed. `random` is any number; it places the next start.
     pub fn tick(&mut self, now: Now, random: u64) -> Step {
         match self.running {
             Some(running) if now.monotonic >= running.give_up => {
-                let reason = format!(
-                    "timed out after {}",
-                    humantime::format_duration(self.timeout)
-                );
-                Step::GiveUp(
-                    running.ticket,
-                    self.finish(running.ticket, Outcome::Bad(reason), now),
-                )
+                let reason = format!("timed out after {}", humantime::format_duration(self.timeout));
+                Step::GiveUp(running.ticket, self.finish(running.ticket, Outcome::Bad(reason), now))
             }
-            None if now.monotonic >= self.next_start => {
-                Step::Start(self.start(now.monotonic, random))
-            }
+            None if now.monotonic >= self.next_start => Step::Start(self.start(now.monotonic, random)),
             Some(_) | None => Step::Wait,
         }
     }
@@ -166,10 +157,7 @@ impl Machine {
         self.next_start = now + wait;
         self.started += 1;
         let ticket = Ticket(self.started);
-        self.running = Some(Running {
-            ticket,
-            give_up: now + self.timeout + GRACE,
-        });
+        self.running = Some(Running { ticket, give_up: now + self.timeout + GRACE });
         ticket
     }
 

@@ -66,14 +66,7 @@ impl Failure {
         };
         matches!(
             error.raw_os_error().map(Errno::from_raw),
-            Some(
-                Errno::EMFILE
-                    | Errno::ENFILE
-                    | Errno::ENOBUFS
-                    | Errno::ENOMEM
-                    | Errno::EADDRNOTAVAIL
-                    | Errno::EAGAIN
-            )
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL | Errno::EAGAIN)
         )
     }
 }
@@ -84,18 +77,8 @@ pub async fn run(target: &Target) -> Outcome {
     let real = SocketAddr::new(target.address, target.check.port);
     let result = match &target.check.kind {
         CheckKind::Tcp => tcp::check(real, &deadline).await,
-        CheckKind::Http {
-            method,
-            path,
-            host,
-            status,
-        } => {
-            let question = http::Question {
-                method,
-                path,
-                host: host.as_deref(),
-                status,
-            };
+        CheckKind::Http { method, path, host, status } => {
+            let question = http::Question { method, path, host: host.as_deref(), status };
             http::check(real, &question, &deadline).await
         }
     };
@@ -114,24 +97,16 @@ struct Deadline {
 
 impl Deadline {
     fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            at: Instant::now() + timeout,
-        }
+        Self { timeout, at: Instant::now() + timeout }
     }
 }
 
 /// A connection that will be reset when it is dropped.
 async fn connect(real: SocketAddr, deadline: &Deadline) -> Result<TcpStream, Failure> {
-    let socket = if real.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if real.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_zero_linger()?;
-    let connection = timeout_at(deadline.at, socket.connect(real))
-        .await
-        .map_err(|_| Failure::Connecting(deadline.timeout))??;
+    let connection =
+        timeout_at(deadline.at, socket.connect(real)).await.map_err(|_| Failure::Connecting(deadline.timeout))??;
     Ok(connection)
 }
 
@@ -148,9 +123,7 @@ fn sentence(error: &io::Error) -> String {
         Errno::ETIMEDOUT => "timed out connecting".to_owned(),
         Errno::EACCES | Errno::EPERM => "this machine's firewall forbids the connection".to_owned(),
         Errno::EADDRNOTAVAIL => "no free local port on this director".to_owned(),
-        Errno::EMFILE | Errno::ENFILE => {
-            "this director is out of file descriptors: raise LimitNOFILE".to_owned()
-        }
+        Errno::EMFILE | Errno::ENFILE => "this director is out of file descriptors: raise LimitNOFILE".to_owned(),
         other => other.desc().to_lowercase(),
     }
 }

@@ -112,11 +112,7 @@ impl Runner {
 
     /// Starts the loop with at most `limit` checks at once (at least one).
     #[must_use]
-    pub fn spawn_with_limit(
-        events: mpsc::Sender<Event>,
-        cancel: CancellationToken,
-        limit: usize,
-    ) -> Handle {
+    pub fn spawn_with_limit(events: mpsc::Sender<Event>, cancel: CancellationToken, limit: usize) -> Handle {
         let limit = limit.max(1);
         let delayed = Arc::new(AtomicU64::new(0));
         let (sender, commands) = mpsc::unbounded_channel();
@@ -133,12 +129,7 @@ impl Runner {
             warned_limit: None,
             warned_void: None,
         };
-        Handle {
-            commands: sender,
-            delayed,
-            limit,
-            task: tokio::spawn(runner.run(commands, events, cancel)),
-        }
+        Handle { commands: sender, delayed, limit, task: tokio::spawn(runner.run(commands, events, cancel)) }
     }
 
     async fn run(
@@ -173,12 +164,8 @@ impl Runner {
     }
 
     fn set_targets(&mut self, targets: Targets) {
-        let gone: Vec<Id> = self
-            .ids
-            .iter()
-            .filter(|(target, _)| !targets.contains_key(target.as_ref()))
-            .map(|(_, id)| *id)
-            .collect();
+        let gone: Vec<Id> =
+            self.ids.iter().filter(|(target, _)| !targets.contains_key(target.as_ref())).map(|(_, id)| *id).collect();
         for id in gone {
             self.remove(id);
         }
@@ -196,13 +183,7 @@ impl Runner {
         let machine = Machine::new(&target.check, known, now, fastrand::u64(..));
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
-        let slot = Slot {
-            target,
-            machine,
-            queued: None,
-            running: None,
-            event: None,
-        };
+        let slot = Slot { target, machine, queued: None, running: None, event: None };
         self.slots.insert(id, slot);
         self.enqueue(id);
     }
@@ -352,10 +333,7 @@ impl Runner {
 }
 
 fn now() -> Now {
-    Now {
-        monotonic: Instant::now(),
-        wall: SystemTime::now(),
-    }
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
 }
 
 /// Whether a warning is due again, in which case it is marked as given.
@@ -377,9 +355,7 @@ async fn sleep_until(deadline: Option<Instant>) {
 /// Half of the descriptors that this process may open; the rest is for maps, netlink and the API.
 fn limit_of_descriptors() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    usize::try_from(soft / 2)
-        .unwrap_or(usize::MAX)
-        .clamp(16, 10_000)
+    usize::try_from(soft / 2).unwrap_or(usize::MAX).clamp(16, 10_000)
 }
 
 #[cfg(test)]

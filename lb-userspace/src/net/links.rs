@@ -8,9 +8,7 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
+use netlink_packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_core::ErrorMessage;
 
 /// Why the kernel could not be asked.
@@ -106,9 +104,7 @@ pub(crate) async fn dump(handle: &rtnetlink::Handle) -> Result<Vec<Link>, Error>
         .await
         .map_err(|error| Error::request("listing addresses", error))?;
     for message in addresses {
-        if let (Some(address), Some(link)) =
-            (address_of(&message), links.get_mut(&message.header.index))
-        {
+        if let (Some(address), Some(link)) = (address_of(&message), links.get_mut(&message.header.index)) {
             link.addresses.push(address);
         }
     }
@@ -162,10 +158,7 @@ impl Link {
                 _ => {}
             }
         }
-        link.vlan = vlan_id.map(|id| Vlan {
-            parent: parent.filter(|_| !elsewhere),
-            id,
-        });
+        link.vlan = vlan_id.map(|id| Vlan { parent: parent.filter(|_| !elsewhere), id });
         Some(link)
     }
 }
@@ -178,7 +171,7 @@ fn vlan_id_of(data: &[InfoVlan]) -> Option<u16> {
 }
 
 /// On a point-to-point link `IFA_ADDRESS` is the peer's and `IFA_LOCAL` is ours; IPv6 has often only the former.
-fn address_of(message: &AddressMessage) -> Option<IpNet> {
+pub(crate) fn address_of(message: &AddressMessage) -> Option<IpNet> {
     let mut address: Option<IpAddr> = None;
     for attribute in &message.attributes {
         match attribute {
@@ -198,11 +191,7 @@ mod tests {
 
     fn message(flags: LinkFlags, attributes: Vec<LinkAttribute>) -> LinkMessage {
         let mut message = LinkMessage::default();
-        message.header = LinkHeader {
-            index: 7,
-            flags,
-            ..LinkHeader::default()
-        };
+        message.header = LinkHeader { index: 7, flags, ..LinkHeader::default() };
         message.attributes = attributes;
         message
     }
@@ -221,13 +210,7 @@ mod tests {
             ]),
         ];
         let link = Link::from_message(&message(LinkFlags::Up, attributes.clone())).unwrap();
-        assert_eq!(
-            link.vlan,
-            Some(Vlan {
-                parent: Some(3),
-                id: 42
-            })
-        );
+        assert_eq!(link.vlan, Some(Vlan { parent: Some(3), id: 42 }));
         assert_eq!(link.kind.as_deref(), Some("vlan"));
         assert_eq!((link.mac, link.mtu), (Some(mac), 1500));
         assert!(link.up && !link.running);
@@ -235,31 +218,15 @@ mod tests {
         let mut elsewhere = attributes;
         elsewhere.push(LinkAttribute::LinkNetNsId(0));
         let link = Link::from_message(&message(LinkFlags::Up, elsewhere)).unwrap();
-        assert_eq!(
-            link.vlan,
-            Some(Vlan {
-                parent: None,
-                id: 42
-            })
-        );
+        assert_eq!(link.vlan, Some(Vlan { parent: None, id: 42 }));
     }
 
     #[test]
     fn a_veth_has_a_peer_but_no_vlan_and_a_tunnel_has_no_mac() {
         let attributes = vec![LinkAttribute::Link(3)];
-        assert_eq!(
-            Link::from_message(&message(LinkFlags::Up, attributes))
-                .unwrap()
-                .vlan,
-            None
-        );
+        assert_eq!(Link::from_message(&message(LinkFlags::Up, attributes)).unwrap().vlan, None);
         let attributes = vec![LinkAttribute::Address(vec![10, 0, 0, 1])];
-        assert_eq!(
-            Link::from_message(&message(LinkFlags::Up, attributes))
-                .unwrap()
-                .mac,
-            None
-        );
+        assert_eq!(Link::from_message(&message(LinkFlags::Up, attributes)).unwrap().mac, None);
     }
 
     #[test]

@@ -18,23 +18,15 @@ fn check(rise: u32, fall: u32) -> Check {
 }
 
 fn at(start: Instant, millis: u64) -> Now {
-    Now {
-        monotonic: start + Duration::from_millis(millis),
-        wall: UNIX_EPOCH + Duration::from_millis(millis),
-    }
+    Now { monotonic: start + Duration::from_millis(millis), wall: UNIX_EPOCH + Duration::from_millis(millis) }
 }
 
 fn up(millis: u64) -> Health {
-    Health::Up {
-        since: at(Instant::now(), millis).wall,
-    }
+    Health::Up { since: at(Instant::now(), millis).wall }
 }
 
 fn down(millis: u64, reason: &str) -> Health {
-    Health::Down {
-        since: at(Instant::now(), millis).wall,
-        reason: reason.to_owned(),
-    }
+    Health::Down { since: at(Instant::now(), millis).wall, reason: reason.to_owned() }
 }
 
 fn bad(reason: &str) -> Outcome {
@@ -100,98 +92,52 @@ fn each_phase_and_event() {
 
     let mut machine = idle.clone();
     assert_eq!(machine.tick(at(start, 49), 0), Step::Wait, "idle, early");
-    assert_eq!(
-        machine.finish(Ticket(1), Outcome::Good, at(start, 49)),
-        None,
-        "idle, a result that nobody asked for"
-    );
+    assert_eq!(machine.finish(Ticket(1), Outcome::Good, at(start, 49)), None, "idle, a result that nobody asked for");
     assert_eq!(machine.health, Health::Unknown);
-    assert_eq!(
-        machine.tick(at(start, 50), u64::MAX),
-        Step::Start(Ticket(1)),
-        "idle, due"
-    );
+    assert_eq!(machine.tick(at(start, 50), u64::MAX), Step::Start(Ticket(1)), "idle, due");
 
     let running = machine;
     let mut machine = running.clone();
-    assert_eq!(
-        machine.deadline(),
-        at(start, 50).monotonic + Duration::from_millis(100) + GRACE
-    );
-    assert_eq!(
-        machine.tick(at(start, 300), 0),
-        Step::Wait,
-        "running, within its time"
-    );
+    assert_eq!(machine.deadline(), at(start, 50).monotonic + Duration::from_millis(100) + GRACE);
+    assert_eq!(machine.tick(at(start, 300), 0), Step::Wait, "running, within its time");
     assert_eq!(
         machine.tick(at(start, 400), 0),
         Step::GiveUp(Ticket(1), Some(down(400, "timed out after 100ms"))),
         "running, overran"
     );
-    assert_eq!(
-        machine.finish(Ticket(1), Outcome::Good, at(start, 401)),
-        None,
-        "a late result is ignored"
-    );
+    assert_eq!(machine.finish(Ticket(1), Outcome::Good, at(start, 401)), None, "a late result is ignored");
     assert_eq!(machine.health, down(400, "timed out after 100ms"));
 
     let mut machine = running.clone();
-    assert_eq!(
-        machine.finish(Ticket(2), Outcome::Good, at(start, 60)),
-        None,
-        "running, another's result"
-    );
+    assert_eq!(machine.finish(Ticket(2), Outcome::Good, at(start, 60)), None, "running, another's result");
     assert!(machine.running.is_some());
-    assert_eq!(
-        machine.finish(Ticket(1), Outcome::Good, at(start, 60)),
-        Some(up(60)),
-        "running, its result"
-    );
+    assert_eq!(machine.finish(Ticket(1), Outcome::Good, at(start, 60)), Some(up(60)), "running, its result");
 }
 
 #[test]
 fn a_slow_check_delays_the_next_and_missed_beats_are_not_made_up() {
     let start = Instant::now();
-    let slow = Check {
-        timeout: Duration::from_secs(9),
-        jitter: 0,
-        ..check(1, 1)
-    };
+    let slow = Check { timeout: Duration::from_secs(9), jitter: 0, ..check(1, 1) };
     let mut machine = Machine::new(&slow, None, start, 0);
     let Step::Start(first) = machine.tick(at(start, 0), u64::MAX) else {
         panic!("due at once");
     };
-    assert_eq!(
-        machine.tick(at(start, 2_500), 0),
-        Step::Wait,
-        "due, but one is running"
-    );
+    assert_eq!(machine.tick(at(start, 2_500), 0), Step::Wait, "due, but one is running");
     machine.finish(first, Outcome::Good, at(start, 7_000));
     assert!(machine.deadline() <= at(start, 7_000).monotonic);
     let Step::Start(second) = machine.tick(at(start, 7_000), 0) else {
         panic!("the delayed one starts at once");
     };
     machine.finish(second, Outcome::Good, at(start, 7_001));
-    assert_eq!(
-        machine.deadline(),
-        at(start, 9_000).monotonic,
-        "one interval after its start"
-    );
+    assert_eq!(machine.deadline(), at(start, 9_000).monotonic, "one interval after its start");
 }
 
 #[test]
 fn what_is_carried_over_is_confirmed_by_the_first_result_and_counts_as_usual() {
     let start = Instant::now();
     let mut machine = Machine::new(&check(1, 2), Some(up(1)), start, 0);
-    assert_eq!(
-        once(&mut machine, start, 5_000, bad("a")),
-        Some(up(1)),
-        "first result, still up"
-    );
-    assert_eq!(
-        once(&mut machine, start, 10_000, bad("a")),
-        Some(down(10_000, "a"))
-    );
+    assert_eq!(once(&mut machine, start, 5_000, bad("a")), Some(up(1)), "first result, still up");
+    assert_eq!(once(&mut machine, start, 10_000, bad("a")), Some(down(10_000, "a")));
 }
 
 #[test]
@@ -200,10 +146,7 @@ fn a_void_first_check_leaves_the_first_word_to_the_next() {
     let mut machine = Machine::new(&check(3, 3), None, start, 0);
     let void = Outcome::Void("no free socket".to_owned());
     assert_eq!(once(&mut machine, start, 5_000, void), None);
-    assert_eq!(
-        once(&mut machine, start, 10_000, Outcome::Good),
-        Some(up(10_000))
-    );
+    assert_eq!(once(&mut machine, start, 10_000, Outcome::Good), Some(up(10_000)));
 }
 
 proptest! {

@@ -32,41 +32,23 @@ pub(super) struct Question<'a> {
     pub(super) status: &'a [(u16, u16)],
 }
 
-pub(super) async fn check(
-    real: SocketAddr,
-    question: &Question<'_>,
-    deadline: &Deadline,
-) -> Result<(), Failure> {
+pub(super) async fn check(real: SocketAddr, question: &Question<'_>, deadline: &Deadline) -> Result<(), Failure> {
     let request = request(real, question)?;
     let connection = connect(real, deadline).await?;
     let status = timeout_at(deadline.at, ask(connection, request, deadline))
         .await
         .map_err(|_| Failure::Waiting(deadline.timeout))??;
-    if question
-        .status
-        .iter()
-        .any(|(low, high)| (*low..=*high).contains(&status))
-    {
+    if question.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         return Ok(());
     }
-    Err(Failure::Status {
-        status,
-        expected: ranges(question.status),
-    })
+    Err(Failure::Status { status, expected: ranges(question.status) })
 }
 
 /// Sends the request and gives the response's status. The connection is driven here, not in a task of its own: it
 /// goes with this future.
-async fn ask(
-    stream: TcpStream,
-    request: Request<Empty<Bytes>>,
-    deadline: &Deadline,
-) -> Result<u16, Failure> {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(failure)?;
+async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, deadline: &Deadline) -> Result<u16, Failure> {
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(failure)?;
     tokio::pin!(connection);
     let answer = async {
         let response = sender.send_request(request).await.map_err(failure)?;
@@ -98,12 +80,8 @@ async fn read_some(response: Response<Incoming>) {
 }
 
 fn request(real: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<Bytes>>, Failure> {
-    let method =
-        Method::from_bytes(question.method.as_bytes()).map_err(|_| Failure::Request("method"))?;
-    let path: Uri = question
-        .path
-        .parse()
-        .map_err(|_| Failure::Request("path"))?;
+    let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| Failure::Request("method"))?;
+    let path: Uri = question.path.parse().map_err(|_| Failure::Request("path"))?;
     let host = match question.host {
         Some(host) => host.to_owned(),
         None if real.port() == 80 && real.is_ipv4() => real.ip().to_string(),
@@ -115,10 +93,7 @@ fn request(real: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<By
         .method(method)
         .uri(path)
         .header(HOST, host)
-        .header(
-            USER_AGENT,
-            concat!("lb/", env!("CARGO_PKG_VERSION"), " (health check)"),
-        )
+        .header(USER_AGENT, concat!("lb/", env!("CARGO_PKG_VERSION"), " (health check)"))
         .header(CONNECTION, "close")
         .body(Empty::new())
         .map_err(|_| Failure::Request("path"))
@@ -142,11 +117,7 @@ fn failure(error: hyper::Error) -> Failure {
 /// `200-299`, `200 or 204`, ….
 fn ranges(ranges: &[(u16, u16)]) -> String {
     let one = |(low, high): &(u16, u16)| {
-        if low == high {
-            low.to_string()
-        } else {
-            format!("{low}-{high}")
-        }
+        if low == high { low.to_string() } else { format!("{low}-{high}") }
     };
     ranges.iter().map(one).collect::<Vec<_>>().join(" or ")
 }

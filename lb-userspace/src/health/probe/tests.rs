@@ -13,15 +13,7 @@ const GENEROUS: Duration = Duration::from_secs(20);
 fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
     Target {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        check: Check {
-            kind,
-            port,
-            interval: Duration::from_secs(1),
-            timeout,
-            rise: 1,
-            fall: 1,
-            jitter: 0,
-        },
+        check: Check { kind, port, interval: Duration::from_secs(1), timeout, rise: 1, fall: 1, jitter: 0 },
     }
 }
 
@@ -39,10 +31,7 @@ fn bad(reason: &str) -> Outcome {
 }
 
 /// A server that reads one request, sends `answer`, and then holds the connection open (`hold`) or closes it. Gives the request.
-async fn answering(
-    answer: Vec<u8>,
-    hold: bool,
-) -> (u16, tokio::task::JoinHandle<io::Result<String>>) {
+async fn answering(answer: Vec<u8>, hold: bool) -> (u16, tokio::task::JoinHandle<io::Result<String>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {
@@ -74,17 +63,10 @@ async fn ask(answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
 async fn tcp_accepted_is_good() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert_eq!(
-        run(&target(CheckKind::Tcp, port, GENEROUS)).await,
-        Outcome::Good
-    );
+    assert_eq!(run(&target(CheckKind::Tcp, port, GENEROUS)).await, Outcome::Good);
     let (mut connection, _) = listener.accept().await.unwrap();
     let read = connection.read(&mut [0]).await;
-    assert_eq!(
-        read.unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset,
-        "closed by a reset: no TIME_WAIT is left"
-    );
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "closed by a reset: no TIME_WAIT is left");
 }
 
 #[tokio::test]
@@ -94,10 +76,7 @@ async fn refused() {
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let port = socket.local_addr().unwrap().port();
     for kind in [CheckKind::Tcp, http()] {
-        assert_eq!(
-            run(&target(kind, port, GENEROUS)).await,
-            bad("connection refused")
-        );
+        assert_eq!(run(&target(kind, port, GENEROUS)).await, bad("connection refused"));
     }
 }
 
@@ -109,9 +88,7 @@ async fn connecting_to_a_black_hole_times_out() {
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
-    while let Ok(connection) =
-        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
-    {
+    while let Ok(connection) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         held.push(connection.unwrap());
     }
     for kind in [CheckKind::Tcp, http()] {
@@ -125,14 +102,8 @@ async fn http_good_status() {
     let (port, server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), false).await;
     assert_eq!(run(&target(http(), port, GENEROUS)).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
-    assert!(
-        request.starts_with("get /health?full=1 http/1.1\r\n"),
-        "{request}"
-    );
-    assert!(
-        request.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")),
-        "{request}"
-    );
+    assert!(request.starts_with("get /health?full=1 http/1.1\r\n"), "{request}");
+    assert!(request.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")), "{request}");
     assert!(request.contains("\r\nconnection: close\r\n"), "{request}");
 }
 
@@ -148,19 +119,13 @@ async fn http_host_and_method_are_sent() {
     assert_eq!(run(&target(kind, port, GENEROUS)).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
     assert!(request.starts_with("head / http/1.1\r\n"), "{request}");
-    assert!(
-        request.contains("\r\nhost: www.example.net\r\n"),
-        "{request}"
-    );
+    assert!(request.contains("\r\nhost: www.example.net\r\n"), "{request}");
 }
 
 #[tokio::test]
 async fn http_status_out_of_range() {
     let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
-    assert_eq!(
-        ask(answer, false, GENEROUS).await,
-        bad("status 503, expected 200-299")
-    );
+    assert_eq!(ask(answer, false, GENEROUS).await, bad("status 503, expected 200-299"));
 }
 
 #[tokio::test]
@@ -180,19 +145,13 @@ async fn http_silence_times_out() {
 #[tokio::test]
 async fn http_closed_early() {
     for part in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-"] {
-        assert_eq!(
-            ask(part, false, GENEROUS).await,
-            bad("closed before a response")
-        );
+        assert_eq!(ask(part, false, GENEROUS).await, bad("closed before a response"));
     }
 }
 
 #[tokio::test]
 async fn http_nonsense() {
-    assert_eq!(
-        ask(b"SSH-2.0-OpenSSH_10.0\r\n\r\n", true, GENEROUS).await,
-        bad("the answer is not an HTTP response")
-    );
+    assert_eq!(ask(b"SSH-2.0-OpenSSH_10.0\r\n\r\n", true, GENEROUS).await, bad("the answer is not an HTTP response"));
 }
 
 #[tokio::test]
@@ -229,12 +188,8 @@ async fn http_body_that_stalls_does_not_hold_the_check() {
 
 #[tokio::test]
 async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
-    let kind = CheckKind::Http {
-        method: "GET".to_owned(),
-        path: "/a b".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-    };
+    let kind =
+        CheckKind::Http { method: "GET".to_owned(), path: "/a b".to_owned(), host: None, status: vec![(200, 299)] };
     assert_eq!(
         run(&target(kind, 1, GENEROUS)).await,
         Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
@@ -247,24 +202,13 @@ fn ranges_of_status_read_as_a_sentence_and_local_faults_are_own() {
         (Errno::ECONNREFUSED, false, "connection refused"),
         (Errno::EHOSTUNREACH, false, "no route to host"),
         (Errno::ENETUNREACH, false, "network unreachable"),
-        (
-            Errno::EADDRNOTAVAIL,
-            true,
-            "no free local port on this director",
-        ),
-        (
-            Errno::EMFILE,
-            true,
-            "this director is out of file descriptors: raise LimitNOFILE",
-        ),
+        (Errno::EADDRNOTAVAIL, true, "no free local port on this director"),
+        (Errno::EMFILE, true, "this director is out of file descriptors: raise LimitNOFILE"),
     ] {
         let failure = Failure::Io(io::Error::from(code));
         assert_eq!(failure.is_own(), own, "{code}");
         assert_eq!(failure.to_string(), text);
     }
-    let failure = Failure::Status {
-        status: 404,
-        expected: "200 or 300-301".to_owned(),
-    };
+    let failure = Failure::Status { status: 404, expected: "200 or 300-301".to_owned() };
     assert_eq!(failure.to_string(), "status 404, expected 200 or 300-301");
 }

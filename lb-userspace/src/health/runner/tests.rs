@@ -68,18 +68,11 @@ impl Bench {
     fn new(limit: usize) -> Self {
         let (sender, events) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        Self {
-            handle: Runner::spawn_with_limit(sender, cancel.clone(), limit),
-            events,
-            cancel,
-        }
+        Self { handle: Runner::spawn_with_limit(sender, cancel.clone(), limit), events, cancel }
     }
 
     async fn event(&mut self) -> Event {
-        timeout(GENEROUS, self.events.recv())
-            .await
-            .expect("an event in time")
-            .expect("the runner is there")
+        timeout(GENEROUS, self.events.recv()).await.expect("an event in time").expect("the runner is there")
     }
 
     /// Reads events until the target is as wanted.
@@ -107,9 +100,7 @@ async fn up_and_refused_are_told_once_each() {
     accept_all(listener);
     let (_held, bad) = refusing();
     let mut bench = Bench::new(100);
-    bench
-        .handle
-        .set_targets(targets([target(good), target(bad)]));
+    bench.handle.set_targets(targets([target(good), target(bad)]));
     let mut seen = HashMap::new();
     for _ in 0..2 {
         let event = bench.event().await;
@@ -121,11 +112,7 @@ async fn up_and_refused_are_told_once_each() {
     };
     assert_eq!(reason, "connection refused");
     // Ten more rounds change nothing, so they say nothing.
-    assert!(
-        timeout(Duration::from_millis(300), bench.events.recv())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(300), bench.events.recv()).await.is_err());
     assert_eq!(bench.handle.delayed(), 0);
 }
 
@@ -152,12 +139,8 @@ async fn a_flapping_real_is_followed() {
 async fn rise_and_fall_are_counted_in_checks() {
     let (listener, port) = listen().await;
     let mut target = target(port);
-    target.check.kind = CheckKind::Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![(200, 200)],
-    };
+    target.check.kind =
+        CheckKind::Http { method: "GET".to_owned(), path: "/".to_owned(), host: None, status: vec![(200, 200)] };
     target.check.rise = 2;
     target.check.fall = 3;
     // 200 once (decides at once), then 500 three times, then 200.
@@ -189,22 +172,14 @@ async fn a_silent_real_times_out_and_others_are_not_held_up() {
     let (silent, silent_port) = listen().await;
     let mut slow = target(silent_port);
     slow.check.timeout = Duration::from_millis(80);
-    slow.check.kind = CheckKind::Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-    };
+    slow.check.kind =
+        CheckKind::Http { method: "GET".to_owned(), path: "/".to_owned(), host: None, status: vec![(200, 299)] };
     let (listener, port) = listen().await;
     accept_all(listener);
     let mut bench = Bench::new(100);
-    bench
-        .handle
-        .set_targets(targets([slow.clone(), target(port)]));
+    bench.handle.set_targets(targets([slow.clone(), target(port)]));
     let health = bench.until(&slow, is_down).await;
-    let Health::Down { reason, .. } = health else {
-        unreachable!()
-    };
+    let Health::Down { reason, .. } = health else { unreachable!() };
     assert_eq!(reason, "timed out after 80ms waiting for a response");
     drop(silent);
 }
@@ -215,30 +190,18 @@ async fn a_removed_target_is_checked_no_more_and_a_kept_one_keeps_its_state() {
     let (kept, kept_port) = listen().await;
     accept_all(kept);
     let mut bench = Bench::new(100);
-    bench
-        .handle
-        .set_targets(targets([target(removed_port), target(kept_port)]));
+    bench.handle.set_targets(targets([target(removed_port), target(kept_port)]));
     for _ in 0..2 {
         assert!(is_up(&bench.event().await.health));
     }
     bench.handle.set_targets(targets([target(kept_port)]));
     // What was on its way when it was removed may still arrive; then there is silence.
-    timeout(GENEROUS, async {
-        while timeout(Duration::from_millis(300), removed.accept())
-            .await
-            .is_ok()
-        {}
-    })
-    .await
-    .expect("no further connection to the removed target");
-    assert!(
-        bench.events.try_recv().is_err(),
-        "nothing changed for the kept one"
-    );
+    timeout(GENEROUS, async { while timeout(Duration::from_millis(300), removed.accept()).await.is_ok() {} })
+        .await
+        .expect("no further connection to the removed target");
+    assert!(bench.events.try_recv().is_err(), "nothing changed for the kept one");
     // It comes back as a new one.
-    bench
-        .handle
-        .set_targets(targets([target(kept_port), target(removed_port)]));
+    bench.handle.set_targets(targets([target(kept_port), target(removed_port)]));
     let event = bench.event().await;
     assert_eq!(event.target.check.port, removed_port);
 }
@@ -251,14 +214,8 @@ async fn health_that_is_carried_over_stays_until_checks_speak_against_it() {
     target.check.fall = 2;
     let mut bench = Bench::new(100);
     let known = Health::Up { since };
-    bench
-        .handle
-        .set_targets(HashMap::from([(target, Some(known.clone()))]));
-    assert_eq!(
-        bench.event().await.health,
-        known,
-        "the first result, of two that it takes"
-    );
+    bench.handle.set_targets(HashMap::from([(target, Some(known.clone()))]));
+    assert_eq!(bench.event().await.health, known, "the first result, of two that it takes");
     assert!(is_down(&bench.event().await.health));
 }
 
@@ -285,12 +242,7 @@ async fn beyond_the_limit_checks_wait_their_turn() {
 async fn cancelling_ends_the_loop_and_its_checks() {
     let (listener, port) = listen().await;
     let mut silent = target(port);
-    silent.check.kind = CheckKind::Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![],
-    };
+    silent.check.kind = CheckKind::Http { method: "GET".to_owned(), path: "/".to_owned(), host: None, status: vec![] };
     silent.check.timeout = GENEROUS;
     let bench = Bench::new(100);
     bench.handle.set_targets(targets([silent]));
@@ -301,8 +253,7 @@ async fn cancelling_ends_the_loop_and_its_checks() {
         let mut buffer = [0; 4096];
         while connection.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
     });
-    rest.await
-        .expect("the running check's connection is closed");
+    rest.await.expect("the running check's connection is closed");
 }
 
 #[tokio::test]

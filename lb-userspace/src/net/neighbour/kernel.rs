@@ -6,9 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia,
-};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::packet_core::ErrorMessage;
@@ -34,18 +32,15 @@ pub(super) async fn dump(handle: &rtnetlink::Handle) -> Result<Input, Error> {
 pub(super) fn input(message: RouteNetlinkMessage) -> Option<Input> {
     match message {
         RouteNetlinkMessage::NewLink(message) => Link::from_message(&message).map(Input::Link),
-        RouteNetlinkMessage::DelLink(message) => {
-            Link::from_message(&message).map(|link| Input::LinkGone(link.index))
-        }
+        RouteNetlinkMessage::DelLink(message) => Link::from_message(&message).map(|link| Input::LinkGone(link.index)),
         RouteNetlinkMessage::NewNeighbour(message) => neighbour(&message).map(Input::Neighbour),
-        RouteNetlinkMessage::DelNeighbour(message) => neighbour(&message)
-            .map(|neighbour| Input::NeighbourGone(neighbour.address, neighbour.ifindex)),
+        RouteNetlinkMessage::DelNeighbour(message) => {
+            neighbour(&message).map(|neighbour| Input::NeighbourGone(neighbour.address, neighbour.ifindex))
+        }
         RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message) => {
             is_forwarding(&message).then_some(Input::RoutesChanged)
         }
-        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => {
-            Some(Input::RoutesChanged)
-        }
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Some(Input::RoutesChanged),
         _ => None,
     }
 }
@@ -57,10 +52,8 @@ fn is_forwarding(message: &RouteMessage) -> bool {
 
 fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     // A bridge's forwarding entries come in the same messages.
-    if !matches!(
-        message.header.family,
-        AddressFamily::Inet | AddressFamily::Inet6
-    ) || message.header.flags.contains(NeighbourFlags::Proxy)
+    if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6)
+        || message.header.flags.contains(NeighbourFlags::Proxy)
     {
         return None;
     }
@@ -86,12 +79,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         }
     }
     let has_mac = !matches!(nud, Nud::Incomplete | Nud::Failed);
-    Some(Neighbour {
-        address: address?,
-        ifindex: message.header.ifindex,
-        nud,
-        mac: mac.filter(|_| has_mac),
-    })
+    Some(Neighbour { address: address?, ifindex: message.header.ifindex, nud, mac: mac.filter(|_| has_mac) })
 }
 
 /// A MAC address that names one station: six bytes, not all zero, without the group bit.
@@ -104,27 +92,17 @@ fn unicast(bytes: &[u8]) -> Option<[u8; 6]> {
 /// Looks the route to an address up, as the kernel would for a packet of its own.
 pub(super) async fn look_up(handle: &rtnetlink::Handle, address: IpAddr) -> Result<Route, Error> {
     let mut question = RouteMessage::default();
-    (
-        question.header.address_family,
-        question.header.destination_prefix_length,
-    ) = match address {
+    (question.header.address_family, question.header.destination_prefix_length) = match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
     };
-    question
-        .attributes
-        .push(RouteAttribute::Destination(address.into()));
-    let answer = std::pin::pin!(handle.route().get(question).execute())
-        .next()
-        .await;
+    question.attributes.push(RouteAttribute::Destination(address.into()));
+    let answer = std::pin::pin!(handle.route().get(question).execute()).next().await;
     match answer {
         Some(Ok(message)) => Ok(route(&message)),
         Some(Err(rtnetlink::Error::NetlinkError(error))) => Ok(Route::None(refusal(&error))),
         Some(Err(error)) => Err(Error::request("looking up a route", error)),
-        None => Err(Error::request(
-            "looking up a route",
-            rtnetlink::Error::RequestFailed,
-        )),
+        None => Err(Error::request("looking up a route", rtnetlink::Error::RequestFailed)),
     }
 }
 
@@ -160,10 +138,7 @@ fn route(message: &RouteMessage) -> Route {
             _ => {}
         }
     }
-    interface.map_or_else(
-        || Route::None("its route has no interface".to_owned()),
-        Route::Segment,
-    )
+    interface.map_or_else(|| Route::None("its route has no interface".to_owned()), Route::Segment)
 }
 
 fn gateway_text(gateway: &RouteAddress) -> String {
@@ -175,11 +150,7 @@ fn gateway_text(gateway: &RouteAddress) -> String {
 }
 
 /// Has the kernel resolve an address, as if it had a packet for it (`NTF_USE`).
-pub(super) async fn resolve(
-    handle: &rtnetlink::Handle,
-    address: IpAddr,
-    ifindex: u32,
-) -> Result<(), String> {
+pub(super) async fn resolve(handle: &rtnetlink::Handle, address: IpAddr, ifindex: u32) -> Result<(), String> {
     handle
         .neighbours()
         .add(ifindex, address)
@@ -202,35 +173,15 @@ pub(super) async fn resolve(
 
 /// Has the kernel repeat its request for an entry that it is resolving. `NTF_USE` alone does nothing for such a one, so its state
 /// is taken back first; the packets that wait for it stay (as they would not if it were deleted or failed).
-pub(super) async fn repeat(
-    handle: &rtnetlink::Handle,
-    address: IpAddr,
-    ifindex: u32,
-) -> Result<(), String> {
+pub(super) async fn repeat(handle: &rtnetlink::Handle, address: IpAddr, ifindex: u32) -> Result<(), String> {
     // Refused if the entry is gone; then it is made anew.
-    let _ = handle
-        .neighbours()
-        .add(ifindex, address)
-        .state(NeighbourState::None)
-        .replace()
-        .execute()
-        .await;
+    let _ = handle.neighbours().add(ifindex, address).state(NeighbourState::None).replace().execute().await;
     resolve(handle, address, ifindex).await
 }
 
 /// Has the kernel probe an entry that has a MAC address (`NUD_PROBE`: unicast requests, and FAILED without an answer).
-pub(super) async fn confirm(
-    handle: &rtnetlink::Handle,
-    address: IpAddr,
-    ifindex: u32,
-) -> Result<(), rtnetlink::Error> {
-    handle
-        .neighbours()
-        .add(ifindex, address)
-        .state(NeighbourState::Probe)
-        .replace()
-        .execute()
-        .await
+pub(super) async fn confirm(handle: &rtnetlink::Handle, address: IpAddr, ifindex: u32) -> Result<(), rtnetlink::Error> {
+    handle.neighbours().add(ifindex, address).state(NeighbourState::Probe).replace().execute().await
 }
 
 fn errno(error: &rtnetlink::Error) -> i32 {

@@ -72,11 +72,7 @@ impl Machine {
     }
 
     /// Makes these the reals, each with the interface that its configuration names. Those that stay as they were keep their state.
-    pub fn set_addresses(
-        &mut self,
-        addresses: HashMap<IpAddr, Option<String>>,
-        now: Instant,
-    ) -> Vec<Action> {
+    pub fn set_addresses(&mut self, addresses: HashMap<IpAddr, Option<String>>, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let gone: Vec<IpAddr> = self
             .reals
@@ -91,9 +87,7 @@ impl Machine {
         }
         let before = self.reals.len();
         for (address, interface) in addresses {
-            self.reals
-                .entry(address)
-                .or_insert_with(|| Real::new(interface));
+            self.reals.entry(address).or_insert_with(|| Real::new(interface));
         }
         if self.reals.len() > before {
             // What the kernel has for them already was passed over when it was told.
@@ -117,8 +111,7 @@ impl Machine {
             }
             Input::Neighbour(neighbour) => {
                 if let Some(real) = self.reals.get_mut(&neighbour.address) {
-                    real.seen
-                        .insert(neighbour.ifindex, (neighbour.nud, neighbour.mac));
+                    real.seen.insert(neighbour.ifindex, (neighbour.nud, neighbour.mac));
                     real.refused = None;
                     self.changed(neighbour.address, now, &mut actions);
                 }
@@ -153,13 +146,7 @@ impl Machine {
         actions
     }
 
-    fn dump(
-        &mut self,
-        links: Vec<Link>,
-        neighbours: Vec<Neighbour>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    fn dump(&mut self, links: Vec<Link>, neighbours: Vec<Neighbour>, now: Instant, actions: &mut Vec<Action>) {
         let links: HashMap<u32, Link> = links.into_iter().map(|link| (link.index, link)).collect();
         let again = std::mem::replace(&mut self.dumped, true);
         if again && links != self.links {
@@ -171,8 +158,7 @@ impl Machine {
         }
         for neighbour in neighbours {
             if let Some(real) = self.reals.get_mut(&neighbour.address) {
-                real.seen
-                    .insert(neighbour.ifindex, (neighbour.nud, neighbour.mac));
+                real.seen.insert(neighbour.ifindex, (neighbour.nud, neighbour.mac));
             }
         }
         self.settle_all(now, actions);
@@ -199,14 +185,7 @@ impl Machine {
         self.look_up_at = Some(self.look_up_at.map_or(at, |old| old.min(at)));
     }
 
-    fn route(
-        &mut self,
-        address: IpAddr,
-        number: u64,
-        route: Route,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    fn route(&mut self, address: IpAddr, number: u64, route: Route, now: Instant, actions: &mut Vec<Action>) {
         let Some(real) = self.reals.get_mut(&address) else {
             return;
         };
@@ -216,9 +195,9 @@ impl Machine {
         real.looked_up = number;
         let path = match route {
             Route::Segment(index) => Path::Segment(index),
-            Route::Gateway(gateway) => Path::None(format!(
-                "not on a segment of this director: its route goes by the gateway {gateway}"
-            )),
+            Route::Gateway(gateway) => {
+                Path::None(format!("not on a segment of this director: its route goes by the gateway {gateway}"))
+            }
             Route::None(why) => Path::None(why),
         };
         self.set_path(address, path, now, actions);
@@ -313,10 +292,7 @@ impl Machine {
     /// Asks what is due, tells what is new, and queues the next moment.
     fn settle(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
         let pace = self.pace();
-        let link_problem = self
-            .reals
-            .get(&address)
-            .map(|real| Egress::of(real, &self.links).err());
+        let link_problem = self.reals.get(&address).map(|real| Egress::of(real, &self.links).err());
         let (Some(real), Some(problem)) = (self.reals.get_mut(&address), link_problem) else {
             return;
         };
@@ -349,11 +325,7 @@ impl Machine {
         };
         let egress = Egress::of(real, &self.links).ok().flatten();
         let name = egress.map(|egress| egress.name.to_owned());
-        let event = NeighbourEvent {
-            address,
-            state,
-            why,
-        };
+        let event = NeighbourEvent { address, state, why };
         if let Some(real) = self.reals.get_mut(&address)
             && real.told.as_ref() != Some(&event)
         {

@@ -93,30 +93,17 @@ impl Real {
     }
 
     /// What there is to say now, given the links.
-    pub(super) fn verdict(
-        &self,
-        address: IpAddr,
-        links: &HashMap<u32, Link>,
-        now: Instant,
-    ) -> Verdict {
+    pub(super) fn verdict(&self, address: IpAddr, links: &HashMap<u32, Link>, now: Instant) -> Verdict {
         let egress = match Egress::of(self, links) {
             Ok(Some(egress)) => egress,
             Ok(None) => return Verdict::Wait,
             Err(why) => return Verdict::Tell(None, why),
         };
         if let Some((_, Some(mac))) = self.entry() {
-            let resolved = Resolved {
-                mac,
-                ifindex: egress.ifindex,
-                source_mac: egress.mac,
-                vlan: egress.vlan,
-            };
+            let resolved = Resolved { mac, ifindex: egress.ifindex, source_mac: egress.mac, vlan: egress.vlan };
             return Verdict::Tell(Some(resolved), format!("resolved on {}", egress.name));
         }
-        if self
-            .missing
-            .is_some_and(|since| now < since + ANSWER_WITHIN)
-        {
+        if self.missing.is_some_and(|since| now < since + ANSWER_WITHIN) {
             return Verdict::Wait;
         }
         let why = self.refused.clone().unwrap_or_else(|| {
@@ -131,10 +118,7 @@ impl Real {
 
     /// When there is something to do next: to ask, or to tell that nobody answered.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        let verdict_at = self
-            .missing
-            .map(|since| since + ANSWER_WITHIN)
-            .filter(|at| *at > now);
+        let verdict_at = self.missing.map(|since| since + ANSWER_WITHIN).filter(|at| *at > now);
         match (self.next_ask, verdict_at) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -198,19 +182,13 @@ impl<'a> Egress<'a> {
             Some(vlan) => {
                 let parent = vlan.parent.and_then(|parent| links.get(&parent));
                 let parent = parent.ok_or_else(|| {
-                    format!(
-                        "the interface below the VLAN device {} is not in this network namespace",
-                        link.name
-                    )
+                    format!("the interface below the VLAN device {} is not in this network namespace", link.name)
                 })?;
                 (parent, Some(vlan.id))
             }
         };
         if below.vlan.is_some() {
-            return Err(format!(
-                "{} is a VLAN device on a VLAN device: only one is supported",
-                link.name
-            ));
+            return Err(format!("{} is a VLAN device on a VLAN device: only one is supported", link.name));
         }
         for link in [below, link] {
             if !link.up {
@@ -220,14 +198,7 @@ impl<'a> Egress<'a> {
                 return Err(format!("{} has no carrier", link.name));
             }
         }
-        let mac = below
-            .mac
-            .ok_or_else(|| format!("{} is no Ethernet interface", below.name))?;
-        Ok(Some(Self {
-            name: &link.name,
-            ifindex: below.index,
-            mac,
-            vlan,
-        }))
+        let mac = below.mac.ok_or_else(|| format!("{} is no Ethernet interface", below.name))?;
+        Ok(Some(Self { name: &link.name, ifindex: below.index, mac, vlan }))
     }
 }

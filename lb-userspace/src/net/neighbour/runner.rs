@@ -104,13 +104,8 @@ enum End {
 }
 
 type Answer = Result<Option<Input>, Error>;
-type Notifications = futures_util::stream::BoxStream<
-    'static,
-    (
-        NetlinkMessage<RouteNetlinkMessage>,
-        rtnetlink::sys::SocketAddr,
-    ),
->;
+type Notifications =
+    futures_util::stream::BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, rtnetlink::sys::SocketAddr)>;
 
 impl Runner {
     /// Starts the loop on the current runtime.
@@ -119,11 +114,7 @@ impl Runner {
         Self::spawn_with_buffer(events, cancel, BUFFER)
     }
 
-    fn spawn_with_buffer(
-        events: mpsc::Sender<NeighbourEvent>,
-        cancel: CancellationToken,
-        buffer: usize,
-    ) -> Handle {
+    fn spawn_with_buffer(events: mpsc::Sender<NeighbourEvent>, cancel: CancellationToken, buffer: usize) -> Handle {
         let (sender, commands) = mpsc::unbounded_channel();
         let runner = Self {
             machine: Machine::new(fastrand::u64(..)),
@@ -133,10 +124,7 @@ impl Runner {
             outbox: VecDeque::new(),
             events: HashMap::new(),
         };
-        Handle {
-            commands: sender,
-            task: tokio::spawn(runner.run(commands, events, cancel)),
-        }
+        Handle { commands: sender, task: tokio::spawn(runner.run(commands, events, cancel)) }
     }
 
     async fn run(
@@ -272,10 +260,7 @@ impl Runner {
 }
 
 /// Opens both connections; the notifications' is first, so that no change falls between the dump and them.
-fn connect(
-    connections: &mut JoinSet<()>,
-    buffer: usize,
-) -> io::Result<(rtnetlink::Handle, Notifications)> {
+fn connect(connections: &mut JoinSet<()>, buffer: usize) -> io::Result<(rtnetlink::Handle, Notifications)> {
     let (mut connection, _, notifications) = rtnetlink::new_multicast_connection(&GROUPS)?;
     set_buffer(&mut connection, buffer);
     connections.spawn(connection);
@@ -324,10 +309,7 @@ fn request(handle: &rtnetlink::Handle, action: Action) -> Option<BoxFuture<'stat
 }
 
 fn ended() -> Error {
-    Error::Request {
-        what: "listening for changes",
-        why: io::Error::other("the netlink connection ended"),
-    }
+    Error::Request { what: "listening for changes", why: io::Error::other("the netlink connection ended") }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -8,11 +8,7 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 40);
 const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x40);
 
-fn message(
-    family: AddressFamily,
-    state: NeighbourState,
-    attributes: Vec<NeighbourAttribute>,
-) -> NeighbourMessage {
+fn message(family: AddressFamily, state: NeighbourState, attributes: Vec<NeighbourAttribute>) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family;
     message.header.ifindex = 3;
@@ -40,34 +36,15 @@ fn each_state_and_mac() {
         (NeighbourState::Noarp, &MAC, Nud::Fixed, true),
         (NeighbourState::Noarp, &[0; 6], Nud::Fixed, false),
         (NeighbourState::Noarp, &[0xff; 6], Nud::Fixed, false),
-        (
-            NeighbourState::Noarp,
-            &[1, 0, 0x5e, 0, 0, 18],
-            Nud::Fixed,
-            false,
-        ),
-        (
-            NeighbourState::Reachable,
-            &[10, 0, 0, 1],
-            Nud::Usable,
-            false,
-        ),
+        (NeighbourState::Noarp, &[1, 0, 0x5e, 0, 0, 18], Nud::Fixed, false),
+        (NeighbourState::Reachable, &[10, 0, 0, 1], Nud::Usable, false),
         (NeighbourState::Incomplete, &MAC, Nud::Incomplete, false),
         (NeighbourState::Failed, &MAC, Nud::Failed, false),
         (NeighbourState::None, &MAC, Nud::Failed, false),
         (NeighbourState::Other(3), &MAC, Nud::Failed, false),
     ] {
-        let expected = Neighbour {
-            address: V4.into(),
-            ifindex: 3,
-            nud,
-            mac: known.then_some(MAC),
-        };
-        assert_eq!(
-            neighbour(&v4(state, mac)),
-            Some(expected),
-            "{state} {mac:?}"
-        );
+        let expected = Neighbour { address: V4.into(), ifindex: 3, nud, mac: known.then_some(MAC) };
+        assert_eq!(neighbour(&v4(state, mac)), Some(expected), "{state} {mac:?}");
     }
 }
 
@@ -80,41 +57,22 @@ fn what_is_no_neighbour_is_passed_over() {
     assert_eq!(neighbour(&nothing), None, "no address");
     let mut proxy = v4(NeighbourState::Permanent, &MAC);
     proxy.header.flags = NeighbourFlags::Proxy;
-    assert_eq!(
-        neighbour(&proxy),
-        None,
-        "an address that this machine answers for"
-    );
+    assert_eq!(neighbour(&proxy), None, "an address that this machine answers for");
 }
 
 #[test]
 fn each_notification() {
     let entry = v4(NeighbourState::Stale, &MAC);
     let mut link = LinkMessage::default();
-    link.header = LinkHeader {
-        index: 7,
-        ..LinkHeader::default()
-    };
+    link.header = LinkHeader { index: 7, ..LinkHeader::default() };
     let mut port = link.clone();
     port.header.interface_family = AddressFamily::Bridge;
     let mut cloned = RouteMessage::default();
     cloned.header.flags = RouteFlags::Cloned;
-    assert!(matches!(
-        input(RouteNetlinkMessage::NewNeighbour(entry.clone())),
-        Some(Input::Neighbour(_))
-    ));
-    assert_eq!(
-        input(RouteNetlinkMessage::DelNeighbour(entry)),
-        Some(Input::NeighbourGone(V4.into(), 3))
-    );
-    assert!(matches!(
-        input(RouteNetlinkMessage::NewLink(link.clone())),
-        Some(Input::Link(_))
-    ));
-    assert_eq!(
-        input(RouteNetlinkMessage::DelLink(link)),
-        Some(Input::LinkGone(7))
-    );
+    assert!(matches!(input(RouteNetlinkMessage::NewNeighbour(entry.clone())), Some(Input::Neighbour(_))));
+    assert_eq!(input(RouteNetlinkMessage::DelNeighbour(entry)), Some(Input::NeighbourGone(V4.into(), 3)));
+    assert!(matches!(input(RouteNetlinkMessage::NewLink(link.clone())), Some(Input::Link(_))));
+    assert_eq!(input(RouteNetlinkMessage::DelLink(link)), Some(Input::LinkGone(7)));
     assert_eq!(input(RouteNetlinkMessage::DelLink(port)), None);
     for message in [
         RouteNetlinkMessage::NewRoute(RouteMessage::default()),
@@ -135,36 +93,12 @@ fn each_kind_of_route() {
     let by = |gateway: &str| Route::Gateway(gateway.to_owned());
     for (kind, attributes, expected) in [
         (RouteType::Unicast, vec![oif.clone()], Route::Segment(3)),
-        (
-            RouteType::Unicast,
-            vec![],
-            none("its route has no interface"),
-        ),
-        (
-            RouteType::Unicast,
-            vec![oif.clone(), gateway(V4.into())],
-            by("192.0.2.40"),
-        ),
-        (
-            RouteType::Unicast,
-            vec![gateway(V6.into()), oif.clone()],
-            by("2001:db8::40"),
-        ),
-        (
-            RouteType::Unicast,
-            vec![oif.clone(), RouteAttribute::Via(RouteVia::Inet6(V6))],
-            by("2001:db8::40"),
-        ),
-        (
-            RouteType::Local,
-            vec![oif.clone()],
-            none("it is an address of this machine"),
-        ),
-        (
-            RouteType::Broadcast,
-            vec![oif.clone()],
-            none("it is no unicast address on its segment"),
-        ),
+        (RouteType::Unicast, vec![], none("its route has no interface")),
+        (RouteType::Unicast, vec![oif.clone(), gateway(V4.into())], by("192.0.2.40")),
+        (RouteType::Unicast, vec![gateway(V6.into()), oif.clone()], by("2001:db8::40")),
+        (RouteType::Unicast, vec![oif.clone(), RouteAttribute::Via(RouteVia::Inet6(V6))], by("2001:db8::40")),
+        (RouteType::Local, vec![oif.clone()], none("it is an address of this machine")),
+        (RouteType::Broadcast, vec![oif.clone()], none("it is no unicast address on its segment")),
         (RouteType::Unreachable, vec![oif], none("no route to it")),
     ] {
         let mut message = RouteMessage::default();

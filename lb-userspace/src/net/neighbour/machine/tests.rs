@@ -39,29 +39,15 @@ fn entry(nud: Nud, mac: Option<[u8; 6]>) -> Input {
 }
 
 fn neighbour(nud: Nud, mac: Option<[u8; 6]>) -> Neighbour {
-    Neighbour {
-        address: real(),
-        ifindex: ETH1,
-        nud,
-        mac,
-    }
+    Neighbour { address: real(), ifindex: ETH1, nud, mac }
 }
 
 fn on_eth1(mac: [u8; 6]) -> Option<Resolved> {
-    Some(Resolved {
-        mac,
-        ifindex: ETH1,
-        source_mac: mac_of_link(ETH1),
-        vlan: None,
-    })
+    Some(Resolved { mac, ifindex: ETH1, source_mac: mac_of_link(ETH1), vlan: None })
 }
 
 fn report(state: Option<Resolved>, why: &str) -> Action {
-    Action::Report(NeighbourEvent {
-        address: real(),
-        state,
-        why: why.to_owned(),
-    })
+    Action::Report(NeighbourEvent { address: real(), state, why: why.to_owned() })
 }
 
 /// A machine and its clock.
@@ -77,10 +63,7 @@ impl Bench {
     }
 
     fn with_interface(interface: Option<&str>) -> Self {
-        let mut bench = Self {
-            machine: Machine::new(1),
-            now: Instant::now(),
-        };
+        let mut bench = Self { machine: Machine::new(1), now: Instant::now() };
         let addresses = HashMap::from([(real(), interface.map(str::to_owned))]);
         let actions = bench.machine.set_addresses(addresses, bench.now);
         assert_eq!(actions, [Action::Dump]);
@@ -90,25 +73,16 @@ impl Bench {
     /// The same, its route looked up and the kernel asked.
     fn asked() -> Self {
         let mut bench = Self::new();
-        assert_eq!(
-            bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![])),
-            []
-        );
+        assert_eq!(bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![])), []);
         assert_eq!(bench.feed(Input::Tick), [Action::LookUp(real(), 1)]);
-        assert_eq!(
-            bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
-            [Action::Resolve(real(), ETH1)]
-        );
+        assert_eq!(bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))), [Action::Resolve(real(), ETH1)]);
         bench
     }
 
     /// The same, resolved.
     fn resolved() -> Self {
         let mut bench = Self::asked();
-        assert_eq!(
-            bench.feed(entry(Nud::Usable, Some(MAC))),
-            [report(on_eth1(MAC), "resolved on eth1")]
-        );
+        assert_eq!(bench.feed(entry(Nud::Usable, Some(MAC))), [report(on_eth1(MAC), "resolved on eth1")]);
         bench
     }
 
@@ -152,10 +126,9 @@ fn each_state_of_an_entry() {
         (Input::NeighbourGone(real(), 9), [vec![], vec![ask(), ask(), ask(), none()]], [vec![], vec![]]),
     ];
     for (news, of_new, of_resolved) in table {
-        for (mut bench, [at_once, later], name) in [
-            (Bench::asked(), of_new, "new"),
-            (Bench::resolved(), of_resolved, "resolved"),
-        ] {
+        for (mut bench, [at_once, later], name) in
+            [(Bench::asked(), of_new, "new"), (Bench::resolved(), of_resolved, "resolved")]
+        {
             assert_eq!(bench.feed(news.clone()), at_once, "{name}: {news:?}");
             let mut actions = bench.pass(ANSWER_WITHIN);
             actions.retain(|action| !matches!(action, Action::Confirm(..)));
@@ -168,10 +141,7 @@ fn each_state_of_an_entry() {
 fn nothing_is_said_before_the_links_are_known() {
     let mut bench = Bench::new();
     assert_eq!(bench.feed(Input::Tick), [Action::LookUp(real(), 1)]);
-    assert_eq!(
-        bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
-        []
-    );
+    assert_eq!(bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))), []);
     assert_eq!(bench.feed(entry(Nud::Usable, Some(MAC))), []);
     let links = vec![link(ETH1, "eth1")];
     assert_eq!(
@@ -194,33 +164,18 @@ fn each_route() {
         let mut bench = Bench::new();
         bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![]));
         bench.feed(Input::Tick);
-        assert_eq!(
-            bench.feed(Input::Route(real(), 1, route.clone())),
-            [report(None, why)],
-            "{route:?} for a new one"
-        );
+        assert_eq!(bench.feed(Input::Route(real(), 1, route.clone())), [report(None, why)], "{route:?} for a new one");
         let mut bench = Bench::resolved();
         bench.feed(Input::RoutesChanged);
         let looked_up = bench.pass(LOOK_UPS_APART * 2);
-        assert!(
-            looked_up.contains(&Action::LookUp(real(), 2)),
-            "{looked_up:?}"
-        );
-        let why = if matches!(route, Route::Segment(_)) {
-            "eth1 is gone"
-        } else {
-            why
-        };
+        assert!(looked_up.contains(&Action::LookUp(real(), 2)), "{looked_up:?}");
+        let why = if matches!(route, Route::Segment(_)) { "eth1 is gone" } else { why };
         assert_eq!(
             bench.feed(Input::Route(real(), 2, route.clone())),
             [report(None, why)],
             "{route:?} for a resolved one"
         );
-        assert_eq!(
-            bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
-            [],
-            "an answer to an older question"
-        );
+        assert_eq!(bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))), [], "an answer to an older question");
         assert_eq!(
             bench.feed(Input::Route(real(), 3, Route::Segment(ETH1))),
             [report(on_eth1(MAC), "resolved on eth1")],
@@ -247,9 +202,7 @@ fn each_state_of_the_link() {
         assert_eq!(bench.feed(Input::NeighbourGone(real(), ETH1)), []);
         let waiting = bench.pass(Duration::from_secs(60));
         assert!(
-            waiting
-                .iter()
-                .all(|action| matches!(action, Action::LookUp(..))),
+            waiting.iter().all(|action| matches!(action, Action::LookUp(..))),
             "nobody is asked meanwhile: {waiting:?}"
         );
         assert_eq!(
@@ -257,29 +210,15 @@ fn each_state_of_the_link() {
             [Action::Resolve(real(), ETH1)],
             "asked at once when {why} is over"
         );
-        assert_eq!(
-            bench.feed(entry(Nud::Usable, Some(MAC))),
-            [report(on_eth1(MAC), "resolved on eth1")]
-        );
+        assert_eq!(bench.feed(entry(Nud::Usable, Some(MAC))), [report(on_eth1(MAC), "resolved on eth1")]);
     }
     let mut bench = Bench::resolved();
-    assert_eq!(
-        bench.feed(Input::LinkGone(ETH1)),
-        [report(None, "eth1 is gone")]
-    );
+    assert_eq!(bench.feed(Input::LinkGone(ETH1)), [report(None, "eth1 is gone")]);
     let mut bench = Bench::resolved();
     assert_eq!(bench.feed(Input::Link(link(ETH1, "eth1"))), [], "no change");
-    let changed = Link {
-        mac: Some(OTHER_MAC),
-        ..link(ETH1, "eth1")
-    };
-    let Some(expected) = on_eth1(MAC) else {
-        unreachable!()
-    };
-    let expected = Resolved {
-        source_mac: OTHER_MAC,
-        ..expected
-    };
+    let changed = Link { mac: Some(OTHER_MAC), ..link(ETH1, "eth1") };
+    let Some(expected) = on_eth1(MAC) else { unreachable!() };
+    let expected = Resolved { source_mac: OTHER_MAC, ..expected };
     assert_eq!(
         bench.feed(Input::Link(changed)),
         [report(Some(expected), "resolved on eth1")],
@@ -289,77 +228,33 @@ fn each_state_of_the_link() {
 
 #[test]
 fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
-    let vlan = |index, parent| Link {
-        vlan: Some(Vlan {
-            parent: Some(parent),
-            id: 42,
-        }),
-        ..link(index, "eth0.42")
-    };
+    let vlan = |index, parent| Link { vlan: Some(Vlan { parent: Some(parent), id: 42 }), ..link(index, "eth0.42") };
     let mut bench = Bench::new();
     let links = vec![link(2, "eth0"), vlan(ETH1, 2)];
     bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))]));
     bench.feed(Input::Tick);
-    let expected = Resolved {
-        mac: MAC,
-        ifindex: 2,
-        source_mac: mac_of_link(2),
-        vlan: Some(42),
-    };
+    let expected = Resolved { mac: MAC, ifindex: 2, source_mac: mac_of_link(2), vlan: Some(42) };
     assert_eq!(
         bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
         [report(Some(expected), "resolved on eth0.42")]
     );
-    let down = Link {
-        up: false,
-        ..link(2, "eth0")
-    };
-    assert_eq!(
-        bench.feed(Input::Link(down)),
-        [report(None, "eth0 is down")]
-    );
+    let down = Link { up: false, ..link(2, "eth0") };
+    assert_eq!(bench.feed(Input::Link(down)), [report(None, "eth0 is down")]);
     bench.feed(Input::Link(vlan(2, 1)));
     bench.feed(Input::Link(link(1, "eth0")));
-    let actions = bench.feed(Input::Link(Link {
-        name: "q".to_owned(),
-        ..vlan(ETH1, 2)
-    }));
-    assert_eq!(
-        actions,
-        [report(
-            None,
-            "q is a VLAN device on a VLAN device: only one is supported"
-        )]
-    );
+    let actions = bench.feed(Input::Link(Link { name: "q".to_owned(), ..vlan(ETH1, 2) }));
+    assert_eq!(actions, [report(None, "q is a VLAN device on a VLAN device: only one is supported")]);
 }
 
 #[test]
 fn an_interface_that_the_configuration_names_needs_no_route() {
     let mut bench = Bench::with_interface(Some("eth1"));
-    assert_eq!(
-        bench.pass(Duration::from_secs(1)),
-        [],
-        "no look-up, and no word without the links"
-    );
-    assert_eq!(
-        bench.feed(Input::Dump(vec![link(9, "eth9")], vec![])),
-        [report(None, "there is no interface eth1")]
-    );
-    assert_eq!(
-        bench.feed(Input::Link(link(ETH1, "eth1"))),
-        [Action::Resolve(real(), ETH1)]
-    );
+    assert_eq!(bench.pass(Duration::from_secs(1)), [], "no look-up, and no word without the links");
+    assert_eq!(bench.feed(Input::Dump(vec![link(9, "eth9")], vec![])), [report(None, "there is no interface eth1")]);
+    assert_eq!(bench.feed(Input::Link(link(ETH1, "eth1"))), [Action::Resolve(real(), ETH1)]);
     bench.feed(entry(Nud::Usable, Some(MAC)));
-    assert_eq!(
-        bench.feed(Input::Route(real(), 9, Route::Segment(9))),
-        [],
-        "a route's answer changes nothing"
-    );
-    assert_eq!(
-        bench.feed(Input::Link(link(ETH1, "lan"))),
-        [report(None, "there is no interface eth1")],
-        "renamed"
-    );
+    assert_eq!(bench.feed(Input::Route(real(), 9, Route::Segment(9))), [], "a route's answer changes nothing");
+    assert_eq!(bench.feed(Input::Link(link(ETH1, "lan"))), [report(None, "there is no interface eth1")], "renamed");
 }
 
 #[test]
@@ -369,10 +264,7 @@ fn a_refusal_is_told_in_its_words_until_the_kernel_has_an_entry() {
     assert_eq!(bench.feed(refused), []);
     let later = bench.pass(ANSWER_WITHIN);
     assert_eq!(later.last(), Some(&report(None, "the table is full")));
-    assert_eq!(
-        bench.feed(entry(Nud::Incomplete, None)),
-        [report(None, "no answer to ARP requests on eth1")]
-    );
+    assert_eq!(bench.feed(entry(Nud::Incomplete, None)), [report(None, "no answer to ARP requests on eth1")]);
 }
 
 #[test]
@@ -381,20 +273,13 @@ fn a_resolved_real_is_confirmed_in_its_turn() {
     let actions = bench.pass(PERIOD * 10);
     let confirms = actions.len();
     assert!((10..=11).contains(&confirms), "{confirms}");
-    assert!(
-        actions
-            .iter()
-            .all(|action| *action == Action::Confirm(real(), ETH1))
-    );
+    assert!(actions.iter().all(|action| *action == Action::Confirm(real(), ETH1)));
     for quiet in [Nud::Probe, Nud::Fixed] {
         bench.feed(entry(quiet, Some(MAC)));
         assert_eq!(bench.pass(PERIOD * 3), [], "{quiet:?} needs none");
     }
     bench.feed(entry(Nud::Usable, Some(MAC)));
-    assert_eq!(
-        bench.feed(Input::ConfirmRefused(real(), ETH1)),
-        [Action::Resolve(real(), ETH1)]
-    );
+    assert_eq!(bench.feed(Input::ConfirmRefused(real(), ETH1)), [Action::Resolve(real(), ETH1)]);
 }
 
 #[test]
@@ -403,35 +288,19 @@ fn a_lost_notification_is_made_up_for_by_the_dump() {
     let links = || vec![link(ETH1, "eth1")];
     let with = |mac| Input::Dump(links(), vec![neighbour(Nud::Usable, Some(mac))]);
     assert_eq!(bench.feed(with(MAC)), [], "nothing was lost");
-    assert_eq!(
-        bench.feed(with(OTHER_MAC)),
-        [report(on_eth1(OTHER_MAC), "resolved on eth1")]
-    );
-    assert_eq!(
-        bench.feed(Input::Dump(links(), vec![])),
-        [Action::Resolve(real(), ETH1)],
-        "the entry is gone"
-    );
-    assert_eq!(
-        bench.feed(Input::Dump(vec![], vec![])),
-        [report(None, "eth1 is gone")]
-    );
+    assert_eq!(bench.feed(with(OTHER_MAC)), [report(on_eth1(OTHER_MAC), "resolved on eth1")]);
+    assert_eq!(bench.feed(Input::Dump(links(), vec![])), [Action::Resolve(real(), ETH1)], "the entry is gone");
+    assert_eq!(bench.feed(Input::Dump(vec![], vec![])), [report(None, "eth1 is gone")]);
 }
 
 #[test]
 fn ten_thousand_reals_are_probed_at_the_pace_and_looked_up_once_per_burst() {
     let mut bench = Bench::new();
-    let addresses: HashMap<IpAddr, Option<String>> = (0..10_000u32)
-        .map(|n| (IpAddr::from((0x0a00_0000 + n).to_be_bytes()), None))
-        .collect();
+    let addresses: HashMap<IpAddr, Option<String>> =
+        (0..10_000u32).map(|n| (IpAddr::from((0x0a00_0000 + n).to_be_bytes()), None)).collect();
     bench.machine.set_addresses(addresses.clone(), bench.now);
-    let entries = addresses
-        .keys()
-        .map(|address| Neighbour {
-            address: *address,
-            ..neighbour(Nud::Usable, Some(MAC))
-        })
-        .collect();
+    let entries =
+        addresses.keys().map(|address| Neighbour { address: *address, ..neighbour(Nud::Usable, Some(MAC)) }).collect();
     bench.feed(Input::Dump(vec![link(ETH1, "eth1")], entries));
     assert_eq!(bench.pass(Duration::ZERO).len(), 10_000, "look-ups");
     for address in addresses.keys() {
@@ -447,9 +316,7 @@ fn ten_thousand_reals_are_probed_at_the_pace_and_looked_up_once_per_burst() {
         bench.feed(Input::RoutesChanged);
     }
     let actions = bench.pass(Duration::from_secs(5));
-    let look_ups = actions
-        .iter()
-        .filter(|action| matches!(action, Action::LookUp(..)));
+    let look_ups = actions.iter().filter(|action| matches!(action, Action::LookUp(..)));
     assert_eq!(look_ups.count(), 10_000);
 }
 
@@ -457,52 +324,33 @@ fn ten_thousand_reals_are_probed_at_the_pace_and_looked_up_once_per_burst() {
 fn addresses_that_stay_keep_their_state_and_those_that_go_are_forgotten() {
     let mut bench = Bench::resolved();
     let other: IpAddr = "192.0.2.50".parse().unwrap();
-    let actions = bench
-        .machine
-        .set_addresses(HashMap::from([(real(), None), (other, None)]), bench.now);
+    let actions = bench.machine.set_addresses(HashMap::from([(real(), None), (other, None)]), bench.now);
     assert_eq!(actions, [Action::Dump]);
-    let actions = bench
-        .machine
-        .set_addresses(HashMap::from([(real(), None)]), bench.now);
+    let actions = bench.machine.set_addresses(HashMap::from([(real(), None)]), bench.now);
     assert_eq!(actions, []);
     bench.feed(Input::Tick);
     assert_eq!(bench.feed(Input::Route(other, 2, Route::Segment(ETH1))), []);
-    assert_eq!(
-        bench.feed(entry(Nud::Usable, Some(OTHER_MAC))),
-        [report(on_eth1(OTHER_MAC), "resolved on eth1")]
-    );
+    assert_eq!(bench.feed(entry(Nud::Usable, Some(OTHER_MAC))), [report(on_eth1(OTHER_MAC), "resolved on eth1")]);
     bench.machine.set_addresses(HashMap::new(), bench.now);
     assert_eq!(bench.pass(PERIOD * 2), []);
     assert_eq!(bench.machine.deadline(), None);
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
-    let nud = prop_oneof![
-        Just(Nud::Incomplete),
-        Just(Nud::Usable),
-        Just(Nud::Probe),
-        Just(Nud::Fixed),
-        Just(Nud::Failed)
-    ];
+    let nud =
+        prop_oneof![Just(Nud::Incomplete), Just(Nud::Usable), Just(Nud::Probe), Just(Nud::Fixed), Just(Nud::Failed)];
     let entry = (nud, any::<bool>()).prop_map(|(nud, other)| {
         let has = !matches!(nud, Nud::Incomplete | Nud::Failed);
         neighbour(nud, has.then_some(if other { OTHER_MAC } else { MAC }))
     });
-    let eth1 = (any::<bool>(), any::<bool>()).prop_map(|(up, running)| Link {
-        up,
-        running,
-        ..link(ETH1, "eth1")
-    });
+    let eth1 = (any::<bool>(), any::<bool>()).prop_map(|(up, running)| Link { up, running, ..link(ETH1, "eth1") });
     let route = prop_oneof![
         Just(Route::Segment(ETH1)),
         Just(Route::Gateway("192.0.2.1".to_owned())),
         Just(Route::None("no route to it".to_owned())),
     ];
     prop_oneof![
-        (
-            prop::collection::vec(eth1.clone(), 0..2),
-            prop::collection::vec(entry.clone(), 0..2)
-        )
+        (prop::collection::vec(eth1.clone(), 0..2), prop::collection::vec(entry.clone(), 0..2))
             .prop_map(|(links, entries)| Input::Dump(links, entries)),
         eth1.prop_map(Input::Link),
         Just(Input::LinkGone(ETH1)),

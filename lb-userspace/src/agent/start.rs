@@ -1,0 +1,168 @@
+//! What happens before the first event: the configuration is read and held against the machine, the program
+//! loaded and attached, the maps brought to what was adopted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use lb_common::maps;
+use nix::fcntl::{Flock, FlockArg};
+use tracing::{info, warn};
+
+use crate::api::RUN;
+use crate::config::{self, Config, Limits, Loaded, Mode};
+use crate::dataplane::{Adopted, Attached, Dataplane, Pins, Sizes, XdpMode};
+use crate::health::Health;
+use crate::net::links::{self, Link};
+use crate::net::neighbour::Resolved;
+use crate::net::xdp;
+
+use super::model::{Hop, Interface, Model, target};
+use super::plan::{identity, mapped_address};
+
+/// Held while an agent runs: two would write the same maps.
+pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<File>);
+
+/// Takes the agent's lock, and makes its directory.
+///
+/// # Errors
+/// Another agent runs, or the directory can't be made.
+pub fn lock() -> Result<Lock> {
+    fs::create_dir_all(RUN).with_context(|| format!("{RUN} can't be made; run as root"))?;
+    let path = Path::new(RUN).join("lock");
+    let file = File::create(&path).with_context(|| format!("{} can't be made; run as root", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Lock(lock)),
+        Err(_) => bail!(
+            "another lb agent runs on this machine (it holds {}).\n\
+             Stop it first, or reload it with SIGHUP.",
+            path.display()
+        ),
+    }
+}
+
+/// Reads the configuration and holds it against the machine.
+///
+/// # Errors
+/// Every fault of the file, at its place.
+pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
+    let loaded = config::read(path)?;
+    let links = links::snapshot().await?;
+    config::system::check(&loaded, &segments(&links))?;
+    Ok((loaded, links))
+}
+
+/// The machine's interfaces, as the configuration's check asks for them.
+pub fn segments(links: &[Link]) -> config::system::Segments {
+    let interface = |link: &Link| config::system::Interface {
+        name: link.name.clone(),
+        index: link.index,
+        parent: link.vlan.and_then(|vlan| vlan.parent),
+        master: link.controller,
+        addresses: link.addresses.clone(),
+    };
+    config::system::Segments { interfaces: links.iter().map(interface).collect() }
+}
+
+/// Map sizes by the configuration.
+pub fn sizes(limits: Limits) -> Sizes {
+    Sizes { services: limits.services, reals: limits.reals, flows: limits.flows }
+}
+
+/// Loads the program over what is pinned, and attaches it to the configuration's interfaces.
+///
+/// # Errors
+/// Nothing stays that was not there before.
+pub async fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+    let pins = Pins::default();
+    let fresh = !pins.exist();
+    let opened = open_at(&pins, config, links).await;
+    if opened.is_err() && fresh {
+        let _ = pins.remove();
+    }
+    opened
+}
+
+async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+    let mut dataplane = Dataplane::open(pins.clone(), sizes(config.limits))?;
+    let mut interfaces = BTreeMap::new();
+    for name in &config.director.interfaces {
+        let interface = attach(&mut dataplane, name, config.director.mode, links).await?;
+        interfaces.insert(name.clone(), interface);
+    }
+    Ok((dataplane, interfaces))
+}
+
+/// Attaches the program to one interface.
+///
+/// # Errors
+/// There is no such interface, or it can't run the program.
+pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
+    let link = links.iter().find(|link| link.name == name);
+    let (index, mac) = match link {
+        Some(Link { index, mac: Some(mac), .. }) => (*index, *mac),
+        Some(_) => bail!("{name} has no MAC address: it is no Ethernet interface.\nSee `interfaces` in [director]."),
+        None => bail!("no interface {name} on this machine.\nSee `ip link`, and `interfaces` in [director]."),
+    };
+    let attached = dataplane.attach(name, index, mode)?;
+    let runs = match attached {
+        Attached::New(mode) => mode,
+        Attached::Adopted => xdp::mode(index).await?.unwrap_or(XdpMode::Native),
+    };
+    let wanted = match mode {
+        Mode::Native => Some(XdpMode::Native),
+        Mode::Generic => Some(XdpMode::Generic),
+        Mode::Auto => None,
+    };
+    if wanted.is_some_and(|wanted| wanted != runs) {
+        warn!("{name}: runs {runs:?} XDP as before; `mode` takes effect after `lb detach`");
+    }
+    let how = if attached == Attached::Adopted { "adopted, without a gap" } else { "attached" };
+    info!("{name}: program {how}, {runs:?} XDP");
+    Ok(Interface { name: name.to_owned(), index, mac, mode: runs })
+}
+
+/// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a
+/// check or the neighbour table says otherwise.
+pub fn adopt(
+    config: Arc<Config>,
+    interfaces: BTreeMap<String, Interface>,
+    adopted: &Adopted,
+    now: SystemTime,
+) -> Model {
+    let mut model = Model::new(config, interfaces, now);
+    for service in &model.config.clone().services {
+        let identity = identity(service);
+        let Some(held) = adopted.services.get(&identity.key) else { continue };
+        for real in &service.reals {
+            let address = mapped_address(real.address);
+            let entry = adopted.reals.values().find(|entry| entry.service == held.id && entry.address == address);
+            let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
+            let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
+            let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };
+            model.hops.insert(real.address, Hop::Reached(hop));
+            if let Some(target) = target(service, real) {
+                model.health.insert(target, Health::Up { since: now });
+            }
+        }
+    }
+    model
+}
+
+/// Where the configuration is looked for when nobody says.
+pub fn default_config() -> PathBuf {
+    PathBuf::from("/etc/lb/lb.toml")
+}
+
+/// Lets the health checks have as many connections at once as the system allows this process.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!("the limit of open files can't be raised: {error}");
+    }
+}

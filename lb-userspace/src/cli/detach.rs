@@ -1,0 +1,25 @@
+//! `lb detach`: the end of forwarding.
+
+use anyhow::{Result, bail};
+
+use crate::{agent, api, dataplane};
+
+/// Removes the program, its maps, and the VIPs that the agent added.
+pub(super) async fn run() -> Result<()> {
+    if api::status(&api::socket()).await.is_ok() {
+        bail!("an agent runs and would write the maps again.\nStop it first (SIGTERM), then run `lb detach`.");
+    }
+    let interfaces = dataplane::detach()?;
+    let addresses = agent::release().await;
+    if interfaces.is_empty() && addresses.is_empty() {
+        println!("nothing was attached");
+        return Ok(());
+    }
+    for ifindex in interfaces {
+        println!("detached from interface {ifindex}");
+    }
+    for owned in addresses {
+        println!("removed {} from interface {}", owned.address, owned.ifindex);
+    }
+    Ok(())
+}
