@@ -45,11 +45,7 @@ impl Client {
     /// A client on `host`, whose requests may take three seconds.
     #[must_use]
     pub fn new(host: &Host) -> Self {
-        Self {
-            host: host.clone(),
-            timeout: TIMEOUT,
-            source_port: None,
-        }
+        Self { host: host.clone(), timeout: TIMEOUT, source_port: None }
     }
 
     /// Sets the longest time for a connection to open, and for each read of it.
@@ -75,10 +71,7 @@ impl Client {
         let mut connection = self.connect(server)?;
         connection.send("GET", "/", true)?;
         let answer = connection.receive()?;
-        Ok(Answer {
-            took: start.elapsed(),
-            ..answer
-        })
+        Ok(Answer { took: start.elapsed(), ..answer })
     }
 
     /// Asks `count` times, each over a new connection, one after the other.
@@ -87,12 +80,7 @@ impl Client {
     /// At the first request that fails; the message has its number.
     pub fn get_many(&self, server: (impl Into<IpAddr>, u16), count: usize) -> Result<Vec<Answer>> {
         let server = (server.0.into(), server.1);
-        (1..=count)
-            .map(|n| {
-                self.get(server)
-                    .with_context(|| format!("request {n} of {count}"))
-            })
-            .collect()
+        (1..=count).map(|n| self.get(server).with_context(|| format!("request {n} of {count}"))).collect()
     }
 
     /// Opens a connection.
@@ -102,21 +90,13 @@ impl Client {
     pub fn connect(&self, server: (impl Into<IpAddr>, u16)) -> Result<Connection> {
         let server = SocketAddr::from((server.0.into(), server.1));
         let stream = self.host.within(|| self.open(server))?;
-        let stream =
-            stream.with_context(|| format!("{} cannot connect to {server}", self.host.name()))?;
-        Ok(Connection {
-            server,
-            reader: BufReader::new(stream),
-        })
+        let stream = stream.with_context(|| format!("{} cannot connect to {server}", self.host.name()))?;
+        Ok(Connection { server, reader: BufReader::new(stream) })
     }
 
     /// Called inside the namespace.
     fn open(&self, server: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(
-            Domain::for_address(server),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(port) = self.source_port {
             socket.set_reuse_address(true)?;
             socket.bind(&any(server, port).into())?;
@@ -139,17 +119,10 @@ impl Client {
         let socket = socket.with_context(|| format!("no socket for {server}"))?;
         socket.send(question.as_bytes())?;
         let mut buffer = vec![0; 1 << 16];
-        let length = socket
-            .recv(&mut buffer)
-            .with_context(|| format!("no answer from {server}"))?;
+        let length = socket.recv(&mut buffer).with_context(|| format!("no answer from {server}"))?;
         buffer.truncate(length);
         let body = String::from_utf8_lossy(&buffer).into_owned();
-        Ok(Answer {
-            real: real_of(&body),
-            status: 200,
-            body,
-            took: start.elapsed(),
-        })
+        Ok(Answer { real: real_of(&body), status: 200, body, took: start.elapsed() })
     }
 
     /// Called inside the namespace.
@@ -205,10 +178,7 @@ impl Connection {
         let start = Instant::now();
         self.send("GET", path, false)?;
         let answer = self.receive()?;
-        Ok(Answer {
-            took: start.elapsed(),
-            ..answer
-        })
+        Ok(Answer { took: start.elapsed(), ..answer })
     }
 
     /// The client's own end.
@@ -230,12 +200,8 @@ impl Connection {
     fn send(&mut self, method: &str, path: &str, close: bool) -> Result<()> {
         let kept = if close { "close" } else { "keep-alive" };
         let host = self.server;
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {kept}\r\n\r\n");
-        self.reader
-            .get_mut()
-            .write_all(request.as_bytes())
-            .with_context(|| format!("cannot send to {host}"))
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {kept}\r\n\r\n");
+        self.reader.get_mut().write_all(request.as_bytes()).with_context(|| format!("cannot send to {host}"))
     }
 
     fn receive(&mut self) -> Result<Answer> {
@@ -247,10 +213,7 @@ impl Connection {
 fn read_answer(reader: &mut impl BufRead) -> Result<Answer> {
     let mut limited = reader.take(ANSWER);
     let mut line = String::new();
-    ensure!(
-        limited.read_line(&mut line)? > 0,
-        "the connection was closed"
-    );
+    ensure!(limited.read_line(&mut line)? > 0, "the connection was closed");
     let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
     let status = status.with_context(|| format!("not an HTTP status line: {line:?}"))?;
     let mut length = None;
@@ -268,16 +231,9 @@ fn read_answer(reader: &mut impl BufRead) -> Result<Answer> {
         bail!("the answer has no Content-Length");
     };
     let mut body = vec![0; usize::try_from(u64::min(length, ANSWER))?];
-    limited
-        .read_exact(&mut body)
-        .context("the body breaks off")?;
+    limited.read_exact(&mut body).context("the body breaks off")?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Answer {
-        real: real_of(&body),
-        status,
-        body,
-        took: Duration::ZERO,
-    })
+    Ok(Answer { real: real_of(&body), status, body, took: Duration::ZERO })
 }
 
 /// `Real-1` of `I am Real-1 (…)`.
@@ -311,7 +267,8 @@ mod tests {
 
     #[test]
     fn an_answer_ends_where_its_length_says() {
-        let text = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nI am Real-1\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
+        let text =
+            "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nI am Real-1\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
         let mut reader = BufReader::new(text.as_bytes());
         let first = read_answer(&mut reader).unwrap();
         assert_eq!((first.status, first.real.as_str()), (200, "Real-1"));

@@ -1,6 +1,7 @@
 //! What the tests, the bench and the demonstration are made of: frames and the loaded program for packet
 //! tests; the network-namespace lab, the reals that answer in it and the clients that ask.
 
+pub mod agent;
 pub mod client;
 pub mod fixture;
 pub mod frame;

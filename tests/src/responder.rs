@@ -75,10 +75,7 @@ impl Http {
             let shared = shared.clone();
             move || accept(&listener, &shared)
         })?;
-        Ok(Self {
-            shared,
-            acceptor: Some(acceptor),
-        })
+        Ok(Self { shared, acceptor: Some(acceptor) })
     }
 
     /// Answers with this status from now on: a real that is up and says that it is not well.
@@ -162,9 +159,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_read_timeout(None)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = Request::read(&mut reader)? {
-        thread::sleep(Duration::from_millis(
-            shared.delay_ms.load(Ordering::Relaxed),
-        ));
+        thread::sleep(Duration::from_millis(shared.delay_ms.load(Ordering::Relaxed)));
         let close = request.close || shared.stop.load(Ordering::Relaxed);
         let time = humantime::format_rfc3339_seconds(SystemTime::now());
         let body = format!("I am {} ({time})\n", shared.title);
@@ -213,10 +208,7 @@ impl Request {
         if head.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        let mut request = Self {
-            head: line.starts_with("HEAD "),
-            close: !line.trim_end().ends_with("HTTP/1.1"),
-        };
+        let mut request = Self { head: line.starts_with("HEAD "), close: !line.trim_end().ends_with("HTTP/1.1") };
         let mut body = 0;
         loop {
             line.clear();
@@ -228,8 +220,8 @@ impl Request {
             };
             let value = value.trim();
             if name.eq_ignore_ascii_case("connection") {
-                request.close = !value.eq_ignore_ascii_case("keep-alive")
-                    && (request.close || value.eq_ignore_ascii_case("close"));
+                request.close =
+                    !value.eq_ignore_ascii_case("keep-alive") && (request.close || value.eq_ignore_ascii_case("close"));
             } else if name.eq_ignore_ascii_case("content-length") {
                 body = value.parse().map_err(io::Error::other)?;
             }
@@ -253,18 +245,14 @@ impl Udp {
     /// # Errors
     /// When the port is taken.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
-        let mut udp = Self {
-            stop: Arc::new(AtomicBool::new(false)),
-            threads: Vec::new(),
-        };
+        let mut udp = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
         for address in host.addresses() {
             // A socket for each address: it then answers from that one.
             let socket = host
                 .within(|| bind(address, port))?
                 .with_context(|| format!("cannot bind {address} port {port} of {}", host.name()))?;
             let (title, stop) = (host.title().to_owned(), udp.stop.clone());
-            udp.threads
-                .push(thread::spawn(move || echo(&socket, &title, &stop)));
+            udp.threads.push(thread::spawn(move || echo(&socket, &title, &stop)));
         }
         Ok(udp)
     }

@@ -9,9 +9,7 @@ use std::{fs, thread};
 
 use anyhow::{Result, ensure};
 use lb_tests::client::{Client, tally};
-use lb_tests::lab::{
-    DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx, scenario, wait_until,
-};
+use lb_tests::lab::{DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx, scenario, wait_until};
 use lb_tests::responder::{Http, Udp};
 
 const SOON: Duration = Duration::from_millis(500);
@@ -55,10 +53,7 @@ fn nginx_answers_as_a_real_over_both_families() {
         let reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         let client = Client::new(lab.client());
         for real in lab.reals() {
-            assert_eq!(
-                client.get((real.v4(), 80))?.body,
-                format!("I am {}\n", real.title())
-            );
+            assert_eq!(client.get((real.v4(), 80))?.body, format!("I am {}\n", real.title()));
             assert_eq!(client.get((real.v6(), 80))?.real, real.title());
         }
         drop(reals);
@@ -72,10 +67,7 @@ fn a_real_answers_udp_from_the_address_that_was_asked() {
     scenario(Lab::builder(), |lab| {
         let _real = Udp::start(lab.real(1), 53)?;
         let client = Client::new(lab.client());
-        assert_eq!(
-            client.ask_udp((lab.real(1).v4(), 53), "who?")?.body,
-            "I am Real-1: who?"
-        );
+        assert_eq!(client.ask_udp((lab.real(1).v4(), 53), "who?")?.body, "I am Real-1: who?");
         // As a director would: the VIP with that real's hardware address.
         for vip in [IpAddr::from(VIP), VIP6.into()] {
             lab.client().set_neighbour(vip, lab.real(1).mac())?;
@@ -136,8 +128,8 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
         .port("real-2", Port::access(REALS));
     scenario(builder, |lab| {
         let _reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
-        let at = ["client", "client-2", "director-a", "real-1", "real-2"]
-            .map(|name| (name, lab.host(name).capture("eth1")));
+        let at =
+            ["client", "client-2", "director-a", "real-1", "real-2"].map(|name| (name, lab.host(name).capture("eth1")));
         let mut captures = Vec::new();
         for (name, capture) in at {
             captures.push((name, capture?));
@@ -156,10 +148,7 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
         };
 
         // Within a VLAN nobody sees a tag.
-        assert_eq!(
-            Client::new(client_2).get((lab.real(2).v4(), 80))?.real,
-            "Real-2"
-        );
+        assert_eq!(Client::new(client_2).get((lab.real(2).v4(), 80))?.real, "Real-2");
         assert_eq!(vlans("real-2", client_2), [None].into());
         // Between two VLANs nothing passes.
         let outsider = Client::new(client).timeout(SOON);
@@ -176,19 +165,15 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
         heard("real-1", client_2, None)?;
         assert_eq!(vlans("real-1", client), [].into());
         // What the director sends with a tag arrives without it.
-        lab.director()
-            .send("eth1", &broadcast(lab.director(), Some(REALS)))?;
+        lab.director().send("eth1", &broadcast(lab.director(), Some(REALS)))?;
         for host in ["client-2", "real-1", "real-2"] {
             heard(host, lab.director(), None)?;
         }
         assert_eq!(vlans("client", lab.director()), [].into());
         // Who is no trunk may not choose a VLAN; the director may not do without one.
-        lab.real(2)
-            .send("eth1", &broadcast(lab.real(2), Some(CLIENTS)))?;
-        lab.director()
-            .send("eth1", &broadcast(lab.director(), None))?;
-        lab.director()
-            .send("eth1", &broadcast(lab.director(), Some(CLIENTS)))?;
+        lab.real(2).send("eth1", &broadcast(lab.real(2), Some(CLIENTS)))?;
+        lab.director().send("eth1", &broadcast(lab.director(), None))?;
+        lab.director().send("eth1", &broadcast(lab.director(), Some(CLIENTS)))?;
         heard("client", lab.director(), None)?;
         assert_eq!(vlans("client", lab.real(2)), [].into());
         Ok(())
@@ -197,9 +182,7 @@ fn a_vlan_switch_tags_and_untags_at_its_ports() {
 
 #[test]
 fn hosts_on_two_segments_meet_through_the_router() {
-    let builder = Lab::builder()
-        .place("real-1", Segment::Back)
-        .place("real-2", Segment::Back);
+    let builder = Lab::builder().place("real-1", Segment::Back).place("real-2", Segment::Back);
     scenario(builder, |lab| {
         let _real = Http::start(lab.real(1))?;
         assert_eq!(lab.director().nics().len(), 2);
@@ -217,38 +200,21 @@ fn hosts_on_two_segments_meet_through_the_router() {
 fn a_directors_mounts_are_its_own_and_outlive_its_programs() {
     scenario(Lab::builder().directors(2), |lab| {
         let [a, b] = [lab.host("director-a"), lab.host("director-b")];
-        let mut agent = a.spawn(
-            "sh",
-            [
-                "-c",
-                "echo hello; touch /run/lb.sock; mkdir /sys/fs/bpf/lb; exec sleep 1000",
-            ],
-        )?;
+        let mut agent =
+            a.spawn("sh", ["-c", "echo hello; touch /run/lb.sock; mkdir /sys/fs/bpf/lb; exec sleep 1000"])?;
         agent.wait_for_log(DEADLINE, "hello")?;
-        wait_until(DEADLINE, "the agent's pin", || {
-            a.within(|| Path::new("/sys/fs/bpf/lb").exists())
-                .unwrap_or(false)
-        })?;
+        wait_until(DEADLINE, "the agent's pin", || a.within(|| Path::new("/sys/fs/bpf/lb").exists()).unwrap_or(false))?;
         agent.kill()?;
         assert!(a.run("ls", &["/sys/fs/bpf", "/run"])?.contains("lb.sock"));
         let others = b.run("ls", &["/sys/fs/bpf", "/run"])?;
-        assert!(
-            !others.lines().any(|it| it == "lb" || it == "lb.sock"),
-            "{others}"
-        );
+        assert!(!others.lines().any(|it| it == "lb" || it == "lb.sock"), "{others}");
         assert!(!Path::new("/run/lb.sock").exists());
         // As a person would look.
         let enter = a.how_to_enter();
         let words: Vec<_> = enter.split(' ').collect();
-        let seen = Command::new(words[0])
-            .args(&words[1..])
-            .args(["ls", "/sys/fs/bpf", "/sys/class/net"])
-            .output()?;
+        let seen = Command::new(words[0]).args(&words[1..]).args(["ls", "/sys/fs/bpf", "/sys/class/net"]).output()?;
         let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
-        ensure!(
-            seen.contains("lb\n") && seen.contains("eth1"),
-            "{enter}: {seen}"
-        );
+        ensure!(seen.contains("lb\n") && seen.contains("eth1"), "{enter}: {seen}");
         Ok(())
     });
 }
@@ -282,11 +248,7 @@ fn a_held_connection_notices_a_pulled_cable() {
         let disturbed = client.hold(server, Duration::from_millis(5))?;
         disturbed.wait_for_answers(5, DEADLINE)?;
         lab.cable(lab.real(1), false)?;
-        let sent = || {
-            lab.client()
-                .run("ss", &["-tni"])
-                .is_ok_and(|it| it.contains("retrans:1"))
-        };
+        let sent = || lab.client().run("ss", &["-tni"]).is_ok_and(|it| it.contains("retrans:1"));
         wait_until(DEADLINE, "a segment to be sent again", sent)?;
         lab.cable(lab.real(1), true)?;
         disturbed.wait_for_answers(5, DEADLINE)?;
@@ -297,10 +259,7 @@ fn a_held_connection_notices_a_pulled_cable() {
         broken.wait_for_answers(5, DEADLINE)?;
         real.stop();
         wait_until(DEADLINE, "the end of the connection", || {
-            broken
-                .log()
-                .last()
-                .is_some_and(|entry| entry.outcome.is_err())
+            broken.log().last().is_some_and(|entry| entry.outcome.is_err())
         })?;
         assert!(broken.finish().without_loss().is_err());
         Ok(())
@@ -327,9 +286,8 @@ fn a_capture_becomes_a_pcap_file() {
         let _real = Http::start(lab.real(1))?;
         let capture = lab.switch().capture("client")?;
         Client::new(lab.client()).get((lab.real(1).v4(), 80))?;
-        let answer = capture.wait_for(DEADLINE, "the answer", |frame| {
-            frame.bytes.windows(11).any(|it| it == b"I am Real-1")
-        })?;
+        let answer =
+            capture.wait_for(DEADLINE, "the answer", |frame| frame.bytes.windows(11).any(|it| it == b"I am Real-1"))?;
         assert_eq!(answer.bytes[6..12], lab.real(1).mac().0);
         drop(capture);
         let file = fs::File::open(lab.switch().dir().join("client.pcap"))?;
@@ -360,7 +318,5 @@ fn broadcast(host: &Host, vlan: Option<u16>) -> Vec<u8> {
 fn is_arp(frame: &&Frame) -> bool {
     const ARP: u16 = 0x0806;
     let about_the_vip = |arp: &[u8]| arp.windows(4).any(|it| it == VIP.octets());
-    frame
-        .payload()
-        .is_some_and(|(kind, arp)| kind == ARP && about_the_vip(arp))
+    frame.payload().is_some_and(|(kind, arp)| kind == ARP && about_the_vip(arp))
 }

@@ -18,15 +18,11 @@ fn a_closed_lab_leaves_nothing() -> Result<()> {
     let lab = Lab::builder().build()?;
     let (name, dir) = (lab.name().to_owned(), lab.dir().to_owned());
     let enter = lab.director().how_to_enter();
-    let mut holder = enter
-        .split(' ')
-        .skip_while(|word| *word != "--target")
-        .skip(1);
+    let mut holder = enter.split(' ').skip_while(|word| *word != "--target").skip(1);
     let holder = holder.next().context("no holder")?.to_owned();
     let agent = lab.director().spawn("sleep", ["1000"])?;
     // A grandchild that has left its parent, as a daemon does.
-    lab.real(1)
-        .run("sh", &["-c", "sleep 1000 >/dev/null 2>&1 &"])?;
+    lab.real(1).run("sh", &["-c", "sleep 1000 >/dev/null 2>&1 &"])?;
     let pids = processes_of(&name);
     ensure!(pids.len() >= 4, "{pids:?}");
     ensure!(pids.contains(&holder) && pids.contains(&agent.id().to_string()));
@@ -56,12 +52,7 @@ fn a_failed_test_keeps_its_logs_and_captures() {
     assert_gone(name, Path::new(dir), &[]);
     let program = std::env::current_exe().unwrap();
     let tag = |dir: &&Path| dir.join("CACHEDIR.TAG").exists();
-    let kept = program
-        .ancestors()
-        .find(tag)
-        .unwrap()
-        .join("lab")
-        .join(test);
+    let kept = program.ancestors().find(tag).unwrap().join("lab").join(test);
     let log = fs::read_to_string(kept.join("director-a.echo.log")).unwrap();
     assert_eq!(log, "last words\n");
     assert!(kept.join("client.eth1.pcap").exists());
@@ -114,13 +105,7 @@ impl Owner {
                 && lab.starts_with("lb")
             {
                 let (lab, dir) = (lab.to_owned(), dir.into());
-                return Ok(Self {
-                    _stdin: child.stdin.take(),
-                    child,
-                    _stdout: stdout,
-                    lab,
-                    dir,
-                });
+                return Ok(Self { _stdin: child.stdin.take(), child, _stdout: stdout, lab, dir });
             }
             line.clear();
         }
@@ -149,9 +134,7 @@ fn what_a_killed_owner_left_is_swept_and_a_living_ones_is_not() -> Result<()> {
     owner.child.wait()?;
     lab::sweep()?;
     // Another test's lab may be sweeping at the same moment.
-    wait_until(DEADLINE, "the sweep", || {
-        namespaces_of(&owner.lab).is_empty() && !owner.dir.exists()
-    })?;
+    wait_until(DEADLINE, "the sweep", || namespaces_of(&owner.lab).is_empty() && !owner.dir.exists())?;
     assert_gone(&owner.lab, &owner.dir, &pids);
     Ok(())
 }
@@ -166,10 +149,7 @@ fn an_interrupted_owner_cleans_up() -> Result<()> {
     ensure!(!pids.is_empty());
     let id = Pid::from_raw(i32::try_from(owner.child.id())?);
     kill(id, Signal::SIGINT)?;
-    assert_eq!(
-        owner.child.wait()?.code(),
-        Some(128 + Signal::SIGINT as i32)
-    );
+    assert_eq!(owner.child.wait()?.code(), Some(128 + Signal::SIGINT as i32));
     assert_gone(&owner.lab, &owner.dir, &pids);
     Ok(())
 }
@@ -185,14 +165,9 @@ fn a_kept_lab_outlives_its_owner() -> Result<()> {
     let pids = processes_of(&owner.lab);
     ensure!(!pids.is_empty(), "a kept lab was swept");
     let switch = format!("{}-switch", owner.lab);
-    let shown = Command::new("ip")
-        .args(["-n", &switch, "link", "show", "director-a"])
-        .output()?;
+    let shown = Command::new("ip").args(["-n", &switch, "link", "show", "director-a"]).output()?;
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    ensure!(
-        shown.contains("prog/xdp"),
-        "the port has lost its program: {shown}"
-    );
+    ensure!(shown.contains("prog/xdp"), "the port has lost its program: {shown}");
     lab::remove(&owner.lab)?;
     assert_gone(&owner.lab, &owner.dir, &pids);
     Ok(())
@@ -202,26 +177,16 @@ fn a_kept_lab_outlives_its_owner() -> Result<()> {
 fn processes_of(lab: &str) -> Vec<String> {
     namespaces_of(lab)
         .iter()
-        .filter_map(|name| {
-            Command::new("ip")
-                .args(["netns", "pids", name])
-                .output()
-                .ok()
-        })
+        .filter_map(|name| Command::new("ip").args(["netns", "pids", name]).output().ok())
         .flat_map(|output| {
             let pids = String::from_utf8_lossy(&output.stdout).into_owned();
-            pids.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
+            pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         })
         .collect()
 }
 
 fn namespaces_of(lab: &str) -> Vec<String> {
-    let shown = Command::new("ip")
-        .arg("netns")
-        .output()
-        .map(|output| output.stdout);
+    let shown = Command::new("ip").arg("netns").output().map(|output| output.stdout);
     String::from_utf8_lossy(&shown.unwrap_or_default())
         .lines()
         .filter_map(|line| line.split(' ').next())
@@ -236,9 +201,6 @@ fn assert_gone(lab: &str, dir: &Path, pids: &[String]) {
     assert!(!dir.exists(), "{} is still there", dir.display());
     for pid in pids {
         let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(
-            state.is_empty() || state.contains(") Z"),
-            "{pid} still runs"
-        );
+        assert!(state.is_empty() || state.contains(") Z"), "{pid} still runs");
     }
 }

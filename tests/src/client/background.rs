@@ -62,12 +62,7 @@ impl Background {
                 }
             }
         });
-        Self {
-            log,
-            stop,
-            connection,
-            asker: Some(asker),
-        }
+        Self { log, stop, connection, asker: Some(asker) }
     }
 
     /// All requests so far.
@@ -81,16 +76,9 @@ impl Background {
     /// # Errors
     /// When they have not within `deadline`; the message has the last error.
     pub fn wait_for_answers(&self, count: usize, deadline: Duration) -> Result<()> {
-        let good = || {
-            lock(&self.log)
-                .iter()
-                .filter(|it| it.outcome.is_ok())
-                .count()
-        };
+        let good = || lock(&self.log).iter().filter(|it| it.outcome.is_ok()).count();
         let wanted = good() + count;
-        let waited = wait_until(deadline, &format!("{count} more answers"), || {
-            good() >= wanted
-        });
+        let waited = wait_until(deadline, &format!("{count} more answers"), || good() >= wanted);
         waited.map(|_| ()).with_context(|| {
             let log = lock(&self.log);
             let error = log.iter().rev().find_map(|it| it.outcome.clone().err());
@@ -102,14 +90,9 @@ impl Background {
     #[must_use]
     pub fn finish(mut self) -> Report {
         self.end();
-        let retransmitted = self
-            .connection
-            .as_ref()
-            .and_then(|connection| sys::retransmitted_segments(connection).ok());
-        Report {
-            entries: std::mem::take(&mut *lock(&self.log)),
-            retransmitted,
-        }
+        let retransmitted =
+            self.connection.as_ref().and_then(|connection| sys::retransmitted_segments(connection).ok());
+        Report { entries: std::mem::take(&mut *lock(&self.log)), retransmitted }
     }
 
     fn end(&mut self) {
@@ -144,28 +127,19 @@ pub struct Report {
 impl Report {
     /// The answers in order.
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
-        self.entries
-            .iter()
-            .filter_map(|it| it.outcome.as_ref().ok())
+        self.entries.iter().filter_map(|it| it.outcome.as_ref().ok())
     }
 
     /// The errors in order.
     pub fn errors(&self) -> impl Iterator<Item = &str> {
-        self.entries
-            .iter()
-            .filter_map(|it| it.outcome.as_ref().err().map(String::as_str))
+        self.entries.iter().filter_map(|it| it.outcome.as_ref().err().map(String::as_str))
     }
 
     /// The longest time from the end of one good answer to that of the next: how long the service was away, give or take
     /// the interval.
     #[must_use]
     pub fn longest_gap(&self) -> Duration {
-        let ends: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|it| it.outcome.is_ok())
-            .map(|it| it.end)
-            .collect();
+        let ends: Vec<_> = self.entries.iter().filter(|it| it.outcome.is_ok()).map(|it| it.end).collect();
         let gaps = ends.windows(2).filter_map(|pair| match pair {
             [one, next] => Some(next.duration_since(*one)),
             _ => None,
@@ -190,10 +164,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let good = self.answers().count();
         let (all, gap) = (self.entries.len(), self.longest_gap());
-        write!(
-            f,
-            "{good} of {all} requests answered, longest gap {gap:.1?}"
-        )?;
+        write!(f, "{good} of {all} requests answered, longest gap {gap:.1?}")?;
         if let Some(again) = self.retransmitted {
             write!(f, ", {again} segments sent again")?;
         }
@@ -209,12 +180,8 @@ mod tests {
     #[test]
     fn a_gap_lies_between_good_answers() {
         let start = Instant::now();
-        let answer = |real: &str| Answer {
-            real: real.to_owned(),
-            status: 200,
-            body: String::new(),
-            took: Duration::ZERO,
-        };
+        let answer =
+            |real: &str| Answer { real: real.to_owned(), status: 200, body: String::new(), took: Duration::ZERO };
         let entry = |at: u64, outcome| Entry {
             at: start + Duration::from_secs(at),
             end: start + Duration::from_secs(at),
@@ -232,9 +199,6 @@ mod tests {
         assert_eq!(report.longest_gap(), Duration::from_secs(3));
         assert_eq!(tally(report.answers())["Real-2"], 2);
         let error = report.without_loss().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "3 of 4 requests answered, longest gap 3.0s; the first error: refused"
-        );
+        assert_eq!(error, "3 of 4 requests answered, longest gap 3.0s; the first error: refused");
     }
 }

@@ -61,8 +61,7 @@ impl Segment {
             Self::Back => 0x129,
         };
         let (hundreds, rest) = (number / 100, number % 100);
-        let read_as_hex =
-            u16::from(hundreds) << 8 | u16::from(rest / 10) << 4 | u16::from(rest % 10);
+        let read_as_hex = u16::from(hundreds) << 8 | u16::from(rest / 10) << 4 | u16::from(rest % 10);
         Ipv6Addr::new(0xfd00, 0x28, segment, 0, 0, 0, 0, read_as_hex)
     }
 
@@ -125,8 +124,7 @@ impl FromStr for Mac {
         let mut parts = text.split(':');
         for byte in &mut bytes {
             let part = parts.next().unwrap_or_default();
-            *byte = u8::from_str_radix(part, 16)
-                .with_context(|| format!("{text:?} is not a hardware address"))?;
+            *byte = u8::from_str_radix(part, 16).with_context(|| format!("{text:?} is not a hardware address"))?;
         }
         ensure!(parts.next().is_none(), "{text:?} has more than six bytes");
         Ok(Self(bytes))
@@ -144,11 +142,7 @@ mod tests {
         let clients = (0..MOST_CLIENTS).map(client_number);
         let directors = (0..MOST_DIRECTORS).map(director_number);
         let reals = (0..MOST_REALS).map(real_number);
-        let all: Vec<_> = clients
-            .chain(directors)
-            .chain(reals)
-            .chain([ROUTER])
-            .collect();
+        let all: Vec<_> = clients.chain(directors).chain(reals).chain([ROUTER]).collect();
         let unique: BTreeSet<_> = all.iter().collect();
         assert_eq!(unique.len(), all.len());
         assert!(!unique.contains(&210), "the VIP is nobody's own");
@@ -156,18 +150,9 @@ mod tests {
 
     #[test]
     fn the_reference_lab_has_its_published_addresses() {
-        assert_eq!(
-            Segment::Front.v4(real_number(0)).to_string(),
-            "172.28.128.40"
-        );
-        assert_eq!(
-            Segment::Front.v4(real_number(1)).to_string(),
-            "172.28.128.50"
-        );
-        assert_eq!(
-            Segment::Front.v6(real_number(1)).to_string(),
-            "fd00:28:128::50"
-        );
+        assert_eq!(Segment::Front.v4(real_number(0)).to_string(), "172.28.128.40");
+        assert_eq!(Segment::Front.v4(real_number(1)).to_string(), "172.28.128.50");
+        assert_eq!(Segment::Front.v6(real_number(1)).to_string(), "fd00:28:128::50");
         assert_eq!(Segment::Front.v6(210), VIP6);
         assert_eq!(Segment::Front.v4(210), VIP);
     }

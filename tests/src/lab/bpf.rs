@@ -42,10 +42,7 @@ pub(crate) fn vlan_ingress(port: &Port) -> Vec<Insn> {
             push
         }
     };
-    let mut program = vec![
-        load_word(R2, R1, SKB_VLAN_PRESENT),
-        jump_if_not_equal(R2, 0, short(untagged.len())),
-    ];
+    let mut program = vec![load_word(R2, R1, SKB_VLAN_PRESENT), jump_if_not_equal(R2, 0, short(untagged.len()))];
     program.extend(untagged);
     program.extend(vlan_id());
     program.extend(port.tagged.iter().flat_map(|vlan| pass_if(*vlan)));
@@ -56,10 +53,7 @@ pub(crate) fn vlan_ingress(port: &Port) -> Vec<Insn> {
 /// What a VLAN-aware port does with a frame that the bridge sends out: one of the port's own VLAN loses its tag, one
 /// of a VLAN that the port carries keeps it, all others stay inside.
 pub(crate) fn vlan_egress(port: &Port) -> Vec<Insn> {
-    let mut program = vec![
-        load_word(R2, R1, SKB_VLAN_PRESENT),
-        jump_if_not_equal(R2, 0, 2),
-    ];
+    let mut program = vec![load_word(R2, R1, SKB_VLAN_PRESENT), jump_if_not_equal(R2, 0, 2)];
     program.extend(ret(TC_DROP));
     program.extend(vlan_id());
     program.extend(port.tagged.iter().flat_map(|vlan| pass_if(*vlan)));
@@ -75,28 +69,11 @@ pub(crate) fn vlan_egress(port: &Port) -> Vec<Insn> {
 
 /// Loads a program and attaches it to an interface of the calling thread's network namespace. The program runs
 /// for as long as the returned link is open or pinned.
-pub(crate) fn attach(
-    name: &str,
-    program: &[Insn],
-    hook: Hook,
-    ifindex: u32,
-) -> io::Result<OwnedFd> {
+pub(crate) fn attach(name: &str, program: &[Insn], hook: Hook, ifindex: u32) -> io::Result<OwnedFd> {
     let (kind, attach_type, flags) = match hook {
-        Hook::Xdp => (
-            bpf_prog_type::BPF_PROG_TYPE_XDP,
-            bpf_attach_type::BPF_XDP,
-            XDP_FLAGS_DRV_MODE,
-        ),
-        Hook::Ingress => (
-            bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
-            bpf_attach_type::BPF_TCX_INGRESS,
-            0,
-        ),
-        Hook::Egress => (
-            bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
-            bpf_attach_type::BPF_TCX_EGRESS,
-            0,
-        ),
+        Hook::Xdp => (bpf_prog_type::BPF_PROG_TYPE_XDP, bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE),
+        Hook::Ingress => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, bpf_attach_type::BPF_TCX_INGRESS, 0),
+        Hook::Egress => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, bpf_attach_type::BPF_TCX_EGRESS, 0),
     };
     let loaded = sys::prog_load(kind as u32, attach_type as u32, name, program)?;
     sys::link_create(loaded.as_fd(), ifindex, attach_type as u32, flags)
@@ -164,12 +141,7 @@ fn call(helper: i32) -> Insn {
 }
 
 fn insn(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> Insn {
-    Insn {
-        code,
-        registers: to | from << 4,
-        offset,
-        immediate,
-    }
+    Insn { code, registers: to | from << 4, offset, immediate }
 }
 
 /// A program's length always fits: the kernel's own limit for a jump is the same.
@@ -264,10 +236,8 @@ mod tests {
             .port("real-1", Port::split(20, 10));
         scenario(builder, |lab| {
             // Without 802.1Q in the kernel a trunk's host can't answer for itself, nor the real ask in two VLANs.
-            lab.client()
-                .set_neighbour(VIP.into(), lab.director().mac())?;
-            lab.real(1)
-                .set_neighbour(lab.client().v4().into(), lab.client().mac())?;
+            lab.client().set_neighbour(VIP.into(), lab.director().mac())?;
+            lab.real(1).set_neighbour(lab.client().v4().into(), lab.client().mac())?;
             ask_through(lab, Some(20))
         });
     }

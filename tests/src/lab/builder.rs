@@ -119,10 +119,7 @@ impl Builder {
         let mut lab = Lab::empty(Claim::new()?, self.vips.clone());
         create_namespaces(&lab, &plans)?;
         lab.hosts = thread::scope(|scope| {
-            let opened: Vec<_> = plans
-                .iter()
-                .map(|plan| scope.spawn(|| self.open(&lab, plan)))
-                .collect();
+            let opened: Vec<_> = plans.iter().map(|plan| scope.spawn(|| self.open(&lab, plan))).collect();
             opened.into_iter().map(joined).collect::<Result<_>>()
         })?;
         let switch = lab.switch();
@@ -146,27 +143,15 @@ impl Builder {
             ("directors", self.directors, address::MOST_DIRECTORS),
             ("reals", self.reals, address::MOST_REALS),
         ] {
-            ensure!(
-                count <= most,
-                "{count} {what}: the lab has addresses for {most}"
-            );
+            ensure!(count <= most, "{count} {what}: the lab has addresses for {most}");
         }
-        let mut plans = vec![Plan {
-            name: "switch".to_owned(),
-            title: "Switch".to_owned(),
-            role: Role::Switch,
-            nics: Vec::new(),
-        }];
+        let mut plans =
+            vec![Plan { name: "switch".to_owned(), title: "Switch".to_owned(), role: Role::Switch, nics: Vec::new() }];
         let both = [Segment::Front, Segment::Back];
         let two = self.places.values().any(|place| *place == Segment::Back);
         let all = if two { &both[..] } else { &both[..1] };
         if self.router || two {
-            plans.push(planned(
-                "router".to_owned(),
-                Role::Router,
-                address::ROUTER,
-                all,
-            ));
+            plans.push(planned("router".to_owned(), Role::Router, address::ROUTER, all));
         }
         for index in 0..self.clients {
             let name = match index {
@@ -174,31 +159,16 @@ impl Builder {
                 _ => format!("client-{}", index + 1),
             };
             let segment = [self.place_of(&name)];
-            plans.push(planned(
-                name,
-                Role::Client,
-                address::client_number(index),
-                &segment,
-            ));
+            plans.push(planned(name, Role::Client, address::client_number(index), &segment));
         }
         for index in 0..self.directors {
             let name = format!("director-{}", char::from(b'a' + index));
-            plans.push(planned(
-                name,
-                Role::Director,
-                address::director_number(index),
-                all,
-            ));
+            plans.push(planned(name, Role::Director, address::director_number(index), all));
         }
         for index in 0..self.reals {
             let name = format!("real-{}", index + 1);
             let segment = [self.place_of(&name)];
-            plans.push(planned(
-                name,
-                Role::Real,
-                address::real_number(index),
-                &segment,
-            ));
+            plans.push(planned(name, Role::Real, address::real_number(index), &segment));
         }
         for name in self.places.keys().chain(self.ports.keys()) {
             let known = plans.iter().any(|plan| plan.name == *name);
@@ -231,19 +201,9 @@ impl Builder {
             Role::Real => self.vips.clone(),
             _ => Vec::new(),
         };
-        namespace
-            .within(|| set_sysctls(plan.role))?
-            .with_context(|| format!("cannot prepare {}", plan.name))?;
+        namespace.within(|| set_sysctls(plan.role))?.with_context(|| format!("cannot prepare {}", plan.name))?;
         let dir = lab.dir().join(&plan.name);
-        Host::new(
-            plan.name.clone(),
-            plan.title.clone(),
-            plan.role,
-            plan.nics.clone(),
-            vips,
-            dir,
-            namespace,
-        )
+        Host::new(plan.name.clone(), plan.title.clone(), plan.role, plan.nics.clone(), vips, dir, namespace)
     }
 
     /// Gives a host its addresses and routes.
@@ -262,9 +222,7 @@ impl Builder {
         }
         let routed = plans.iter().any(|plan| plan.role == Role::Router);
         if routed && host.role() != Role::Router {
-            let Nic {
-                device, segment, ..
-            } = host.nic();
+            let Nic { device, segment, .. } = host.nic();
             let (v4, v6) = (segment.v4(address::ROUTER), segment.v6(address::ROUTER));
             writeln!(lines, "route add default via {v4} dev {device}")?;
             writeln!(lines, "route add ::/0 via {v6} dev {device}")?;
@@ -272,8 +230,7 @@ impl Builder {
         ip_batch(Some(host.namespace()), &lines)?;
         host.within(|| {
             host.nics().iter().try_for_each(|nic| {
-                sys::offloads_off(&nic.device)
-                    .with_context(|| format!("offloads of {}'s {}", host.name(), nic.device))
+                sys::offloads_off(&nic.device).with_context(|| format!("offloads of {}'s {}", host.name(), nic.device))
             })
         })?
     }
@@ -293,12 +250,7 @@ fn planned(name: String, role: Role, number: u8, segments: &[Segment]) -> Plan {
     if let Some(first) = title.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    Plan {
-        nics: nics.collect(),
-        name,
-        title,
-        role,
-    }
+    Plan { nics: nics.collect(), name, title, role }
 }
 
 fn create_namespaces(lab: &Lab, plans: &[Plan]) -> Result<()> {
@@ -332,8 +284,7 @@ fn set_sysctls(role: Role) -> Result<()> {
         settings.push(("net/ipv6/conf/all/forwarding".to_owned(), "1"));
     }
     for (name, value) in settings {
-        fs::write(format!("/proc/sys/{name}"), value)
-            .with_context(|| format!("cannot set {name} to {value}"))?;
+        fs::write(format!("/proc/sys/{name}"), value).with_context(|| format!("cannot set {name} to {value}"))?;
     }
     if role == Role::Switch {
         for kind in ["iptables", "ip6tables", "arptables"] {
@@ -355,7 +306,5 @@ fn sweep_once() {
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

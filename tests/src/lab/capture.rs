@@ -31,9 +31,7 @@ impl Frame {
     #[must_use]
     pub fn vlan(&self) -> Option<u16> {
         match *self.bytes.get(12..16)? {
-            [0x81, 0x00, high, low] | [0x88, 0xa8, high, low] => {
-                Some(u16::from_be_bytes([high, low]) & 0xfff)
-            }
+            [0x81, 0x00, high, low] | [0x88, 0xa8, high, low] => Some(u16::from_be_bytes([high, low]) & 0xfff),
             _ => None,
         }
     }
@@ -71,13 +69,7 @@ impl Capture {
             let (frames, stop) = (frames.clone(), stop.clone());
             move || read(&socket, &frames, &stop)
         })?;
-        Ok(Self {
-            name,
-            file,
-            frames,
-            stop,
-            reader: Some(reader),
-        })
+        Ok(Self { name, file, frames, stop, reader: Some(reader) })
     }
 
     /// All frames so far.
@@ -101,12 +93,7 @@ impl Capture {
     ///
     /// # Errors
     /// When `deadline` passes; the message names `what` was waited for.
-    pub fn wait_for(
-        &self,
-        deadline: Duration,
-        what: &str,
-        mut condition: impl FnMut(&Frame) -> bool,
-    ) -> Result<Frame> {
+    pub fn wait_for(&self, deadline: Duration, what: &str, mut condition: impl FnMut(&Frame) -> bool) -> Result<Frame> {
         let what = format!("{what} in the capture of {}", self.name);
         let find = || self.lock().iter().find(|frame| condition(frame)).cloned();
         wait_for(deadline, &what, find).map(|(frame, _)| frame)
@@ -117,8 +104,7 @@ impl Capture {
     /// # Errors
     /// When it can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let file =
-            File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut writer = PcapWriter::new(file)?;
         for frame in self.lock().iter() {
             let at = frame.at.duration_since(SystemTime::UNIX_EPOCH)?;
@@ -164,15 +150,9 @@ fn read(socket: &Socket, frames: &Mutex<Vec<Frame>>, stop: &AtomicBool) {
         match sys::receive_packet(socket, &mut buffer) {
             Ok(received) => {
                 let bytes = buffer.get(..received.length).unwrap_or(&buffer);
-                let frame = Frame {
-                    at: SystemTime::now(),
-                    outgoing: received.outgoing,
-                    bytes: with_tag(bytes, received.tag),
-                };
-                frames
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(frame);
+                let frame =
+                    Frame { at: SystemTime::now(), outgoing: received.outgoing, bytes: with_tag(bytes, received.tag) };
+                frames.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
             }
             Err(_) if stop.load(Ordering::Relaxed) => return,
             // A time-out, or the interface went down: it may come up again.
@@ -199,11 +179,7 @@ mod tests {
     fn frame(tag: Option<(u16, u16)>) -> Frame {
         let mut bytes = vec![0xaa; 12];
         bytes.extend([0x08, 0x00, 0x45]);
-        Frame {
-            at: SystemTime::UNIX_EPOCH,
-            outgoing: false,
-            bytes: with_tag(&bytes, tag),
-        }
+        Frame { at: SystemTime::UNIX_EPOCH, outgoing: false, bytes: with_tag(&bytes, tag) }
     }
 
     #[test]

@@ -135,10 +135,7 @@ impl Host {
     #[must_use]
     #[expect(clippy::expect_used, reason = "the builder gives every host one")]
     pub fn nic(&self) -> &Nic {
-        self.inner
-            .nics
-            .first()
-            .expect("the switch has ports, not a network interface")
+        self.inner.nics.first().expect("the switch has ports, not a network interface")
     }
 
     /// The IPv4 address of its first interface.
@@ -204,12 +201,7 @@ impl Host {
     ///
     /// # Errors
     /// When it can't be started or is not done by then; it is killed in that case.
-    pub fn output_within(
-        &self,
-        deadline: Duration,
-        program: &str,
-        args: &[&str],
-    ) -> Result<Output> {
+    pub fn output_within(&self, deadline: Duration, program: &str, args: &[&str]) -> Result<Output> {
         process::output(self.command(program, args)?, deadline)
     }
 
@@ -280,9 +272,7 @@ impl Host {
     /// When there is no such interface, or it is down.
     pub fn send(&self, device: &str, frame: &[u8]) -> Result<()> {
         let socket = self.within(|| capture::open_socket(device))??;
-        let sent = socket
-            .send(frame)
-            .with_context(|| format!("cannot send out of {}'s {device}", self.name()))?;
+        let sent = socket.send(frame).with_context(|| format!("cannot send out of {}'s {device}", self.name()))?;
         ensure!(sent == frame.len(), "only {sent} bytes were sent");
         Ok(())
     }
@@ -310,8 +300,7 @@ impl Host {
     /// # Errors
     /// When there is no such interface.
     pub fn set_mac(&self, device: &str, mac: Mac) -> Result<()> {
-        self.ip(&format!("link set {device} address {mac}"))
-            .map(|_| ())
+        self.ip(&format!("link set {device} address {mac}")).map(|_| ())
     }
 
     /// Makes `address` one of this host's own on its first interface, answering for it: what a director does with a
@@ -349,10 +338,7 @@ impl Host {
     /// When `address` is not on the first interface's link.
     pub fn set_neighbour(&self, address: IpAddr, mac: Mac) -> Result<()> {
         let device = &self.nic().device;
-        self.ip(&format!(
-            "neighbour replace {address} lladdr {mac} dev {device} nud permanent"
-        ))
-        .map(|_| ())
+        self.ip(&format!("neighbour replace {address} lladdr {mac} dev {device} nud permanent")).map(|_| ())
     }
 
     /// The hardware address that this host has found out for `address`.
@@ -362,9 +348,7 @@ impl Host {
     pub fn neighbour(&self, address: IpAddr) -> Result<Option<Mac>> {
         let shown = self.ip(&format!("neighbour show {address}"))?;
         let mut words = shown.split_whitespace();
-        Ok(words
-            .find(|word| *word == "lladdr")
-            .and_then(|_| words.next()?.parse().ok()))
+        Ok(words.find(|word| *word == "lladdr").and_then(|_| words.next()?.parse().ok()))
     }
 
     /// Forgets all that this host has found out about its neighbours.
@@ -404,10 +388,7 @@ impl Host {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Namespace>>> {
-        self.inner
-            .namespace
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.namespace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

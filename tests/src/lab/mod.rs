@@ -75,13 +75,7 @@ impl Lab {
     }
 
     fn empty(claim: Claim, vips: Vec<IpAddr>) -> Self {
-        Self {
-            held: Mutex::default(),
-            hosts: Vec::new(),
-            vips,
-            claim,
-            open: true,
-        }
+        Self { held: Mutex::default(), hosts: Vec::new(), vips, claim, open: true }
     }
 
     /// What the names of its namespaces start with.
@@ -222,10 +216,7 @@ impl Lab {
         if !std::mem::replace(&mut self.open, false) {
             return Ok(());
         }
-        self.held
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.held.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         if thread::panicking()
             && let Err(error) = evidence::keep(self.dir())
         {
@@ -248,9 +239,6 @@ impl Drop for Lab {
 
 impl fmt::Debug for Lab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lab")
-            .field("name", &self.name())
-            .field("hosts", &self.hosts)
-            .finish_non_exhaustive()
+        f.debug_struct("Lab").field("name", &self.name()).field("hosts", &self.hosts).finish_non_exhaustive()
     }
 }

@@ -117,10 +117,7 @@ impl Holder {
         if line.trim() != "ready" {
             let output = child.wait_with_output()?;
             let stderr = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "cannot make the private mounts of {name}: {}",
-                stderr.trim()
-            );
+            bail!("cannot make the private mounts of {name}: {}", stderr.trim());
         }
         let mounts = File::open(format!("/proc/{}/ns/mnt", child.id()))?;
         Ok(Self { child, mounts })
@@ -134,21 +131,13 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 /// Names of all network namespaces on this machine.
 pub(crate) fn names() -> Vec<String> {
-    fs::read_dir(NETNS)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect()
+    fs::read_dir(NETNS).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 /// Processes whose network namespace is one of `names`, apart from this one.
 pub(crate) fn processes(names: &[String]) -> Vec<Pid> {
     let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
-    let wanted: Vec<_> = names
-        .iter()
-        .filter_map(|name| fs::metadata(path(name)).ok())
-        .map(identity)
-        .collect();
+    let wanted: Vec<_> = names.iter().filter_map(|name| fs::metadata(path(name)).ok()).map(identity).collect();
     let own = Pid::this();
     fs::read_dir("/proc")
         .into_iter()
@@ -156,10 +145,7 @@ pub(crate) fn processes(names: &[String]) -> Vec<Pid> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .map(Pid::from_raw)
         .filter(|pid| *pid != own)
-        .filter(|pid| {
-            fs::metadata(format!("/proc/{pid}/ns/net"))
-                .is_ok_and(|meta| wanted.contains(&identity(meta)))
-        })
+        .filter(|pid| fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| wanted.contains(&identity(meta))))
         .collect()
 }
 

@@ -25,31 +25,19 @@ impl Port {
     /// VLANs with tags and nothing else.
     #[must_use]
     pub fn trunk(vlans: impl IntoIterator<Item = u16>) -> Self {
-        Self {
-            ingress: None,
-            egress: None,
-            tagged: vlans.into_iter().collect(),
-        }
+        Self { ingress: None, egress: None, tagged: vlans.into_iter().collect() }
     }
 
     /// A trunk that also carries one VLAN without tags.
     #[must_use]
     pub fn hybrid(native: u16, vlans: impl IntoIterator<Item = u16>) -> Self {
-        Self {
-            ingress: Some(native),
-            egress: Some(native),
-            tagged: vlans.into_iter().collect(),
-        }
+        Self { ingress: Some(native), egress: Some(native), tagged: vlans.into_iter().collect() }
     }
 
     /// A host that hears one VLAN and speaks in another, both without tags: a real that takes requests from the
     /// directors' VLAN and answers straight into the clients'.
     #[must_use]
     pub fn split(hears: u16, speaks: u16) -> Self {
-        Self {
-            ingress: Some(speaks),
-            egress: Some(hears),
-            tagged: Vec::new(),
-        }
+        Self { ingress: Some(speaks), egress: Some(hears), tagged: Vec::new() }
     }
 }

@@ -23,11 +23,7 @@ fn check() -> Result<(), String> {
     if !geteuid().is_root() {
         return Err("the lab makes network namespaces: run it as root".to_owned());
     }
-    for (program, package) in [
-        ("ip", "iproute2"),
-        ("nsenter", "util-linux"),
-        ("unshare", "util-linux"),
-    ] {
+    for (program, package) in [("ip", "iproute2"), ("nsenter", "util-linux"), ("unshare", "util-linux")] {
         if !on_path(program) {
             return Err(format!("{program} is missing: install {package}"));
         }
@@ -36,40 +32,25 @@ fn check() -> Result<(), String> {
         return Err(format!("{NGINX} is missing: install nginx-light"));
     }
     bpf::probe().map_err(|error| {
-        format!(
-            "bpf(2) is refused ({error}): run with CAP_BPF and CAP_NET_ADMIN on a kernel with BPF"
-        )
+        format!("bpf(2) is refused ({error}): run with CAP_BPF and CAP_NET_ADMIN on a kernel with BPF")
     })?;
-    std::thread::spawn(namespaces)
-        .join()
-        .unwrap_or_else(|_| Err("the check of namespaces has failed".to_owned()))
+    std::thread::spawn(namespaces).join().unwrap_or_else(|_| Err("the check of namespaces has failed".to_owned()))
 }
 
 /// Tries what the lab is made of in a namespace without a name, which ends with this thread.
 fn namespaces() -> Result<(), String> {
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|error| {
-        format!("network namespaces are refused ({error}): run with CAP_SYS_ADMIN")
-    })?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|error| format!("network namespaces are refused ({error}): run with CAP_SYS_ADMIN"))?;
     for (what, line) in [
-        (
-            "veth pairs",
-            "link add name probe0 type veth peer name probe1",
-        ),
+        ("veth pairs", "link add name probe0 type veth peer name probe1"),
         ("bridges", "link add name probe2 type bridge"),
     ] {
         succeeds(Command::new("ip").args(line.split(' ')))
             .map_err(|error| format!("no {what} here ({error}): load the kernel's module"))?;
     }
     let mounts = "mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf";
-    succeeds(Command::new("unshare").args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        mounts,
-    ]))
-    .map_err(|error| format!("private mounts are refused ({error}): run with CAP_SYS_ADMIN"))
+    succeeds(Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", mounts]))
+        .map_err(|error| format!("private mounts are refused ({error}): run with CAP_SYS_ADMIN"))
 }
 
 fn succeeds(command: &mut Command) -> Result<(), String> {
@@ -78,14 +59,9 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(stderr
-        .lines()
-        .next()
-        .unwrap_or("no reason given")
-        .to_owned())
+    Err(stderr.lines().next().unwrap_or("no reason given").to_owned())
 }
 
 fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
 }

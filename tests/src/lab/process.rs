@@ -41,16 +41,8 @@ impl Process {
             .stderr(output)
             // Ctrl-C in a terminal is for the lab's owner, who then ends these in order.
             .process_group(0);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {name} ({command:?})"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            log,
-            log_start,
-            child,
-            status: None,
-        })
+        let child = command.spawn().with_context(|| format!("cannot start {name} ({command:?})"))?;
+        Ok(Self { name: name.to_owned(), log, log_start, child, status: None })
     }
 
     /// The process id, as seen from outside.
@@ -121,17 +113,14 @@ impl Process {
     /// When it ends, or `deadline` passes, without that; the message has the log's last lines.
     pub fn wait_for_log(&mut self, deadline: Duration, text: &str) -> Result<Duration> {
         let what = format!("{} to print {text:?}", self.name);
-        let waited = wait_until(deadline, &what, || {
-            self.log().contains(text) || self.poll().is_some()
-        });
+        let waited = wait_until(deadline, &what, || self.log().contains(text) || self.poll().is_some());
         if self.log().contains(text) {
             return waited;
         }
         bail!(
             "{} did not print {text:?} ({}); its log ends with:\n{}",
             self.name,
-            self.status
-                .map_or("still running".to_owned(), |status| status.to_string()),
+            self.status.map_or("still running".to_owned(), |status| status.to_string()),
             tail(&self.log())
         )
     }
@@ -216,10 +205,7 @@ pub(crate) fn ip_batch(namespace: Option<&str>, lines: &str) -> Result<()> {
     let output = child.wait_with_output()?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "ip -batch failed: {}; the batch was:\n{lines}",
-            stderr.trim()
-        );
+        bail!("ip -batch failed: {}; the batch was:\n{lines}", stderr.trim());
     }
     Ok(())
 }
@@ -231,9 +217,7 @@ pub(crate) fn kill_all(pids: &[Pid]) -> Result<()> {
         let _ = kill(*pid, Signal::SIGKILL);
     }
     for pid in pids {
-        wait_until(DEADLINE, &format!("the end of process {pid}"), || {
-            is_gone(*pid)
-        })?;
+        wait_until(DEADLINE, &format!("the end of process {pid}"), || is_gone(*pid))?;
     }
     Ok(())
 }
@@ -242,10 +226,7 @@ pub(crate) fn kill_all(pids: &[Pid]) -> Result<()> {
 fn is_gone(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|stat| {
-            stat.rsplit_once(')')
-                .map(|(_, rest)| rest.starts_with(" Z"))
-        })
+        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.starts_with(" Z")))
         .unwrap_or(true)
 }
 

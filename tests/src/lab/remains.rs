@@ -46,11 +46,7 @@ impl Claim {
         // The lock counts for others from the moment that the file isn't empty.
         writeln!(lock, "{}", std::process::id())?;
         live().insert(name.clone());
-        Ok(Self {
-            name,
-            dir,
-            _lock: lock,
-        })
+        Ok(Self { name, dir, _lock: lock })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -102,8 +98,8 @@ fn take_own_away() {
 /// # Errors
 /// When the handlers can't be installed.
 pub fn cleanup_on_signal() -> Result<()> {
-    let mut arrived = sys::signals_to_pipe(&[Signal::SIGINT, Signal::SIGTERM])
-        .context("cannot handle SIGINT and SIGTERM")?;
+    let mut arrived =
+        sys::signals_to_pipe(&[Signal::SIGINT, Signal::SIGTERM]).context("cannot handle SIGINT and SIGTERM")?;
     let wait = move || {
         let mut signal = [0];
         if arrived.read_exact(&mut signal).is_ok() {
@@ -113,9 +109,7 @@ pub fn cleanup_on_signal() -> Result<()> {
             std::process::exit(128 + i32::from(signal[0]));
         }
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)?;
+    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(())
 }
 
@@ -140,20 +134,15 @@ pub fn sweep_kept() -> Result<Vec<String>> {
 /// # Errors
 /// When `lab` is no lab's name, or something can't be removed.
 pub fn remove(lab: &str) -> Result<()> {
-    ensure!(
-        lab_name(lab) == Some(lab),
-        "{lab:?} is not the name of a lab"
-    );
+    ensure!(lab_name(lab) == Some(lab), "{lab:?} is not the name of a lab");
     take_away(lab)
 }
 
 fn remove_all(mut condition: impl FnMut(&str) -> bool) -> Result<Vec<String>> {
     let in_temp = fs::read_dir(std::env::temp_dir()).into_iter().flatten();
     let dirs = in_temp.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let labs: BTreeSet<_> = dirs
-        .chain(namespace::names())
-        .filter_map(|name| lab_name(&name).map(str::to_owned))
-        .collect();
+    let labs: BTreeSet<_> =
+        dirs.chain(namespace::names()).filter_map(|name| lab_name(&name).map(str::to_owned)).collect();
     let mut removed = Vec::new();
     for name in labs {
         if condition(&name) {
@@ -230,16 +219,7 @@ mod tests {
         assert_eq!(lab_name("lb4123-0a5f-client"), Some("lb4123-0a5f"));
         assert_eq!(lab_name("lb4123-0a5f-real-1"), Some("lb4123-0a5f"));
         assert_eq!(lab_name("lb4123-0a5f"), Some("lb4123-0a5f"));
-        for other in [
-            "",
-            "lb",
-            "lb-0a5f",
-            "lb12-xyzw-a",
-            "lb12-0a5",
-            "web",
-            "lbx-0a5f-a",
-            "lb1",
-        ] {
+        for other in ["", "lb", "lb-0a5f", "lb12-xyzw-a", "lb12-0a5", "web", "lbx-0a5f-a", "lb1"] {
             assert_eq!(lab_name(other), None, "{other}");
         }
     }

@@ -22,10 +22,7 @@ pub fn available() -> bool {
     let Err(reason) = require() else {
         return true;
     };
-    assert!(
-        std::env::var_os(NO_SKIP).is_none(),
-        "{NO_SKIP} is set, and no lab can run here: {reason}"
-    );
+    assert!(std::env::var_os(NO_SKIP).is_none(), "{NO_SKIP} is set, and no lab can run here: {reason}");
     let current = thread::current();
     let test = current.name().unwrap_or("a lab");
     // Without a terminal to tell it to, there is nobody to tell.

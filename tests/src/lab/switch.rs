@@ -30,24 +30,16 @@ pub(crate) fn wire(switch: &Host, plugs: &[Plug]) -> Result<()> {
     for segment in [Segment::Front, Segment::Back] {
         if plugs.iter().any(|plug| plug.nic.segment == segment) {
             let bridge = segment.bridge();
-            writeln!(
-                lines,
-                "link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-            )?;
+            writeln!(lines, "link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
             writeln!(lines, "link set {bridge} up")?;
         }
     }
     // All namespaces of a lab have names of one form.
     let lab = switch.namespace().trim_end_matches(switch.name());
     for plug in plugs {
-        let Nic {
-            device, port, mac, ..
-        } = &plug.nic;
+        let Nic { device, port, mac, .. } = &plug.nic;
         let (host, bridge) = (&plug.host, plug.nic.segment.bridge());
-        writeln!(
-            lines,
-            "link add name {port} type veth peer name {device} address {mac} netns {lab}{host}"
-        )?;
+        writeln!(lines, "link add name {port} type veth peer name {device} address {mac} netns {lab}{host}")?;
         writeln!(lines, "link set {port} master {bridge} up")?;
     }
     ip_batch(Some(switch.namespace()), &lines)
@@ -71,10 +63,7 @@ pub(crate) fn finish(switch: &Host, plugs: &[Plug], ports: &BTreeMap<String, Por
         }
         plugs.iter().try_for_each(|plug| {
             let port = plug.nic.port.as_str();
-            wait_until(DEADLINE, &format!("the port {port} to forward"), || {
-                forwards(port)
-            })
-            .map(|_| ())
+            wait_until(DEADLINE, &format!("the port {port} to forward"), || forwards(port)).map(|_| ())
         })
     })?
 }
@@ -88,14 +77,13 @@ fn program(port: &str, hook: Hook, insns: &[Insn]) -> Result<()> {
         Hook::Egress => ("lab_vlan_out", "out"),
     };
     let index = if_nametoindex(port).with_context(|| format!("no port {port}"))?;
-    let link = bpf::attach(name, insns, hook, index)
-        .with_context(|| format!("cannot attach {name} to the port {port}"))?;
+    let link =
+        bpf::attach(name, insns, hook, index).with_context(|| format!("cannot attach {name} to the port {port}"))?;
     sys::obj_pin(link.as_fd(), &format!("/sys/fs/bpf/{port}_{suffix}"))
         .with_context(|| format!("cannot pin {name} of the port {port}"))
 }
 
 fn forwards(port: &str) -> bool {
     const FORWARDING: &str = "3";
-    fs::read_to_string(format!("/sys/class/net/{port}/brport/state"))
-        .is_ok_and(|state| state.trim() == FORWARDING)
+    fs::read_to_string(format!("/sys/class/net/{port}/brport/state")).is_ok_and(|state| state.trim() == FORWARDING)
 }

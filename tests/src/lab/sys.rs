@@ -1,9 +1,6 @@
 //! The lab's system calls that no kept crate wraps. This file holds the lab's only `unsafe`: `bpf(2)`, the
 //! ethtool ioctl, the packet socket's address and ancillary data, `TCP_INFO`, and a signal handler.
-#![expect(
-    unsafe_code,
-    reason = "raw system calls; each block says why it is sound"
-)]
+#![expect(unsafe_code, reason = "raw system calls; each block says why it is sound")]
 
 use std::ffi::CString;
 use std::io::{self, PipeReader};
@@ -63,14 +60,7 @@ struct ObjPin {
 fn bpf<T>(cmd: bpf_cmd, attr: &mut T) -> io::Result<RawFd> {
     // SAFETY: `attr` is a live, fully initialised repr(C) struct of the given size, and every pointer in it was
     // taken from a value that the caller keeps alive over this call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            cmd as libc::c_long,
-            std::ptr::from_mut(attr),
-            size_of::<T>(),
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, cmd as libc::c_long, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -85,12 +75,7 @@ fn bpf_fd<T>(cmd: bpf_cmd, attr: &mut T) -> io::Result<OwnedFd> {
 }
 
 /// Loads a program of `prog_type` from its instructions.
-pub(crate) fn prog_load(
-    prog_type: u32,
-    attach_type: u32,
-    name: &str,
-    insns: &[Insn],
-) -> io::Result<OwnedFd> {
+pub(crate) fn prog_load(prog_type: u32, attach_type: u32, name: &str, insns: &[Insn]) -> io::Result<OwnedFd> {
     let mut prog_name = [0; 16];
     // The kernel wants a terminating NUL, so 15 bytes are left for the name.
     for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
@@ -114,12 +99,7 @@ pub(crate) fn prog_load(
 }
 
 /// Attaches a program to the interface `ifindex` of the calling thread's network namespace.
-pub(crate) fn link_create(
-    program: BorrowedFd<'_>,
-    ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
     let mut attr = LinkCreate {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         target_ifindex: ifindex,
@@ -133,11 +113,7 @@ pub(crate) fn link_create(
 /// Pins a program, map or link at a path of the calling thread's mount namespace.
 pub(crate) fn obj_pin(object: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     let path = CString::new(path)?;
-    let mut attr = ObjPin {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: object.as_raw_fd().cast_unsigned(),
-        file_flags: 0,
-    };
+    let mut attr = ObjPin { pathname: path.as_ptr() as u64, bpf_fd: object.as_raw_fd().cast_unsigned(), file_flags: 0 };
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(|_| ())
 }
 
@@ -187,11 +163,7 @@ pub(crate) fn bind_packet(socket: &socket2::Socket, ifindex: u32) -> io::Result<
     address.sll_ifindex = ifindex.cast_signed();
     // SAFETY: the address is a live sockaddr_ll of the size given.
     let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as libc::socklen_t)
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -247,12 +219,8 @@ pub(crate) fn receive_packet(socket: &socket2::Socket, buffer: &mut [u8]) -> io:
     // u64s, for the alignment that cmsghdr needs.
     let mut control = [0_u64; 16];
     // SAFETY: both are plain data, and all zeroes is a valid value of each.
-    let (mut address, mut message): (libc::sockaddr_ll, libc::msghdr) =
-        unsafe { (zeroed(), zeroed()) };
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let (mut address, mut message): (libc::sockaddr_ll, libc::msghdr) = unsafe { (zeroed(), zeroed()) };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     message.msg_name = (&raw mut address).cast();
     message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     message.msg_iov = &raw mut part;
@@ -268,8 +236,7 @@ pub(crate) fn receive_packet(socket: &socket2::Socket, buffer: &mut [u8]) -> io:
     let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
     while let Some(header) = next {
         let room = header.cmsg_len >= size_of::<Auxdata>() + size_of::<libc::cmsghdr>();
-        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) && room
-        {
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) && room {
             // SAFETY: the kernel says that this control message holds a tpacket_auxdata, and it is long enough.
             let data = unsafe { libc::CMSG_DATA(header).cast::<Auxdata>().read_unaligned() };
             if data.status & VLAN_VALID != 0 {
@@ -279,11 +246,7 @@ pub(crate) fn receive_packet(socket: &socket2::Socket, buffer: &mut [u8]) -> io:
         // SAFETY: as for the first header.
         next = unsafe { libc::CMSG_NXTHDR(&raw const message, header).as_ref() };
     }
-    Ok(Received {
-        length,
-        outgoing: address.sll_pkttype == libc::PACKET_OUTGOING,
-        tag,
-    })
+    Ok(Received { length, outgoing: address.sll_pkttype == libc::PACKET_OUTGOING, tag })
 }
 
 /// How many segments the kernel had to send again on this connection since it began.
@@ -293,13 +256,7 @@ pub(crate) fn retransmitted_segments(stream: &TcpStream) -> io::Result<u32> {
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the buffer is a live tcp_info of the length given; the kernel writes no more than that.
     let result = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
     };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -15,11 +15,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// # Errors
 /// When `deadline` has passed; the message names `what` was waited for.
-pub fn wait_until(
-    deadline: Duration,
-    what: &str,
-    mut condition: impl FnMut() -> bool,
-) -> Result<Duration> {
+pub fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<Duration> {
     wait_for(deadline, what, || condition().then_some(())).map(|((), took)| took)
 }
 
@@ -27,11 +23,7 @@ pub fn wait_until(
 ///
 /// # Errors
 /// When `deadline` has passed; the message names `what` was waited for.
-pub fn wait_for<T>(
-    deadline: Duration,
-    what: &str,
-    mut attempt: impl FnMut() -> Option<T>,
-) -> Result<(T, Duration)> {
+pub fn wait_for<T>(deadline: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> Result<(T, Duration)> {
     let start = Instant::now();
     loop {
         if let Some(value) = attempt() {
