@@ -3,7 +3,7 @@
 use crate::flow::{self, Key};
 use crate::hash::{flow_hash, scale, source_hash};
 use crate::header::{Ethernet, Mac};
-use crate::maps::{Bucket, Director, Filter, Port, Real, ReturnKey, Service, ServiceKey};
+use crate::maps::{Bucket, Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 use crate::parse::{Opens, Parsed, parse};
 use crate::rewrite::rewrite;
@@ -23,6 +23,10 @@ pub trait Environment {
     fn real(&self, index: u32) -> Option<&Real>;
     /// Whether `returns` has this key.
     fn returns(&self, key: &ReturnKey) -> bool;
+    /// An entry of `virtual_macs`.
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
+    /// Whether an entry of `gates` is closed.
+    fn gate_is_closed(&self, gate: u32) -> bool;
     /// A bucket of `flows`, shared with other CPUs.
     fn bucket(&self, index: u32) -> Option<*mut Bucket>;
     /// Takes the next number of `turns` for this service.
@@ -53,12 +57,13 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(V
     let ingress = port.ifindex;
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
-    if ethernet.destination != port.mac {
-        return Err(Verdict::NotOurs);
-    }
+    check_destination(environment, port, ethernet.destination)?;
     let parsed = parse(&packet)?;
     let director = environment.director().ok_or(Verdict::NotService)?;
     let service = *find_service(environment, director, &parsed)?;
+    if service.gate != 0 && environment.gate_is_closed(service.gate) {
+        return Err(Verdict::Standby);
+    }
     if came_from_real(environment, director, &service, source) {
         return Err(Verdict::Returned);
     }
@@ -67,6 +72,23 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(V
     rewrite(packet, environment, parsed.tags, &real)?;
     environment.count(service.id, choice.real, u64::from(parsed.length), choice.connection);
     if real.ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, real.tx_port)) }
+}
+
+/// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is
+/// the master of. What the switch floods to us otherwise is nobody's business of ours.
+#[inline(always)]
+fn check_destination<E: Environment>(environment: &E, port: &Port, destination: Mac) -> Result<(), Verdict> {
+    if destination == port.mac {
+        return Ok(());
+    }
+    // 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6.
+    let [0, 0, 0x5e, 0, 1 | 2, _] = destination else { return Err(Verdict::NotOurs) };
+    let key = VirtualMacKey { ifindex: port.ifindex, mac: destination, reserved: [0; 2] };
+    match environment.virtual_mac(&key) {
+        Some(VirtualMac { master: 0 }) => Err(Verdict::NotMaster),
+        Some(_) => Ok(()),
+        None => Err(Verdict::NotOurs),
+    }
 }
 
 #[inline(always)]

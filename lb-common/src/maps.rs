@@ -55,6 +55,8 @@ pub struct Service {
     pub flags: u16,
     /// Which scheduler it is, for people: the flags are what counts. 0 `mh`, 1 `sh`, 2 `rr`, 3 `wrr`.
     pub scheduler: u16,
+    /// Index in `gates` of the virtual router that owns the VIP; 0 when the VIP is forwarded in every state.
+    pub gate: u32,
 }
 
 impl Service {
@@ -126,6 +128,37 @@ pub struct Port {
     pub mac: Mac,
     /// Zero.
     pub reserved: [u8; 2],
+}
+
+/// Most virtual routers whose VIPs are gated: the size of `gates`. Index 0 is never used.
+pub const GATES: u32 = 1024;
+
+/// Value of `gates`: what a backup does with frames for its VIPs, where that isn't to forward them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Gate {
+    /// 0: the frames are forwarded; 1: they are left to the director's own stack.
+    pub closed: u32,
+}
+
+/// Key of `virtual_macs`: the virtual MAC of a virtual router (RFC 9568 §7.3) on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct VirtualMacKey {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// The MAC.
+    pub mac: Mac,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// Value of `virtual_macs`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct VirtualMac {
+    /// 1: this director is the virtual router's master; 0: another one is.
+    pub master: u32,
 }
 
 /// Value of `director`, a map of one entry.
@@ -305,7 +338,21 @@ mod pod {
             unsafe impl aya::Pod for super::$name {}
         )+ };
     }
-    pods!(ServiceKey, Service, Real, Port, Director, ReturnKey, Stats, VerdictStats, Turn, Bucket);
+    pods!(
+        ServiceKey,
+        Service,
+        Real,
+        Port,
+        Director,
+        ReturnKey,
+        Stats,
+        VerdictStats,
+        Turn,
+        Bucket,
+        Gate,
+        VirtualMacKey,
+        VirtualMac
+    );
 }
 
 #[cfg(test)]
@@ -315,7 +362,7 @@ mod tests {
     #[test]
     fn sizes_are_part_of_the_layout() {
         assert_eq!(size_of::<ServiceKey>(), 20);
-        assert_eq!(size_of::<Service>(), 12);
+        assert_eq!(size_of::<Service>(), 16);
         assert_eq!(size_of::<Real>(), 48);
         assert_eq!(size_of::<Port>(), 12);
         assert_eq!(size_of::<Director>(), 1040);

@@ -76,6 +76,10 @@ verdicts! {
     NoRoom = 14, "no-room", Abort;
     /// The real's interface can't be sent to.
     NoDevice = 15, "no-device", Abort;
+    /// Addressed to the virtual MAC of a virtual router that this director is not the master of.
+    NotMaster = 16, "not-master", Pass;
+    /// For a VIP that this director is the backup of, and `backup = "pass"`.
+    Standby = 17, "standby", Pass;
 }
 
 impl Verdict {

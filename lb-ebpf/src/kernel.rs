@@ -4,7 +4,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::{
-    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats,
+    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, VirtualMac, VirtualMacKey,
 };
 use lb_common::{Environment, Packet, Verdict, Word};
 
@@ -77,6 +77,17 @@ impl Environment for Kernel<'_> {
     fn returns(&self, key: &ReturnKey) -> bool {
         // SAFETY: only the key's presence is asked.
         unsafe { maps::returns.get(key) }.is_some()
+    }
+
+    #[inline(always)]
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac> {
+        // SAFETY: as in `service`; the value is one word.
+        unsafe { maps::virtual_macs.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn gate_is_closed(&self, gate: u32) -> bool {
+        maps::gates.get(gate).is_some_and(|gate| gate.closed != 0)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn, VerdictStats,
+    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, VirtualMac, VirtualMacKey,
 };
 
 /// A service's ring, its number of turns, and its turns. Its length differs from service to service, and the
@@ -37,6 +37,14 @@ pub static director: Array<Director, 1> = Array::new();
 /// MACs that a service's frames don't come from, unless another director sent them here.
 #[btf_map]
 pub static returns: HashMap<ReturnKey, u32, 32768> = HashMap::new();
+
+/// Virtual MACs of virtual routers, and whether this director is their master. Written by VRRP alone.
+#[btf_map]
+pub static virtual_macs: HashMap<VirtualMacKey, VirtualMac, { GATES as usize }> = HashMap::new();
+
+/// By virtual router: whether a backup leaves its VIPs' frames alone. Written by VRRP alone.
+#[btf_map]
+pub static gates: Array<Gate, { GATES as usize }> = Array::new();
 
 /// Remembered flows of tracked services.
 #[btf_map]

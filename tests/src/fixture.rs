@@ -85,7 +85,9 @@ pub fn desired(services: &[ServiceSpec]) -> Desired {
         desired.rings.insert(id, Arc::new(content));
         let key =
             ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
-        desired.services.insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags, scheduler: 0 });
+        desired
+            .services
+            .insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags, scheduler: 0, gate: 0 });
     }
     desired
 }

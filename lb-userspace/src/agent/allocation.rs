@@ -31,7 +31,7 @@ impl Allocation {
     /// The numbers that pinned maps give.
     pub fn adopt(adopted: &Adopted, service_capacity: u32, real_capacity: u32) -> Self {
         let mut services = Numbers::new(0, service_capacity);
-        for (key, Service { id, ring_size, flags, scheduler: _ }) in &adopted.services {
+        for (key, Service { id, ring_size, flags, .. }) in &adopted.services {
             services.put(ServiceIdentity { key: *key, ring_size: *ring_size, flags: *flags }, *id);
         }
         // A slot of 0 names no real.

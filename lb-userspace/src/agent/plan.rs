@@ -45,7 +45,7 @@ pub fn plan(model: &Model, allocation: &mut Allocation, rings: &mut Rings) -> De
         let id = allocation.service(identity);
         let members = add_reals(model, allocation, service, id, &mut desired);
         let ServiceIdentity { ring_size, flags, .. } = identity;
-        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16 };
+        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate: 0 };
         desired.services.insert(identity.key, value);
         let tracked = service.scheduler.is_tracked();
         recipes.insert(id, Recipe { seed, size: service.ring_size, tracked, members });

@@ -8,7 +8,8 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn, VerdictStats,
+    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
+    VerdictStats, VirtualMac, VirtualMacKey,
 };
 
 use super::maps::{Adopted, Maps};
@@ -80,6 +81,8 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("service_stats", services, 4, size_of::<Stats>(), true),
         row("real_stats", reals, 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
+        row("gates", GATES, 4, size_of::<Gate>(), false),
+        row("virtual_macs", GATES, size_of::<VirtualMacKey>(), size_of::<VirtualMac>(), false),
         row("tx_ports", TX_PORTS, 4, 8, false),
     ]
 }

@@ -7,6 +7,7 @@
 mod attach;
 mod desired;
 mod error;
+mod gate;
 mod load;
 mod maps;
 mod pin;
@@ -17,6 +18,7 @@ mod writer;
 pub use attach::{Attached, XdpMode};
 pub use desired::{Desired, RingContent};
 pub use error::Error;
+pub use gate::Gates;
 pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use maps::{Adopted, Maps};
 pub use pin::{Pins, detach};
