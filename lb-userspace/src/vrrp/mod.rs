@@ -1,1 +1,22 @@
-//! VIP ownership by VRRP.
+//! VIP ownership by VRRP: version 2 (RFC 3768, with the PASS authentication of RFC 2338) and version 3
+//! (RFC 9568) over IPv4 and IPv6.
+//!
+//! [`packet`] is the wire, [`accept`] what one instance takes from it and why not ([`refusal`]), [`machine`]
+//! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here.
+
+pub mod accept;
+pub mod announce;
+pub mod checksum;
+pub mod machine;
+pub mod packet;
+pub mod refusal;
+pub mod settings;
+
+#[cfg(test)]
+mod captures;
+
+pub use accept::Acceptance;
+pub use machine::Machine;
+pub use packet::{Advert, Received};
+pub use refusal::{Refusal, Refusals};
+pub use settings::Settings;
