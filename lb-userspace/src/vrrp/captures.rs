@@ -13,7 +13,7 @@ use super::accept::Acceptance;
 use super::checksum::{Form, Policy};
 use super::packet::{Advert, Authentication, Body, PROTOCOL, Received, TOS, TTL};
 use super::refusal::Refusal;
-use super::{announce, settings::Settings};
+use super::{announce, fuzz, settings::Settings};
 use crate::vrrp::packet::Version;
 
 const OWN: [u8; 4] = [10, 77, 0, 12];
@@ -310,6 +310,33 @@ fn a_unicast_peer_may_have_a_low_ttl_and_a_stranger_is_refused() {
     );
     assert_eq!(accept(&[peer], Some(TTL)), Err(Refusal::Ttl));
     assert_eq!(accept(&[], None), Err(Refusal::Ttl));
+}
+
+/// `LB_REGENERATE=1` writes the seeds anew. What a fuzzer found is kept beside them and stays.
+#[test]
+fn the_fuzz_corpus_holds_every_capture_and_breaks_nothing() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/vrrp_advert");
+    for path in captures() {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        for (number, frame) in frames(&path).iter().enumerate() {
+            if announced(frame).is_some() {
+                continue;
+            }
+            let Some(packet) = Packet::of(frame, &mut IpDefragPool::new()) else {
+                continue;
+            };
+            let seed = fuzz::input(&packet.received());
+            let path = corpus.join(format!("{name}-{}", number + 1));
+            if std::env::var_os("LB_REGENERATE").is_some() {
+                std::fs::create_dir_all(&corpus).unwrap();
+                std::fs::write(&path, &seed).unwrap();
+            }
+            assert_eq!(std::fs::read(&path).ok(), Some(seed), "{}", path.display());
+        }
+    }
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        fuzz::exercise(&std::fs::read(entry.unwrap().path()).unwrap());
+    }
 }
 
 /// An IP packet as a raw socket would deliver it.

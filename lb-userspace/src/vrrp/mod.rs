@@ -2,11 +2,14 @@
 //! (RFC 9568) over IPv4 and IPv6.
 //!
 //! [`packet`] is the wire, [`accept`] what one instance takes from it and why not ([`refusal`]), [`machine`]
-//! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here.
+//! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here, and
+//! [`instance`] one virtual router of all these.
 
 pub mod accept;
 pub mod announce;
 pub mod checksum;
+pub mod fuzz;
+pub mod instance;
 pub mod machine;
 pub mod packet;
 pub mod refusal;
@@ -16,6 +19,7 @@ pub mod settings;
 mod captures;
 
 pub use accept::Acceptance;
+pub use instance::{Instance, Status};
 pub use machine::Machine;
 pub use packet::{Advert, Received};
 pub use refusal::{Refusal, Refusals};
