@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::accept::Acceptance;
 use super::checksum::Form;
 use super::machine::{Action, Cause, Event, Heard, Machine, State, Time};
@@ -61,6 +63,27 @@ pub struct Status {
     pub obstacle: Option<String>,
     /// Its counters.
     pub counters: Counters,
+}
+
+impl Status {
+    /// Of an instance whose interface was not seen yet.
+    pub fn waiting(settings: &Settings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            interface: settings.interface.clone(),
+            router: settings.router,
+            addresses: settings.addresses.iter().map(IpNet::addr).collect(),
+            state: State::Initialize,
+            cause: Cause::Created,
+            age: Duration::ZERO,
+            master: None,
+            priority: settings.priority,
+            configured_priority: settings.priority,
+            yielded: false,
+            obstacle: None,
+            counters: Counters::default(),
+        }
+    }
 }
 
 /// A virtual router at work.

@@ -3,9 +3,10 @@
 //!
 //! [`packet`] is the wire, [`accept`] what one instance takes from it and why not ([`refusal`]), [`machine`]
 //! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here, and
-//! [`instance`] one virtual router of all these.
+//! [`instance`] one virtual router of all these. [`runner`] is the thread that gives them sockets and time.
 
 pub mod accept;
+pub mod address;
 pub mod announce;
 pub mod checksum;
 pub mod fuzz;
@@ -13,7 +14,10 @@ pub mod instance;
 pub mod machine;
 pub mod packet;
 pub mod refusal;
+pub mod runner;
 pub mod settings;
+pub mod socket;
+mod syscall;
 
 #[cfg(test)]
 mod captures;
@@ -23,4 +27,5 @@ pub use instance::{Instance, Status};
 pub use machine::Machine;
 pub use packet::{Advert, Received};
 pub use refusal::{Refusal, Refusals};
+pub use runner::{Handle, Owner, Runner};
 pub use settings::Settings;

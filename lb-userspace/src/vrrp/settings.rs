@@ -168,6 +168,11 @@ impl Settings {
             .is_some_and(|address| address.addr().is_ipv6())
     }
 
+    /// The interface and the family: instances with the same share their sockets.
+    pub(super) fn port(&self) -> (String, bool) {
+        (self.interface.clone(), self.is_ipv6())
+    }
+
     fn body(&self) -> Result<Body, Error> {
         match self.version {
             Version::V2 => {
