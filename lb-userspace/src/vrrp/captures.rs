@@ -312,6 +312,20 @@ fn a_unicast_peer_may_have_a_low_ttl_and_a_stranger_is_refused() {
     assert_eq!(accept(&[], None), Err(Refusal::Ttl));
 }
 
+/// The crafted frames that an instance like the target must refuse.
+pub(super) fn refused_frames(version: Version) -> Vec<Vec<u8>> {
+    let (name, cases) = match version {
+        Version::V2 => ("crafted-v2-cases.pcap", CRAFTED_V2),
+        Version::V3 => ("crafted-v3-cases.pcap", CRAFTED_V3),
+    };
+    let frames = frames(&fixtures().join(name));
+    let refused = cases.iter().filter(|case| case.2.is_err());
+    refused
+        .flat_map(|case| case.0)
+        .map(|&number| frames[usize::from(number) - 1].clone())
+        .collect()
+}
+
 /// `LB_REGENERATE=1` writes the seeds anew. What a fuzzer found is kept beside them and stays.
 #[test]
 fn the_fuzz_corpus_holds_every_capture_and_breaks_nothing() {

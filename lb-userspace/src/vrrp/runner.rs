@@ -4,6 +4,7 @@
 //! It owns no task. [`Runner::run`] blocks its thread until [`Handle::shut_down`], which hands every VIP over
 //! first; a runner that is dropped or killed leaves the VIPs where they are, to be adopted by the next one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
@@ -418,10 +419,10 @@ impl<O: Owner> Runner<O> {
         let Some((port, slot)) = self.ports.get_mut(&key).zip(self.slots.get_mut(&index)) else {
             return Ok(());
         };
-        if !port.senders.contains_key(&own) {
+        if let Entry::Vacant(vacant) = port.senders.entry(own) {
             let sender = Sender::open(name, interface, own)
                 .map_err(|error| format!("no VRRP socket for {own} on {name}: {error}"))?;
-            port.senders.insert(own, sender);
+            vacant.insert(sender);
         }
         port.routers.insert(settings.router, index);
         match &mut slot.instance {

@@ -9,11 +9,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::*;
 use crate::vrrp::address::Addresses;
+use crate::vrrp::captures;
 use crate::vrrp::packet::Version;
 
 /// Generous: the machine may be busy with something else.
@@ -181,6 +183,60 @@ fn keepalived_and_lb_take_over_from_each_other() {
     }
 }
 
+#[test]
+fn a_stream_of_refused_adverts_changes_no_state() {
+    let Some(lab) = Lab::new() else { return };
+    for (version, settings, interval) in [
+        (
+            Version::V2,
+            "2 1000 PRIORITY 10.77.0.100/24 s3cret77",
+            Duration::from_secs(1),
+        ),
+        (
+            Version::V3,
+            "3 100 PRIORITY 10.77.0.100/24",
+            Duration::from_millis(100),
+        ),
+    ] {
+        // The crafted frames are aimed at 10.77.0.12.
+        let mut master = lab.runner(B, &settings.replace("PRIORITY", "100"));
+        master.wait_for("master");
+        let mut backup = lab.runner(A, &settings.replace("PRIORITY", "50"));
+        backup.wait_for("backup");
+        let frames = captures::refused_frames(version);
+        let before = backup.status_after(Duration::ZERO).received;
+        let sent = lab.flood(A, &frames, interval / 10, 5 * interval);
+        let seen = master.status_after(Duration::ZERO);
+        assert_eq!(seen.state, "master");
+        // Those of another router id, or too short to have one, reach no instance.
+        assert!(seen.refused >= sent * 3 / 4, "{seen:?} of {sent}");
+        let heard = backup.status_after(Duration::ZERO);
+        assert_eq!(heard.state, "backup");
+        assert!(
+            heard.received >= before + 4,
+            "the master was silenced: {heard:?}"
+        );
+    }
+}
+
+#[test]
+fn every_router_id_of_an_interface_is_served_by_one_thread() {
+    let Some(lab) = Lab::new() else { return };
+    let mut high = lab.runner(A, "3 100 200 10.77.0.100/24 - - 255");
+    let mut low = lab.runner(B, "3 100 100 10.77.0.100/24 - - 255");
+    let in_state =
+        |process: &mut Process, state: &str| process.status_after(RETRY / 10).count(state);
+    let end = Instant::now() + PATIENCE;
+    while in_state(&mut high, "master") < 255 || in_state(&mut low, "backup") < 255 {
+        assert!(Instant::now() < end);
+    }
+    assert!(lab.holds(A, "10.77.1.255/24") && !lab.holds(B, "10.77.1.255/24"));
+    high.command("shutdown");
+    assert!(high.ends());
+    assert_eq!(in_state(&mut low, "master"), 255);
+    assert!(lab.holds(B, "10.77.1.255/24"));
+}
+
 /// Not a test: what [`Lab::runner`] starts.
 #[test]
 #[ignore = "started by the other tests"]
@@ -206,14 +262,23 @@ fn a_runner_in_a_process_of_its_own() {
         .filter(|&password| password != "-")
         .map(str::to_owned);
     let peers = next()
-        .map(|peer| peer.parse().unwrap())
-        .into_iter()
-        .collect();
+        .filter(|&peer| peer != "-")
+        .map(|peer| peer.parse().unwrap());
     let mut settings = Settings::new("web", "eth0", 51, version, vips);
     (settings.priority, settings.interval) = (priority, interval);
-    (settings.password, settings.peers) = (password, peers);
+    (settings.password, settings.peers) = (password, peers.into_iter().collect());
+    let mut all = vec![settings.clone()];
+    if let Some(count) = next() {
+        let nth = |router: u8| Settings {
+            name: format!("web{router}"),
+            router,
+            addresses: vec![format!("10.77.1.{router}/16").parse().unwrap()],
+            ..settings.clone()
+        };
+        all = (1..=count.parse().unwrap()).map(nth).collect();
+    }
     let owner = Printing(Addresses::open().unwrap());
-    let (runner, handle) = Runner::new(owner, vec![settings]).unwrap();
+    let (runner, handle) = Runner::new(owner, all).unwrap();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             match line.as_str() {
@@ -221,13 +286,11 @@ fn a_runner_in_a_process_of_its_own() {
                 "reclaim" => handle.reclaim("web").unwrap(),
                 "shutdown" => handle.shut_down().unwrap(),
                 _ => {
-                    let status = &handle.status().unwrap()[0];
-                    let counters = &status.counters;
-                    let refused = counters.refused.total();
-                    println!(
-                        "lab status {} {} {refused}",
-                        status.state, counters.received
-                    );
+                    let all = handle.status().unwrap();
+                    let received: u64 = all.iter().map(|one| one.counters.received).sum();
+                    let refused: u64 = all.iter().map(|one| one.counters.refused.total()).sum();
+                    let states: Vec<_> = all.iter().map(|one| one.state.to_string()).collect();
+                    println!("lab status {} {received} {refused}", states.join(","));
                 }
             }
         }
@@ -343,6 +406,25 @@ impl Lab {
         Process::start(command)
     }
 
+    /// Sends the frames from `host`, one each `pause`, for `length`; how many.
+    fn flood(&self, host: usize, frames: &[Vec<u8>], pause: Duration, length: Duration) -> u64 {
+        let path = format!("/run/netns/{}", self.names[host]);
+        let namespace = std::fs::File::open(path).unwrap();
+        let flood = move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            let sender = FrameSender::open(&interfaces().unwrap()["eth0"]).unwrap();
+            let end = Instant::now() + length;
+            let pace = std::iter::repeat_with(|| std::thread::sleep(pause));
+            let sent = frames
+                .iter()
+                .cycle()
+                .zip(pace)
+                .take_while(|_| Instant::now() < end);
+            sent.map(|(frame, ())| sender.send(frame).unwrap()).count() as u64
+        };
+        std::thread::scope(|scope| scope.spawn(flood).join().unwrap())
+    }
+
     fn keepalived(&self, host: usize, config: &str) -> Process {
         let file = |name: &str| self.directory.path().join(format!("{host}-{name}"));
         std::fs::write(file("conf"), config).unwrap();
@@ -361,7 +443,8 @@ impl Lab {
             .arg("--pid")
             .arg(file("pid"))
             .arg("--vrrp_pid")
-            .arg(file("vrrp.pid"));
+            .arg(file("vrrp.pid"))
+            .stderr(Stdio::null());
         Process::start(command)
     }
 }
@@ -396,12 +479,18 @@ struct Seen {
     refused: u64,
 }
 
+impl Seen {
+    /// How many instances are in this state.
+    fn count(&self, state: &str) -> usize {
+        self.state.split(',').filter(|&one| one == state).count()
+    }
+}
+
 impl Process {
     fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
