@@ -113,8 +113,8 @@ impl Instance {
         })
     }
 
-    /// Takes changed settings or another own address without leaving its state. A change of version,
-    /// interface, router id, family or addresses needs a new instance: see [`Self::can_become`].
+    /// Takes changed settings or another own address without leaving its state. Another version, interface,
+    /// router id or family needs a new instance.
     ///
     /// # Errors
     /// What is wrong with the settings; the instance is as it was.
@@ -125,19 +125,6 @@ impl Instance {
         self.own = own;
         self.settings = settings;
         Ok(())
-    }
-
-    /// Whether these settings can be taken while the instance runs.
-    pub fn can_become(&self, settings: &Settings) -> bool {
-        let identity = |settings: &Settings| {
-            (
-                settings.interface.clone(),
-                settings.router,
-                settings.version,
-                settings.addresses.clone(),
-            )
-        };
-        identity(&self.settings) == identity(settings)
     }
 
     /// Its settings.

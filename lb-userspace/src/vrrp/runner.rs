@@ -4,43 +4,40 @@
 //! It owns no task. [`Runner::run`] blocks its thread until [`Handle::shut_down`], which hands every VIP over
 //! first; a runner that is dropped or killed leaves the VIPs where they are, to be adopted by the next one.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ipnet::IpNet;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tracing::{error, info, warn};
 
-use super::announce::{self, Pacer};
-use super::instance::{Instance, Status};
-use super::machine::{Action, Event, State, Time};
+use super::announce;
+use super::instance::Status;
+use super::machine::{Action, Event, Time};
 use super::packet::Advert;
-use super::refusal::{Refusal, Refusals};
+use super::refusal::Refusal;
 use super::settings::Settings;
-use super::socket::{Changes, FrameSender, Interface, Receiver, Sender, interfaces};
+use super::socket::{Changes, Interface};
 use super::syscall;
 
 mod command;
 #[cfg(test)]
 mod lab;
+mod obey;
+mod port;
+mod slot;
+mod watch;
 
+use command::Inbox;
 pub use command::{Error, Handle};
-use command::{Inbox, Request};
+use port::{Port, PortKey, advertise};
+use slot::Slot;
 
 /// Packets read from one socket before the timers are looked at again: adverts that waited while the thread
 /// was not scheduled count before the timer that they should have restarted, and a flood is bounded.
 const BATCH: usize = 256;
-/// How often an interface that is missing is looked for, besides the kernel's notices.
-const RETRY: Duration = Duration::from_secs(1);
-/// The kernel's notices make the interfaces be looked at no more often than this.
-const SETTLE: Duration = Duration::from_millis(50);
-/// Announcements a second on one interface.
-const PACE: u32 = 10_000;
 
 /// Does on this host what a change of state demands. Called in the VRRP thread: must not block on anything
 /// but the kernel.
@@ -80,31 +77,12 @@ pub struct Runner<O> {
     shutting_down: bool,
 }
 
-/// An interface and whether it is the one for IPv6.
-type PortKey = (String, bool);
-
-/// One family's sockets on one interface.
-struct Port {
-    interface: u32,
-    receiver: Receiver,
-    senders: HashMap<IpAddr, Sender>,
-    frames: FrameSender,
-    pacer: Pacer<usize>,
-    /// Which instance has which virtual router id.
-    routers: HashMap<u8, usize>,
-    /// What was refused before it found an instance.
-    refused: Refusals,
-}
-
-struct Slot {
-    settings: Settings,
-    /// Absent until its interface was seen for the first time.
-    instance: Option<Instance>,
-    obstacle: Option<String>,
-    /// It may take part: not stopped by a condition.
-    wanted: bool,
-    /// It was removed from the configuration and goes when it has handed over.
-    leaving: bool,
+/// What is to be read without waiting.
+struct Ready {
+    changes: bool,
+    /// In the order of the ports.
+    ports: Vec<bool>,
+    commands: bool,
 }
 
 impl<O: Owner> Runner<O> {
@@ -112,7 +90,8 @@ impl<O: Owner> Runner<O> {
     ///
     /// # Errors
     /// What is wrong with one of the settings, or what the system says.
-    pub fn new(owner: O, settings: Vec<Settings>) -> anyhow::Result<(Self, Handle)> {
+    pub fn new(owner: O, settings: Vec<Settings>) -> Result<(Self, Handle), Error> {
+        obey::check_all(&settings)?;
         let (handle, inbox) = command::channel()?;
         let mut runner = Self {
             owner,
@@ -127,7 +106,6 @@ impl<O: Owner> Runner<O> {
             looked: Time::ZERO,
             shutting_down: false,
         };
-        check_all(&settings)?;
         for settings in settings {
             runner.insert(settings);
         }
@@ -148,15 +126,12 @@ impl<O: Owner> Runner<O> {
         }
         self.refresh();
         while !self.is_over() {
-            self.wait()?;
-            self.receive();
-            if self.changes.drain() {
-                self.look_at(self.looked + SETTLE);
+            let ready = self.wait()?;
+            self.receive(&ready.ports);
+            self.watch(ready.changes);
+            if ready.commands {
+                self.obey_commands();
             }
-            if self.look.is_some_and(|look| look <= self.now()) {
-                self.refresh();
-            }
-            self.obey_commands();
             self.fire_timers();
             self.announce();
         }
@@ -167,15 +142,12 @@ impl<O: Owner> Runner<O> {
         self.epoch.elapsed()
     }
 
-    fn look_at(&mut self, time: Time) {
-        self.look = Some(self.look.map_or(time, |look| look.min(time)));
-    }
-
     fn is_over(&self) -> bool {
         self.shutting_down && self.slots.values().all(Slot::is_idle)
     }
 
-    fn wait(&mut self) -> io::Result<()> {
+    /// Waits for the next deadline or whatever comes before it.
+    fn wait(&mut self) -> io::Result<Ready> {
         let deadlines = self
             .slots
             .values()
@@ -184,60 +156,76 @@ impl<O: Owner> Runner<O> {
             .chain(self.look);
         let timeout = deadlines
             .min()
-            .map(|deadline| deadline.saturating_sub(self.now()));
-        let mut sources = vec![
-            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.changes.as_fd(), PollFlags::POLLIN),
-        ];
-        for port in self.ports.values() {
-            sources.push(PollFd::new(port.receiver.as_fd(), PollFlags::POLLIN));
+            .map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(self.now())));
+        let receivers = self.ports.values().map(|port| port.receiver.as_fd());
+        let mut sources: Vec<PollFd<'_>> = [self.changes.as_fd()]
+            .into_iter()
+            .chain(receivers)
+            .chain(self.inbox.source())
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
+        match ppoll(&mut sources, timeout, None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        match ppoll(&mut sources, timeout.map(TimeSpec::from_duration), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let mut flags = sources.iter().map(|source| source.any().unwrap_or(true));
+        let changes = flags.next().unwrap_or(true);
+        let ports = flags.by_ref().take(self.ports.len()).collect();
+        let commands = flags.next().unwrap_or(false);
+        Ok(Ready {
+            changes,
+            ports,
+            commands,
+        })
     }
 
     /// Reads what has arrived, up to a batch from each socket.
-    fn receive(&mut self) {
-        let keys: Vec<PortKey> = self.ports.keys().cloned().collect();
+    fn receive(&mut self, ready: &[bool]) {
+        let ports = self.ports.keys().zip(ready).filter(|&(_, &ready)| ready);
+        let keys: Vec<PortKey> = ports.map(|(key, _)| key.clone()).collect();
         let mut actions = Vec::new();
         for key in keys {
             for _ in 0..BATCH {
-                let now = self.epoch.elapsed();
-                let Some(port) = self.ports.get_mut(&key) else {
+                if !self.receive_one(&key, &mut actions) {
                     break;
-                };
-                let received = match port.receiver.receive() {
-                    Ok(Some(received)) => received,
-                    Ok(None) => break,
-                    Err(error) => {
-                        warn!("VRRP can't receive on {}: {error}", key.0);
-                        break;
-                    }
-                };
-                let router = Advert::router_of(received.payload);
-                let index = router.and_then(|router| port.routers.get(&router)).copied();
-                let Some((index, slot)) = index.and_then(|i| Some((i, self.slots.get_mut(&i)?)))
-                else {
-                    port.refused.count(Refusal::Router);
-                    continue;
-                };
-                let Some(instance) = &mut slot.instance else {
-                    continue;
-                };
-                let verdict = instance.receive(now, &received, &mut actions);
-                if let Err(refusal) = verdict
-                    && instance.counters_mut().refused.of(refusal) == 1
-                {
-                    warn!(
-                        "vrrp.{}: an advert from {} is refused: {refusal}; more of its kind are only counted",
-                        slot.settings.name, received.source
-                    );
                 }
-                self.perform(index, &mut actions);
             }
         }
+    }
+
+    /// Whether there may be more.
+    fn receive_one(&mut self, key: &PortKey, actions: &mut Vec<Action>) -> bool {
+        let now = self.epoch.elapsed();
+        let Some(port) = self.ports.get_mut(key) else {
+            return false;
+        };
+        let received = match port.receiver.receive() {
+            Ok(Some(received)) => received,
+            Ok(None) => return false,
+            Err(error) => {
+                warn!("VRRP can't receive on {}: {error}", key.0);
+                return false;
+            }
+        };
+        let router = Advert::router_of(received.payload);
+        let index = router.and_then(|router| port.routers.get(&router)).copied();
+        let Some((index, slot)) = index.and_then(|i| Some((i, self.slots.get_mut(&i)?))) else {
+            port.refused.count(Refusal::Router);
+            return true;
+        };
+        let Some(instance) = &mut slot.instance else {
+            return true;
+        };
+        if let Err(refusal) = instance.receive(now, &received, actions)
+            && instance.counters_mut().refused.of(refusal) == 1
+        {
+            warn!(
+                "vrrp.{}: an advert from {} is refused: {refusal}; more of its kind are only counted",
+                slot.settings.name, received.source
+            );
+        }
+        self.perform(index, actions);
+        true
     }
 
     fn fire_timers(&mut self) {
@@ -284,6 +272,16 @@ impl<O: Owner> Runner<O> {
             instance.handle(now, event, &mut actions);
         }
         self.perform(index, &mut actions);
+    }
+
+    /// Closes the gate for VIPs that a master has no more, and takes them off.
+    fn drop_addresses(&mut self, dropped: &Settings) {
+        self.owner.gate(dropped, false);
+        if let Some(interface) = self.interfaces.get(&dropped.interface)
+            && let Err(error) = self.owner.remove_addresses(dropped, interface.index)
+        {
+            error!("vrrp.{}: addresses can't be removed: {error}", dropped.name);
+        }
     }
 
     fn perform(&mut self, index: usize, actions: &mut Vec<Action>) {
@@ -339,329 +337,4 @@ impl<O: Owner> Runner<O> {
             }
         }
     }
-
-    /// Looks at the interfaces anew: opens what has appeared, and tells instances whose interface is gone.
-    fn refresh(&mut self) {
-        self.looked = self.now();
-        self.look = None;
-        match interfaces() {
-            Ok(interfaces) => self.interfaces = interfaces,
-            Err(error) => {
-                error!("the interfaces can't be listed: {error}");
-                self.look_at(self.looked + RETRY);
-                return;
-            }
-        }
-        let vips = self
-            .slots
-            .values()
-            .flat_map(|slot| &slot.settings.addresses);
-        let vips: HashSet<IpAddr> = vips.map(IpNet::addr).collect();
-        let is_own = |address: &IpAddr| !vips.contains(address);
-        for interface in self.interfaces.values_mut() {
-            interface.own = interface.addresses.iter().copied().filter(is_own).collect();
-        }
-        let current = &self.interfaces;
-        self.ports.retain(|(name, _), port| {
-            current
-                .get(name)
-                .is_some_and(|interface| interface.index == port.interface)
-        });
-        let indices: Vec<usize> = self.slots.keys().copied().collect();
-        for index in indices {
-            let obstacle = self.prepare(index).err();
-            if obstacle.is_some() {
-                self.look_at(self.looked + RETRY);
-            }
-            let Some(slot) = self.slots.get_mut(&index) else {
-                continue;
-            };
-            let is_news = slot.obstacle != obstacle;
-            slot.obstacle = obstacle;
-            match &slot.obstacle {
-                Some(obstacle) => {
-                    if is_news {
-                        warn!("vrrp.{} takes no part: {obstacle}", slot.settings.name);
-                    }
-                    if !slot.is_idle() {
-                        self.handle(index, Event::Fault);
-                    }
-                }
-                None => self.start(index),
-            }
-        }
-    }
-
-    /// Makes an instance's sockets; what stands in the way.
-    fn prepare(&mut self, index: usize) -> Result<(), String> {
-        let Some(settings) = self.slots.get(&index).map(|slot| slot.settings.clone()) else {
-            return Ok(());
-        };
-        let name = &settings.interface;
-        let interface = self
-            .interfaces
-            .get(name)
-            .ok_or_else(|| format!("there is no interface {name:?}; it is waited for"))?;
-        if !interface.running {
-            return Err(format!("{name} is down or has no carrier"));
-        }
-        let own = own_address(&settings, interface).ok_or_else(|| {
-            let family = if settings.is_ipv6() { "IPv6" } else { "IPv4" };
-            format!("{name} has no {family} address of its own to send adverts from: add one")
-        })?;
-        let key = settings.port();
-        if !self.ports.contains_key(&key) {
-            let port = Port::open(name, interface, key.1)
-                .map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
-            self.ports.insert(key.clone(), port);
-        }
-        let now = self.epoch.elapsed();
-        let Some((port, slot)) = self.ports.get_mut(&key).zip(self.slots.get_mut(&index)) else {
-            return Ok(());
-        };
-        if let Entry::Vacant(vacant) = port.senders.entry(own) {
-            let sender = Sender::open(name, interface, own)
-                .map_err(|error| format!("no VRRP socket for {own} on {name}: {error}"))?;
-            vacant.insert(sender);
-        }
-        port.routers.insert(settings.router, index);
-        match &mut slot.instance {
-            None => {
-                let instance = Instance::new(settings, own, now).map_err(|e| e.to_string())?;
-                slot.instance = Some(instance);
-            }
-            Some(instance) if instance.own() != own => {
-                instance
-                    .reconfigure(settings, own)
-                    .map_err(|e| e.to_string())?;
-            }
-            Some(_) => {}
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, index: usize) {
-        let Some(slot) = self.slots.get(&index) else {
-            return;
-        };
-        if !slot.is_idle() || !slot.wanted || slot.leaving || self.shutting_down {
-            return;
-        }
-        let present = self
-            .interfaces
-            .get(&slot.settings.interface)
-            .map(|i| &i.addresses);
-        let holds_addresses = present.is_some_and(|present| {
-            slot.settings
-                .addresses
-                .iter()
-                .any(|vip| present.contains(&vip.addr()))
-        });
-        self.handle(index, Event::Start { holds_addresses });
-    }
-
-    fn insert(&mut self, settings: Settings) {
-        let slot = Slot {
-            settings,
-            instance: None,
-            obstacle: None,
-            wanted: true,
-            leaving: false,
-        };
-        self.slots.insert(self.next_slot, slot);
-        self.next_slot += 1;
-    }
-
-    fn obey_commands(&mut self) {
-        while let Some((request, reply)) = self.inbox.next() {
-            reply.send(self.obey(request));
-        }
-    }
-
-    fn obey(&mut self, request: Request) -> Result<Vec<Status>, Error> {
-        match request {
-            Request::Status => return Ok(self.status()),
-            Request::Event { instance, event } => {
-                let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
-                if let Some(slot) = self.slots.get_mut(&index) {
-                    match event {
-                        Event::Stop => slot.wanted = false,
-                        Event::Start { .. } => slot.wanted = true,
-                        _ => {}
-                    }
-                    if let (Event::Start { .. }, None) = (event, &slot.obstacle)
-                        && slot.is_idle()
-                    {
-                        self.start(index);
-                        return Ok(Vec::new());
-                    }
-                }
-                self.handle(index, event);
-            }
-            Request::Reload(settings) => self.reload(settings)?,
-            Request::ShutDown => {
-                self.shutting_down = true;
-                let indices: Vec<usize> = self.slots.keys().copied().collect();
-                for index in indices {
-                    self.handle(index, Event::Stop);
-                }
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn reload(&mut self, settings: Vec<Settings>) -> Result<(), Error> {
-        check_all(&settings).map_err(|error| Error::Settings(error.to_string()))?;
-        let mut staying = Vec::new();
-        for settings in settings {
-            let found = self.find(&settings.name);
-            let slot = found.and_then(|index| Some((index, self.slots.get_mut(&index)?)));
-            match slot {
-                Some((index, slot)) if slot.can_become(&settings) => {
-                    staying.push(index);
-                    slot.settings = settings.clone();
-                    if let Some(instance) = &mut slot.instance {
-                        let own = instance.own();
-                        instance
-                            .reconfigure(settings.clone(), own)
-                            .map_err(|error| Error::Settings(error.to_string()))?;
-                    }
-                    self.handle(index, Event::Priority(settings.priority));
-                }
-                _ => {
-                    // Another router, or other addresses: there is no keeping of what it holds.
-                    if let Some(index) = found {
-                        self.handle(index, Event::Fault);
-                        self.slots.remove(&index);
-                    }
-                    staying.push(self.next_slot);
-                    self.insert(settings);
-                }
-            }
-        }
-        let gone: Vec<usize> = self
-            .slots
-            .keys()
-            .copied()
-            .filter(|index| !staying.contains(index))
-            .collect();
-        for index in gone {
-            self.handle(index, Event::Stop);
-            if let Some(slot) = self.slots.get_mut(&index) {
-                slot.leaving = true;
-            }
-        }
-        self.refresh();
-        Ok(())
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        let mut slots = self.slots.iter();
-        slots
-            .find(|(_, slot)| slot.settings.name == name && !slot.leaving)
-            .map(|(&index, _)| index)
-    }
-
-    fn status(&self) -> Vec<Status> {
-        let now = self.now();
-        self.slots.values().map(|slot| slot.status(now)).collect()
-    }
-}
-
-impl Port {
-    fn open(name: &str, interface: &Interface, ipv6: bool) -> io::Result<Self> {
-        Ok(Self {
-            interface: interface.index,
-            receiver: Receiver::open(name, interface, ipv6)?,
-            senders: HashMap::new(),
-            frames: FrameSender::open(interface)?,
-            pacer: Pacer::new(PACE),
-            routers: HashMap::new(),
-            refused: Refusals::default(),
-        })
-    }
-}
-
-impl Slot {
-    fn is_idle(&self) -> bool {
-        self.instance
-            .as_ref()
-            .is_none_or(|i| i.machine().state() == State::Initialize)
-    }
-
-    fn can_become(&self, settings: &Settings) -> bool {
-        self.instance
-            .as_ref()
-            .is_some_and(|instance| instance.can_become(settings))
-    }
-
-    fn status(&self, now: Time) -> Status {
-        let mut status = match &self.instance {
-            Some(instance) => instance.status(now),
-            None => Status::waiting(&self.settings),
-        };
-        status.obstacle.clone_from(&self.obstacle);
-        status
-    }
-}
-
-/// The interface's first address that is no VIP: for IPv6 by multicast the link-local one, with peers
-/// one of their kind.
-fn own_address(settings: &Settings, interface: &Interface) -> Option<IpAddr> {
-    let is_local = |address: IpAddr| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    let local = settings.peers.first().is_none_or(|&peer| is_local(peer));
-    interface
-        .own
-        .iter()
-        .copied()
-        .find(|&address| address.is_ipv6() == settings.is_ipv6() && is_local(address) == local)
-}
-
-fn advertise(instance: &mut Instance, priority: u8, port: Option<&Port>) {
-    let own = instance.own();
-    let Some(sender) = port.and_then(|port| port.senders.get(&own)) else {
-        return;
-    };
-    let adverts = match instance.adverts(priority) {
-        Ok(adverts) => adverts,
-        Err(error) => {
-            error!("vrrp.{}: {error}", instance.settings().name);
-            return;
-        }
-    };
-    for (to, payload) in adverts {
-        let result = sender.send(to, &payload);
-        let counters = instance.counters_mut();
-        match result {
-            Ok(()) => counters.sent += 1,
-            Err(error) => {
-                counters.unsent += 1;
-                if counters.unsent == 1 {
-                    let name = &instance.settings().name;
-                    error!("vrrp.{name}: an advert to {to} can't be sent: {error}");
-                }
-            }
-        }
-    }
-}
-
-/// Checks each of the settings and that no two are the same router.
-fn check_all(settings: &[Settings]) -> anyhow::Result<()> {
-    let mut routers = HashMap::new();
-    for one in settings {
-        one.acceptance()
-            .map_err(|error| anyhow::anyhow!("vrrp.{}: {error}", one.name))?;
-        if let Some(other) = routers.insert((one.port(), one.router), &one.name) {
-            anyhow::bail!(
-                "vrrp.{}: id {} on {} is vrrp.{other}'s already: choose another",
-                one.name,
-                one.router,
-                one.interface
-            );
-        }
-    }
-    Ok(())
 }

@@ -168,6 +168,11 @@ impl Settings {
             .is_some_and(|address| address.addr().is_ipv6())
     }
 
+    /// Whether both are the same virtual router: interface, family and id.
+    pub fn is_same_router(&self, other: &Self) -> bool {
+        self.router == other.router && self.port() == other.port()
+    }
+
     /// The interface and the family: instances with the same share their sockets.
     pub(super) fn port(&self) -> (String, bool) {
         (self.interface.clone(), self.is_ipv6())

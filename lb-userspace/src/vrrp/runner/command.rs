@@ -31,9 +31,18 @@ pub enum Error {
     /// The new settings are wrong; the running ones stay.
     #[error("{0}")]
     Settings(String),
+    /// A socket could not be made.
+    #[error("VRRP has no socket: {0}")]
+    System(String),
     /// The thread has ended.
     #[error("VRRP is not running")]
     Gone,
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::System(error.to_string())
+    }
 }
 
 type Answer = Result<Vec<Status>, Error>;
@@ -53,6 +62,7 @@ pub(super) struct Reply(mpsc::Sender<Answer>);
 pub(super) struct Inbox {
     requests: mpsc::Receiver<(Request, Reply)>,
     wake: UnixStream,
+    is_open: bool,
 }
 
 pub(super) fn channel() -> io::Result<(Handle, Inbox)> {
@@ -69,6 +79,7 @@ pub(super) fn channel() -> io::Result<(Handle, Inbox)> {
         Inbox {
             requests,
             wake: theirs,
+            is_open: true,
         },
     ))
 }
@@ -173,13 +184,18 @@ impl Reply {
 impl Inbox {
     pub(super) fn next(&mut self) -> Option<(Request, Reply)> {
         let mut bytes = [0; 64];
-        while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
+        while self.is_open {
+            match self.wake.read(&mut bytes) {
+                Ok(0) => self.is_open = false,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
         self.requests.try_recv().ok()
     }
-}
 
-impl AsFd for Inbox {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+    /// What to wait on; `None` when every handle is gone, since a closed stream is always readable.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.is_open.then(|| self.wake.as_fd())
     }
 }

@@ -17,6 +17,7 @@ use super::*;
 use crate::vrrp::address::Addresses;
 use crate::vrrp::captures;
 use crate::vrrp::packet::Version;
+use crate::vrrp::socket::{FrameSender, interfaces};
 
 /// Generous: the machine may be busy with something else.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +60,26 @@ fn a_released_instance_stays_backup_until_it_reclaims() {
     high.command("reclaim");
     high.wait_for("master: the master had a lower priority");
     low.wait_for("backup: a master of higher standing was heard");
+}
+
+#[test]
+fn a_reload_moves_addresses_without_an_election_and_a_removed_instance_hands_over() {
+    let Some(lab) = Lab::new() else { return };
+    let mut high = lab.runner(A, "3 100 200 10.77.0.100/24");
+    high.wait_for("master");
+    high.command("reload");
+    high.wait_for("reloaded");
+    assert!(lab.holds(A, "10.77.0.101/24") && !lab.holds(A, "10.77.0.100/24"));
+    assert_eq!(high.status_after(Duration::ZERO).state, "master");
+
+    let mut low = lab.runner(B, "3 100 100 10.77.0.101/24");
+    low.wait_for("backup");
+    high.command("unload");
+    high.wait_for("initialize: its successor was heard");
+    low.wait_for("master: the master resigned");
+    lab.until("only the backup holds it", || {
+        lab.holds(B, "10.77.0.101/24") && !lab.holds(A, "10.77.0.101/24")
+    });
 }
 
 #[test]
@@ -224,8 +245,11 @@ fn every_router_id_of_an_interface_is_served_by_one_thread() {
     let Some(lab) = Lab::new() else { return };
     let mut high = lab.runner(A, "3 100 200 10.77.0.100/24 - - 255");
     let mut low = lab.runner(B, "3 100 100 10.77.0.100/24 - - 255");
-    let in_state =
-        |process: &mut Process, state: &str| process.status_after(RETRY / 10).count(state);
+    let in_state = |process: &mut Process, state: &str| {
+        process
+            .status_after(Duration::from_millis(100))
+            .count(state)
+    };
     let end = Instant::now() + PATIENCE;
     while in_state(&mut high, "master") < 255 || in_state(&mut low, "backup") < 255 {
         assert!(Instant::now() < end);
@@ -285,6 +309,16 @@ fn a_runner_in_a_process_of_its_own() {
                 "release" => handle.release("web").unwrap(),
                 "reclaim" => handle.reclaim("web").unwrap(),
                 "shutdown" => handle.shut_down().unwrap(),
+                "reload" => {
+                    let moved = Settings {
+                        name: "renamed".into(),
+                        addresses: vec!["10.77.0.101/24".parse().unwrap()],
+                        ..settings.clone()
+                    };
+                    handle.reload(vec![moved]).unwrap();
+                    println!("lab reloaded");
+                }
+                "unload" => handle.reload(Vec::new()).unwrap(),
                 _ => {
                     let all = handle.status().unwrap();
                     let received: u64 = all.iter().map(|one| one.counters.received).sum();
