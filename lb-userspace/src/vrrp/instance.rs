@@ -1,10 +1,12 @@
 //! One configured virtual router: what it takes from the wire, its state machine and its counters. Still
 //! without a socket or a clock.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Serialize, Serializer};
 
 use super::accept::Acceptance;
 use super::checksum::Form;
@@ -14,7 +16,7 @@ use super::refusal::{Refusal, Refusals};
 use super::settings::{self, Settings};
 
 /// What an instance has counted since it was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Adverts sent, to each peer one.
     pub sent: u64,
@@ -26,6 +28,8 @@ pub struct Counters {
     pub with_pseudo_header: u64,
     /// Of those, version 3 over IPv4 without it.
     pub without_pseudo_header: u64,
+    /// The form that each peer's last such advert had, for the first peers heard.
+    pub forms: BTreeMap<IpAddr, Form>,
     /// Adverts refused, by reason.
     pub refused: Refusals,
     /// The last one that was refused, and who sent it.
@@ -34,8 +38,23 @@ pub struct Counters {
     pub elections: u64,
 }
 
+/// Peers whose checksum's form is remembered: more than a virtual router has.
+const REMEMBERED: usize = 32;
+
+impl Counters {
+    fn count_form(&mut self, peer: IpAddr, form: Form) {
+        match form {
+            Form::PseudoHeader => self.with_pseudo_header += 1,
+            Form::Plain => self.without_pseudo_header += 1,
+        }
+        if self.forms.len() < REMEMBERED || self.forms.contains_key(&peer) {
+            self.forms.insert(peer, form);
+        }
+    }
+}
+
 /// What is to be seen of an instance.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
@@ -49,7 +68,8 @@ pub struct Status {
     pub state: State,
     /// Why.
     pub cause: Cause,
-    /// For how long.
+    /// For how long; in JSON in seconds.
+    #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub age: Duration,
     /// The master's address, if it is known.
     pub master: Option<IpAddr>,
@@ -61,8 +81,14 @@ pub struct Status {
     pub yielded: bool,
     /// Why it can't take part, when it can't: no such interface, no address on it.
     pub obstacle: Option<String>,
+    /// Adverts on its interface, of its family, for router ids that nobody here has.
+    pub strangers: u64,
     /// Its counters.
     pub counters: Counters,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Status {
@@ -81,6 +107,7 @@ impl Status {
             configured_priority: settings.priority,
             yielded: false,
             obstacle: None,
+            strangers: 0,
             counters: Counters::default(),
         }
     }
@@ -148,6 +175,11 @@ impl Instance {
     }
 
     /// Its counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Its counters, for whoever sends its adverts.
     pub fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
@@ -173,10 +205,7 @@ impl Instance {
         if let Body::V3 { checksum, .. } = advert.body
             && received.source.is_ipv4()
         {
-            match checksum {
-                Form::PseudoHeader => self.counters.with_pseudo_header += 1,
-                Form::Plain => self.counters.without_pseudo_header += 1,
-            }
+            self.counters.count_form(received.source, checksum);
         }
         let heard = Heard {
             source: received.source,
@@ -231,6 +260,7 @@ impl Instance {
             configured_priority: self.settings.priority,
             yielded: self.machine.yielded(),
             obstacle: None,
+            strangers: 0,
             counters: self.counters.clone(),
         }
     }
@@ -322,6 +352,17 @@ mod tests {
     }
 
     #[test]
+    fn a_status_is_readable_json() {
+        let instance = instance(Version::V3, State::Master);
+        let json = serde_json::to_value(instance.status(Duration::from_millis(1500))).unwrap();
+        assert_eq!(json["state"], "master");
+        assert_eq!(json["cause"], "found its addresses on the interface");
+        assert_eq!(json["age_seconds"], 1.5);
+        assert_eq!(json["counters"]["refused"]["checksum"], 0);
+        assert_eq!(json["addresses"][0], "10.77.0.100");
+    }
+
+    #[test]
     fn two_instances_understand_each_other_by_multicast_and_by_unicast() {
         for peers in [vec![], vec![IpAddr::from([10, 77, 0, 12])]] {
             let mut sender = instance(Version::V3, State::Master);
@@ -348,6 +389,7 @@ mod tests {
             let status = hearer.status(Duration::from_secs(1));
             assert_eq!((status.master, status.counters.received), (Some(from), 1));
             assert_eq!(status.counters.with_pseudo_header, 1);
+            assert_eq!(status.counters.forms[&from], Form::PseudoHeader);
         }
     }
 }

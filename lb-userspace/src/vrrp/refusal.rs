@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// The reason for which an advert was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -98,6 +100,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.key())
+    }
+}
+
 /// One counter for each reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals([u64; Refusal::ALL.len()]);
@@ -123,6 +131,13 @@ impl Refusals {
     /// How many adverts were refused.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+}
+
+/// A map from [`Refusal::key`] to its count.
+impl Serialize for Refusals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter().map(|(refusal, count)| (refusal.key(), count)))
     }
 }
 

@@ -216,13 +216,19 @@ impl<O: Owner> Runner<O> {
         let Some(instance) = &mut slot.instance else {
             return true;
         };
-        if let Err(refusal) = instance.receive(now, &received, actions)
-            && instance.counters_mut().refused.of(refusal) == 1
-        {
-            warn!(
-                "vrrp.{}: an advert from {} is refused: {refusal}; more of its kind are only counted",
-                slot.settings.name, received.source
-            );
+        let plain_before = instance.counters().without_pseudo_header;
+        let verdict = instance.receive(now, &received, actions);
+        let (name, source) = (&slot.settings.name, received.source);
+        match verdict {
+            Err(refusal) if instance.counters().refused.of(refusal) == 1 => warn!(
+                "vrrp.{name}: an advert from {source} is refused: {refusal}; more of its kind are only \
+                 counted"
+            ),
+            Ok(()) if plain_before == 0 && instance.counters().without_pseudo_header == 1 => info!(
+                "vrrp.{name}: {source} leaves the pseudo-header out of its checksum; if it refuses ours, set \
+                 checksum = \"plain\""
+            ),
+            _ => {}
         }
         self.perform(index, actions);
         true
@@ -277,10 +283,17 @@ impl<O: Owner> Runner<O> {
     /// Closes the gate for VIPs that a master has no more, and takes them off.
     fn drop_addresses(&mut self, dropped: &Settings) {
         self.owner.gate(dropped, false);
-        if let Some(interface) = self.interfaces.get(&dropped.interface)
-            && let Err(error) = self.owner.remove_addresses(dropped, interface.index)
+        self.remove_addresses(dropped);
+    }
+
+    fn remove_addresses(&mut self, removed: &Settings) {
+        if let Some(interface) = self.interfaces.get(&removed.interface)
+            && let Err(error) = self.owner.remove_addresses(removed, interface.index)
         {
-            error!("vrrp.{}: addresses can't be removed: {error}", dropped.name);
+            error!(
+                "vrrp.{}: its addresses can't be removed: {error}",
+                removed.name
+            );
         }
     }
 
@@ -309,14 +322,14 @@ impl<O: Owner> Runner<O> {
                     }
                 }
                 Action::RemoveAddresses => {
-                    if let Some(interface) = interface
-                        && let Err(error) = self.owner.remove_addresses(settings, interface)
-                    {
-                        error!(
-                            "vrrp.{}: its addresses can't be removed: {error}",
-                            settings.name
-                        );
-                    }
+                    // An owner's VIP may be the address that it sends from: that one is not VRRP's.
+                    let own = instance.own();
+                    let addresses = settings.addresses.iter().filter(|vip| vip.addr() != own);
+                    let removed = Settings {
+                        addresses: addresses.copied().collect(),
+                        ..settings.clone()
+                    };
+                    self.remove_addresses(&removed);
                 }
                 Action::Advertise(priority) => advertise(instance, priority, port.as_deref()),
                 Action::Announce => {

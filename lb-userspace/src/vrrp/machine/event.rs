@@ -4,8 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 /// The instance's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not taking part: not started, disabled, or stopped (RFC 9568 §6.4.1).
     Initialize,
@@ -135,5 +138,11 @@ impl fmt::Display for Cause {
             Self::NoSuccessor => "no successor was heard in time",
             Self::Faulted => "its interface is gone",
         })
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }

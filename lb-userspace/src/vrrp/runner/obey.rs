@@ -147,7 +147,17 @@ impl<O: Owner> Runner<O> {
 
     fn status(&self) -> Vec<Status> {
         let now = self.now();
-        self.slots.values().map(|slot| slot.status(now)).collect()
+        let strangers = |slot: &Slot| {
+            let port = self.ports.get(&slot.settings.port());
+            port.map_or(0, |port| port.refused.total())
+        };
+        self.slots
+            .values()
+            .map(|slot| Status {
+                strangers: strangers(slot),
+                ..slot.status(now)
+            })
+            .collect()
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 use super::port::Port;
 use super::{Owner, Runner};
 use crate::vrrp::instance::Instance;
-use crate::vrrp::machine::{Event, Time};
+use crate::vrrp::machine::{Event, OWNER, Time};
 use crate::vrrp::settings::Settings;
 use crate::vrrp::socket::{Interface, Sender, interfaces};
 
@@ -157,16 +157,19 @@ impl<O: Owner> Runner<O> {
 }
 
 /// The interface's first address that is no VIP: for IPv6 by multicast the link-local one, with peers
-/// one of their kind.
+/// one of their kind. The addresses' owner may have none but its VIP.
 fn own_address(settings: &Settings, interface: &Interface) -> Option<IpAddr> {
     let is_local = |address: IpAddr| match address {
         IpAddr::V4(_) => true,
         IpAddr::V6(address) => address.is_unicast_link_local(),
     };
     let local = settings.peers.first().is_none_or(|&peer| is_local(peer));
-    interface
-        .own
-        .iter()
-        .copied()
+    let owned: &[IpAddr] = if settings.priority == OWNER {
+        &interface.addresses
+    } else {
+        &[]
+    };
+    let mut candidates = interface.own.iter().chain(owned).copied();
+    candidates
         .find(|&address| address.is_ipv6() == settings.is_ipv6() && is_local(address) == local)
 }
