@@ -77,6 +77,8 @@ pub struct Status {
     pub priority: u8,
     /// The priority in the configuration.
     pub configured_priority: u8,
+    /// How tracking explains it, if there is tracking.
+    pub why: Option<String>,
     /// It was released and leaves the VIPs to others.
     pub yielded: bool,
     /// Why it can't take part, when it can't: no such interface, no address on it.
@@ -105,6 +107,7 @@ impl Status {
             master: None,
             priority: settings.priority,
             configured_priority: settings.priority,
+            why: None,
             yielded: false,
             obstacle: None,
             strangers: 0,
@@ -258,6 +261,7 @@ impl Instance {
             master: self.machine.master(),
             priority: self.machine.priority(),
             configured_priority: self.settings.priority,
+            why: None,
             yielded: self.machine.yielded(),
             obstacle: None,
             strangers: 0,

@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use super::packet::Version;
 
+mod config;
 mod event;
 #[cfg(test)]
 mod table;
 #[cfg(test)]
 mod wire;
 
+pub use config::{Config, default_handover};
 pub use event::{Action, Cause, Event, Heard, State};
 
 /// Monotonic time since an epoch of the caller's choice.
@@ -34,30 +36,6 @@ pub const RESIGN: u8 = 0;
 
 /// Losing adverts make a master announce no more often than this.
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(1);
-
-/// What the machine is told once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// The protocol's version: it decides the skew and whether intervals are learned.
-    pub version: Version,
-    /// The priority to begin with, 1 to 255.
-    pub priority: u8,
-    /// The interval to send adverts at.
-    pub interval: Duration,
-    /// Whether a master of lower priority is displaced.
-    pub preempt: bool,
-    /// How long a master of lower priority is let be after it was first heard.
-    pub preempt_delay: Duration,
-    /// How long a releasing master waits for its successor before it gives up the VIPs anyway.
-    pub handover: Duration,
-    /// The address that adverts are sent from; the higher one wins a tie.
-    pub address: IpAddr,
-}
-
-/// A limit for hand-overs that leaves any successor its skew, also when the first resignation got lost.
-pub fn default_handover(interval: Duration) -> Duration {
-    (interval * 4).clamp(Duration::from_millis(100), Duration::from_secs(30))
-}
 
 /// One virtual router's protocol state.
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ pub mod runner;
 pub mod settings;
 pub mod socket;
 mod syscall;
+pub mod tracking;
 
 #[cfg(test)]
 mod captures;

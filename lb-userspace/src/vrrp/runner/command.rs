@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::vrrp::instance::Status;
 use crate::vrrp::machine::Event;
 use crate::vrrp::settings::Settings;
+use crate::vrrp::tracking::Standing;
 
 /// The VRRP thread answers within microseconds; this is for one that is dead.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,7 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Request {
     Status,
-    Event { instance: String, event: Event },
+    Event {
+        instance: String,
+        event: Event,
+    },
+    Stand {
+        instance: String,
+        standing: Standing,
+        why: String,
+    },
     Reload(Vec<Settings>),
     ShutDown,
 }
@@ -109,33 +118,18 @@ impl Handle {
         self.event(instance, Event::Reclaim)
     }
 
-    /// Sets the instance's effective priority, 1 to 255: what tracking has found.
+    /// Brings the instance to where tracking says it stands: another priority, or out until the standing is
+    /// a priority again. `why` is shown beside the priority.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::Gone`].
-    pub fn prioritize(&self, instance: &str, priority: u8) -> Result<(), Error> {
-        self.event(instance, Event::Priority(priority.max(1)))
-    }
-
-    /// A hard condition has failed: hands the VIPs over and takes no part until [`Self::enable`].
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Gone`].
-    pub fn disable(&self, instance: &str) -> Result<(), Error> {
-        self.event(instance, Event::Stop)
-    }
-
-    /// The hard condition holds again.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::Gone`].
-    pub fn enable(&self, instance: &str) -> Result<(), Error> {
-        self.event(
-            instance,
-            Event::Start {
-                holds_addresses: false,
-            },
-        )
+    pub fn stand(&self, instance: &str, standing: Standing, why: String) -> Result<(), Error> {
+        self.ask(Request::Stand {
+            instance: instance.to_owned(),
+            standing,
+            why,
+        })
+        .map(drop)
     }
 
     /// Takes these settings in place of the running ones. An instance that stays the same router with the

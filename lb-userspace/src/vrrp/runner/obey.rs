@@ -8,6 +8,7 @@ use super::{Owner, Runner};
 use crate::vrrp::instance::Status;
 use crate::vrrp::machine::{Action, Event};
 use crate::vrrp::settings::Settings;
+use crate::vrrp::tracking::Standing;
 
 impl<O: Owner> Runner<O> {
     pub(super) fn insert(&mut self, settings: Settings) -> usize {
@@ -16,6 +17,8 @@ impl<O: Owner> Runner<O> {
             instance: None,
             obstacle: None,
             wanted: true,
+            tracked: None,
+            why: None,
             leaving: false,
         };
         let index = self.next_slot;
@@ -35,20 +38,15 @@ impl<O: Owner> Runner<O> {
             Request::Status => return Ok(self.status()),
             Request::Event { instance, event } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
-                if let Some(slot) = self.slots.get_mut(&index) {
-                    match event {
-                        Event::Stop => slot.wanted = false,
-                        Event::Start { .. } => slot.wanted = true,
-                        _ => {}
-                    }
-                    if let (Event::Start { .. }, None) = (event, &slot.obstacle)
-                        && slot.is_idle()
-                    {
-                        self.start(index);
-                        return Ok(Vec::new());
-                    }
-                }
                 self.handle(index, event);
+            }
+            Request::Stand {
+                instance,
+                standing,
+                why,
+            } => {
+                let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
+                self.stand(index, standing, why);
             }
             Request::Reload(settings) => self.reload(settings)?,
             Request::ShutDown => {
@@ -60,6 +58,34 @@ impl<O: Owner> Runner<O> {
             }
         }
         Ok(Vec::new())
+    }
+
+    fn stand(&mut self, index: usize, standing: Standing, why: String) {
+        let Some(slot) = self.slots.get_mut(&index) else {
+            return;
+        };
+        slot.why = Some(why);
+        slot.wanted = standing != Standing::Out;
+        let is_idle = slot.is_idle();
+        let is_ready = slot.obstacle.is_none();
+        match standing {
+            Standing::Out => self.handle(index, Event::Stop),
+            Standing::Priority(priority) => {
+                slot.tracked = Some(priority);
+                self.handle(index, Event::Priority(priority));
+                if is_idle && is_ready {
+                    self.start(index);
+                } else {
+                    // Takes a hand-over back that nobody has followed yet.
+                    self.handle(
+                        index,
+                        Event::Start {
+                            holds_addresses: true,
+                        },
+                    );
+                }
+            }
+        }
     }
 
     /// An instance is who it is by its interface, family and router id: under another name, with other
@@ -109,6 +135,7 @@ impl<O: Owner> Runner<O> {
         }
         let old = std::mem::replace(&mut slot.settings, settings.clone());
         let holds = slot.holds_addresses();
+        let is_tracked = slot.tracked.is_some();
         if std::mem::take(&mut slot.leaving) {
             self.handle(
                 index,
@@ -117,7 +144,7 @@ impl<O: Owner> Runner<O> {
                 },
             );
         }
-        if old.priority != settings.priority {
+        if old.priority != settings.priority && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
         if holds && old.addresses != settings.addresses {

@@ -12,6 +12,10 @@ pub(super) struct Slot {
     pub(super) obstacle: Option<String>,
     /// It may take part: not stopped by a condition.
     pub(super) wanted: bool,
+    /// The priority that tracking has given it.
+    pub(super) tracked: Option<u8>,
+    /// How tracking explains its priority.
+    pub(super) why: Option<String>,
     /// It was removed from the configuration and goes when it has handed over.
     pub(super) leaving: bool,
 }
@@ -38,6 +42,7 @@ impl Slot {
             None => Status::waiting(&self.settings),
         };
         status.obstacle.clone_from(&self.obstacle);
+        status.why.clone_from(&self.why);
         status
     }
 }

@@ -152,6 +152,9 @@ impl<O: Owner> Runner<O> {
                 .iter()
                 .any(|vip| present.contains(&vip.addr()))
         });
+        if let Some(priority) = slot.tracked {
+            self.handle(index, Event::Priority(priority));
+        }
         self.handle(index, Event::Start { holds_addresses });
     }
 }
