@@ -10,9 +10,10 @@ use crate::vrrp::captures;
 use crate::vrrp::packet::Version;
 use crate::vrrp::tracking::Standing;
 
+mod interop;
 mod segment;
 
-use segment::{A, B, KEEPALIVED, Lab, PATIENCE, Process};
+use segment::{A, B, Lab, PATIENCE, Process};
 
 #[test]
 fn the_higher_priority_is_elected_and_hands_over_when_it_is_stopped() {
@@ -131,85 +132,6 @@ fn a_lost_link_is_noticed_and_a_late_interface_is_waited_for() {
     lab.ip(A, "link set eth9 name eth0");
     lab.ip(A, "link set eth0 up");
     high.wait_for("master");
-}
-
-#[test]
-fn keepalived_and_lb_take_over_from_each_other() {
-    let Some(lab) = Lab::new() else { return };
-    if !std::path::Path::new(KEEPALIVED).exists() {
-        eprintln!("skipped: {KEEPALIVED} is not installed");
-        return;
-    }
-    let cases = [
-        (
-            "2",
-            "1000",
-            "10.77.0.100/24",
-            "",
-            "authentication {\nauth_type PASS\nauth_pass s3cret77\n}",
-        ),
-        ("3", "100", "10.77.0.100/24", "", ""),
-        ("3", "100", "fe80::100/64", "", ""),
-        (
-            "3",
-            "100",
-            "10.77.0.100/24",
-            "10.77.0.12",
-            "unicast_peer {\n10.77.0.11\n}",
-        ),
-    ];
-    for (version, interval, vip, peers, extra) in cases {
-        let ours = |priority| {
-            let password = if version == "2" { "s3cret77" } else { "-" };
-            format!("{version} {interval} {priority} {vip} {password} {peers}")
-        };
-        let theirs = |priority| {
-            let seconds = interval.parse::<f64>().unwrap() / 1000.0;
-            format!(
-                "global_defs {{\nvrrp_version {version}\n}}\nvrrp_instance web {{\nstate BACKUP\n\
-                 interface eth0\nvirtual_router_id 51\npriority {priority}\nadvert_int {seconds}\n\
-                 {extra}\nvirtual_ipaddress {{\n{vip}\n}}\n}}\n"
-            )
-        };
-        // keepalived is master, lb its backup, and back.
-        let keepalived = lab.keepalived(B, &theirs(200));
-        lab.until("keepalived holds the VIP", || lab.holds(B, vip));
-        let mut lb = lab.runner(A, &ours(100));
-        lb.wait_for("backup");
-        while lb.status_after(Duration::from_millis(20)).received < 3 {}
-        assert_eq!(lb.status_after(Duration::ZERO).state, "backup");
-        keepalived.stop();
-        lb.wait_for("master: the master resigned");
-        lab.until("lb alone holds the VIP", || {
-            lab.holds(A, vip) && !lab.holds(B, vip)
-        });
-        let keepalived = lab.keepalived(B, &theirs(200));
-        lb.wait_for("backup: a master of higher standing was heard");
-        lab.until("keepalived alone holds it", || {
-            lab.holds(B, vip) && !lab.holds(A, vip)
-        });
-        assert_eq!(lb.status_after(Duration::ZERO).refused, 0);
-        drop(lb);
-        keepalived.stop();
-        lab.until("nobody holds the VIP", || {
-            !lab.holds(A, vip) && !lab.holds(B, vip)
-        });
-
-        // lb is master, keepalived its backup, and back.
-        let keepalived = lab.keepalived(B, &theirs(100));
-        lab.until("keepalived holds the VIP", || lab.holds(B, vip));
-        let mut lb = lab.runner(A, &ours(200));
-        lb.wait_for("master: the master had a lower priority");
-        lab.until("lb alone holds the VIP", || {
-            lab.holds(A, vip) && !lab.holds(B, vip)
-        });
-        lb.command("shutdown");
-        lb.wait_for("initialize: its successor was heard");
-        lab.until("keepalived holds it again", || {
-            lab.holds(B, vip) && !lab.holds(A, vip)
-        });
-        keepalived.stop();
-    }
 }
 
 #[test]

@@ -91,6 +91,14 @@ impl Lab {
         }
     }
 
+    /// Waits until the runner has taken so many adverts.
+    pub(super) fn until_heard(&self, runner: &mut Process, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while runner.status_after(Duration::from_millis(20)).received < count {
+            assert!(Instant::now() < end, "not in time: {count} adverts");
+        }
+    }
+
     pub(super) fn runner(&self, host: usize, settings: &str) -> Process {
         let mut command = Command::new("ip");
         command
