@@ -75,8 +75,18 @@ struct Inferior {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ending {
     until: Time,
-    /// Initialize follows, not backup.
-    stop: bool,
+    after: After,
+}
+
+/// What follows a hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Backup, or master again where there is no successor.
+    Release,
+    /// Initialize, and the VIPs go in any case.
+    Stop,
+    /// Initialize, and the VIPs stay where there is no successor.
+    Shutdown,
 }
 
 impl Machine {
@@ -136,8 +146,7 @@ impl Machine {
     /// When [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Time> {
         let preempts = self.inferior.map(|inferior| inferior.until);
-        self.timer
-            .map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
+        self.timer.map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
     }
 
     /// The configuration in use.
@@ -181,7 +190,9 @@ impl Machine {
             (State::Backup, Event::Priority(priority)) => self.reprioritize(now, priority),
             (State::Backup, Event::Release) => self.yielded = true,
             (State::Backup, Event::Reclaim) => self.yielded = false,
-            (State::Backup, Event::Stop) => self.leave(now, Cause::Stopped, actions),
+            (State::Backup, Event::Stop | Event::Shutdown) => {
+                self.leave(now, Cause::Stopped, actions);
+            }
             (State::Backup, Event::Fault) => self.leave(now, Cause::Faulted, actions),
 
             (State::Master, Event::Advert(heard)) => self.hear_as_master(now, heard, actions),
@@ -192,8 +203,9 @@ impl Machine {
                     self.advertise(now, actions);
                 }
             }
-            (State::Master, Event::Release) => self.release(now, false, actions),
-            (State::Master, Event::Stop) => self.release(now, true, actions),
+            (State::Master, Event::Release) => self.release(now, After::Release, actions),
+            (State::Master, Event::Stop) => self.release(now, After::Stop, actions),
+            (State::Master, Event::Shutdown) => self.release(now, After::Shutdown, actions),
             (State::Master | State::Releasing, Event::Fault) => {
                 self.give_up(actions);
                 self.leave(now, Cause::Faulted, actions);
@@ -206,18 +218,15 @@ impl Machine {
             (State::Releasing, Event::Timer) => self.resign_or_end(now, actions),
             (State::Releasing, Event::Priority(priority)) => self.priority = priority,
             (State::Releasing, Event::Release) => {}
-            (State::Releasing, Event::Stop) => {
-                if let Some(ending) = &mut self.ending {
-                    ending.stop = true;
-                }
-            }
+            (State::Releasing, Event::Stop) => self.end_by(After::Stop),
+            (State::Releasing, Event::Shutdown) => self.end_by(After::Shutdown),
             (State::Releasing, Event::Reclaim) => {
-                if self.ending.is_some_and(|ending| !ending.stop) {
+                if self.ending.is_some_and(|ending| ending.after == After::Release) {
                     self.become_master(now, Cause::Reclaimed, actions);
                 }
             }
             (State::Releasing, Event::Start { .. }) => {
-                if self.ending.is_some_and(|ending| ending.stop) {
+                if self.ending.is_some_and(|ending| ending.after != After::Release) {
                     self.become_master(now, Cause::Started, actions);
                 }
             }
@@ -257,19 +266,15 @@ impl Machine {
         let preempts = heard.priority < self.priority && self.config.preempt && !self.yielded;
         if preempts && self.config.preempt_delay.is_zero() {
             // Discarded: the timer runs on, and then this router is master.
-            self.inferior = Some(Inferior {
-                priority: heard.priority,
-                until: Time::MAX,
-            });
+            self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });
             self.master = Some(heard.source);
             return;
         }
         self.inferior = preempts.then(|| Inferior {
             priority: heard.priority,
-            until: self.inferior.map_or_else(
-                || now.saturating_add(self.config.preempt_delay),
-                |inferior| inferior.until,
-            ),
+            until: self
+                .inferior
+                .map_or_else(|| now.saturating_add(self.config.preempt_delay), |inferior| inferior.until),
         });
         self.obey(now, heard);
     }
@@ -304,18 +309,14 @@ impl Machine {
         let before = self.skew();
         self.priority = priority;
         let after = self.skew();
-        self.timer = self
-            .timer
-            .map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
-        self.inferior = self
-            .inferior
-            .filter(|inferior| inferior.priority < priority);
+        self.timer = self.timer.map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
+        self.inferior = self.inferior.filter(|inferior| inferior.priority < priority);
     }
 
     /// RFC 9568 §6.4.3, an advert received.
     fn hear_as_master(&mut self, now: Time, heard: Heard, actions: &mut Vec<Action>) {
-        let outranked = heard.priority > self.priority
-            || heard.priority == self.priority && heard.source > self.config.address;
+        let outranked =
+            heard.priority > self.priority || heard.priority == self.priority && heard.source > self.config.address;
         if heard.priority != RESIGN && outranked {
             self.give_up(actions);
             actions.push(Action::Advertise(self.priority));
@@ -347,16 +348,12 @@ impl Machine {
     }
 
     /// Resigns, and holds the VIPs until the successor is heard.
-    fn release(&mut self, now: Time, stop: bool, actions: &mut Vec<Action>) {
-        self.yielded = !stop;
-        self.ending = Some(Ending {
-            until: now.saturating_add(self.config.handover),
-            stop,
-        });
-        let cause = if stop {
-            Cause::Stopped
-        } else {
-            Cause::Released
+    fn release(&mut self, now: Time, after: After, actions: &mut Vec<Action>) {
+        self.yielded = after == After::Release;
+        self.ending = Some(Ending { until: now.saturating_add(self.config.handover), after });
+        let cause = match after {
+            After::Release => Cause::Released,
+            After::Stop | After::Shutdown => Cause::Stopped,
         };
         self.resign(now, actions);
         self.enter(now, State::Releasing, cause, actions);
@@ -392,16 +389,25 @@ impl Machine {
     }
 
     fn end_release(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
-        let stop = self.ending.take().is_some_and(|ending| ending.stop);
-        if !stop && cause == Cause::NoSuccessor {
-            self.become_master(now, cause, actions);
-            return;
+        let after = self.ending.take().map_or(After::Release, |ending| ending.after);
+        match (after, cause) {
+            (After::Release, Cause::NoSuccessor) => self.become_master(now, cause, actions),
+            (After::Shutdown, Cause::NoSuccessor) => self.leave(now, cause, actions),
+            (After::Release, _) => {
+                self.give_up(actions);
+                self.become_backup(now, cause, actions);
+            }
+            (After::Stop | After::Shutdown, _) => {
+                self.give_up(actions);
+                self.leave(now, cause, actions);
+            }
         }
-        self.give_up(actions);
-        if stop {
-            self.leave(now, cause, actions);
-        } else {
-            self.become_backup(now, cause, actions);
+    }
+
+    /// Another end for the hand-over that is under way.
+    fn end_by(&mut self, after: After) {
+        if let Some(ending) = &mut self.ending {
+            ending.after = after;
         }
     }
 
@@ -423,11 +429,7 @@ impl Machine {
     /// Gives up the VIPs.
     fn give_up(&mut self, actions: &mut Vec<Action>) {
         self.ending = None;
-        actions.extend([
-            Action::Gate(false),
-            Action::Silence,
-            Action::RemoveAddresses,
-        ]);
+        actions.extend([Action::Gate(false), Action::Silence, Action::RemoveAddresses]);
     }
 
     fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {

@@ -154,9 +154,7 @@ impl<O: Owner> Runner<O> {
             .filter_map(|slot| slot.instance.as_ref()?.machine().deadline())
             .chain(self.ports.values().filter_map(|port| port.pacer.deadline()))
             .chain(self.look);
-        let timeout = deadlines
-            .min()
-            .map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(self.now())));
+        let timeout = deadlines.min().map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(self.now())));
         let receivers = self.ports.values().map(|port| port.receiver.as_fd());
         let mut sources: Vec<PollFd<'_>> = [self.changes.as_fd()]
             .into_iter()
@@ -172,11 +170,7 @@ impl<O: Owner> Runner<O> {
         let changes = flags.next().unwrap_or(true);
         let ports = flags.by_ref().take(self.ports.len()).collect();
         let commands = flags.next().unwrap_or(false);
-        Ok(Ready {
-            changes,
-            ports,
-            commands,
-        })
+        Ok(Ready { changes, ports, commands })
     }
 
     /// Reads what has arrived, up to a batch from each socket.
@@ -248,8 +242,7 @@ impl<O: Owner> Runner<O> {
         for index in due {
             self.handle(index, Event::Timer);
         }
-        self.slots
-            .retain(|_, slot| !(slot.leaving && slot.is_idle()));
+        self.slots.retain(|_, slot| !(slot.leaving && slot.is_idle()));
     }
 
     fn announce(&mut self) {
@@ -270,11 +263,7 @@ impl<O: Owner> Runner<O> {
     fn handle(&mut self, index: usize, event: Event) {
         let now = self.now();
         let mut actions = Vec::new();
-        if let Some(instance) = self
-            .slots
-            .get_mut(&index)
-            .and_then(|slot| slot.instance.as_mut())
-        {
+        if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.handle(now, event, &mut actions);
         }
         self.perform(index, &mut actions);
@@ -290,10 +279,7 @@ impl<O: Owner> Runner<O> {
         if let Some(interface) = self.interfaces.get(&removed.interface)
             && let Err(error) = self.owner.remove_addresses(removed, interface.index)
         {
-            error!(
-                "vrrp.{}: its addresses can't be removed: {error}",
-                removed.name
-            );
+            error!("vrrp.{}: its addresses can't be removed: {error}", removed.name);
         }
     }
 
@@ -315,20 +301,14 @@ impl<O: Owner> Runner<O> {
                     if let Some(interface) = interface
                         && let Err(error) = self.owner.add_addresses(settings, interface)
                     {
-                        error!(
-                            "vrrp.{}: its addresses can't be added: {error}",
-                            settings.name
-                        );
+                        error!("vrrp.{}: its addresses can't be added: {error}", settings.name);
                     }
                 }
                 Action::RemoveAddresses => {
                     // An owner's VIP may be the address that it sends from: that one is not VRRP's.
                     let own = instance.own();
                     let addresses = settings.addresses.iter().filter(|vip| vip.addr() != own);
-                    let removed = Settings {
-                        addresses: addresses.copied().collect(),
-                        ..settings.clone()
-                    };
+                    let removed = Settings { addresses: addresses.copied().collect(), ..settings.clone() };
                     self.remove_addresses(&removed);
                 }
                 Action::Advertise(priority) => advertise(instance, priority, port.as_deref()),

@@ -53,6 +53,9 @@ pub enum Event {
     /// Hand the VIPs over and take no part any more, until [`Event::Start`]: a shutdown, or a hard condition
     /// that fails.
     Stop,
+    /// The agent ends: as [`Event::Stop`], but without a successor the VIPs stay where they are. Nobody else
+    /// has them, and the data plane goes on forwarding.
+    Shutdown,
     /// The interface is gone: give up at once what can't be handed over.
     Fault,
 }

@@ -35,10 +35,11 @@ enum On {
     Release,
     Reclaim,
     Stop,
+    Shutdown,
     Fault,
 }
 
-const EVENTS: [On; 14] = [
+const EVENTS: [On; 15] = [
     On::Start,
     On::StartHolding,
     On::Resign,
@@ -52,29 +53,19 @@ const EVENTS: [On; 14] = [
     On::Release,
     On::Reclaim,
     On::Stop,
+    On::Shutdown,
     On::Fault,
 ];
 const STATES: [State; 4] = [Initialize, Backup, Master, Releasing];
 
 /// State, event, section of RFC 9568 (or what stands in for it), next state, actions, next deadline.
-type Row = (
-    State,
-    On,
-    &'static str,
-    State,
-    &'static [Action],
-    Option<Time>,
-);
+type Row = (State, On, &'static str, State, &'static [Action], Option<Time>);
 
 const TAKE_OVER: [Action; 4] = [Gate(true), AddAddresses, Advertise(100), Announce];
 const GIVE_UP: [Action; 3] = [Gate(false), Silence, RemoveAddresses];
 
 /// The last action of a change of state, after those that all such changes share.
-const fn then<const N: usize, const M: usize>(
-    first: [Action; N],
-    state: State,
-    cause: Cause,
-) -> [Action; M] {
+const fn then<const N: usize, const M: usize>(first: [Action; N], state: State, cause: Cause) -> [Action; M] {
     let mut actions = [Entered(state, cause); M];
     let mut index = 0;
     while index < N {
@@ -107,6 +98,7 @@ const TABLE: &[Row] = &[
     (Initialize, On::Release,            "release",     Initialize, &[], None),
     (Initialize, On::Reclaim,            "release",     Initialize, &[], None),
     (Initialize, On::Stop,               "6.4.1",       Initialize, &[], None),
+    (Initialize, On::Shutdown,           "6.4.1",       Initialize, &[], None),
     (Initialize, On::Fault,              "6.4.1",       Initialize, &[], None),
 
     (Backup, On::Start,              "6.4.2", Backup,     &[], at(DOWN)),
@@ -122,6 +114,7 @@ const TABLE: &[Row] = &[
     (Backup, On::Release,            "release", Backup,   &[], at(DOWN)),
     (Backup, On::Reclaim,            "release", Backup,   &[], at(DOWN)),
     (Backup, On::Stop,               "6.4.2", Initialize, &[Entered(Initialize, Cause::Stopped)], None),
+    (Backup, On::Shutdown,           "6.4.2", Initialize, &[Entered(Initialize, Cause::Stopped)], None),
     (Backup, On::Fault,              "6.4.2", Initialize, &[Entered(Initialize, Cause::Faulted)], None),
 
     (Master, On::Start,              "6.4.3", Master,     &[], at(S)),
@@ -137,6 +130,7 @@ const TABLE: &[Row] = &[
     (Master, On::Release,            "release", Releasing, &[Advertise(0), Entered(Releasing, Cause::Released)], at(Duration::from_millis(2000))),
     (Master, On::Reclaim,            "release", Master,   &[], at(S)),
     (Master, On::Stop,               "6.4.3, held", Releasing, &[Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(2000))),
+    (Master, On::Shutdown,           "6.4.3, held", Releasing, &[Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(2000))),
     (Master, On::Fault,              "6.4.3", Initialize, &then::<3, 4>(GIVE_UP, Initialize, Cause::Faulted), None),
 
     (Releasing, On::Start,              "release", Releasing, &[], at(Duration::from_millis(1500))),
@@ -152,6 +146,7 @@ const TABLE: &[Row] = &[
     (Releasing, On::Release,            "release", Releasing, &[], at(Duration::from_millis(1500))),
     (Releasing, On::Reclaim,            "release", Master,  &then::<4, 5>(TAKE_OVER, Master, Cause::Reclaimed), after(S)),
     (Releasing, On::Stop,               "release", Releasing, &[], at(Duration::from_millis(1500))),
+    (Releasing, On::Shutdown,           "release", Releasing, &[], at(Duration::from_millis(1500))),
     (Releasing, On::Fault,              "6.4.3", Initialize, &then::<3, 4>(GIVE_UP, Initialize, Cause::Faulted), None),
 ];
 
@@ -173,14 +168,10 @@ fn config() -> Config {
 
 fn in_state(state: State, config: Config) -> Machine {
     let mut machine = Machine::new(config, Time::ZERO);
-    let holding = Event::Start {
-        holds_addresses: true,
-    };
+    let holding = Event::Start { holds_addresses: true };
     let events: &[Event] = match state {
         Initialize => &[],
-        Backup => &[Event::Start {
-            holds_addresses: false,
-        }],
+        Backup => &[Event::Start { holds_addresses: false }],
         Master => &[holding],
         Releasing => &[holding, Event::Release],
     };
@@ -192,11 +183,7 @@ fn in_state(state: State, config: Config) -> Machine {
 }
 
 fn advert(priority: u8, last: u8) -> Event {
-    Event::Advert(Heard {
-        source: address(last),
-        priority,
-        interval: 2 * S,
-    })
+    Event::Advert(Heard { source: address(last), priority, interval: 2 * S })
 }
 
 fn handle(machine: &mut Machine, now: Time, event: Event) -> Vec<Action> {
@@ -209,27 +196,14 @@ fn handle(machine: &mut Machine, now: Time, event: Event) -> Vec<Action> {
 fn every_event_in_every_state() {
     for state in STATES {
         for on in EVENTS {
-            let rows: Vec<_> = TABLE
-                .iter()
-                .filter(|row| (row.0, row.1) == (state, on))
-                .collect();
+            let rows: Vec<_> = TABLE.iter().filter(|row| (row.0, row.1) == (state, on)).collect();
             let [(_, _, section, next, actions, deadline)] = rows[..] else {
                 panic!("{state} {on:?} has {} rows", rows.len());
             };
             let mut machine = in_state(state, config());
             let (now, event) = match on {
-                On::Start => (
-                    AT,
-                    Event::Start {
-                        holds_addresses: false,
-                    },
-                ),
-                On::StartHolding => (
-                    AT,
-                    Event::Start {
-                        holds_addresses: true,
-                    },
-                ),
+                On::Start => (AT, Event::Start { holds_addresses: false }),
+                On::StartHolding => (AT, Event::Start { holds_addresses: true }),
                 On::Resign => (AT, advert(0, 1)),
                 On::Lower => (AT, advert(99, 3)),
                 On::EqualLowerAddress => (AT, advert(100, 1)),
@@ -241,6 +215,7 @@ fn every_event_in_every_state() {
                 On::Release => (AT, Event::Release),
                 On::Reclaim => (AT, Event::Reclaim),
                 On::Stop => (AT, Event::Stop),
+                On::Shutdown => (AT, Event::Shutdown),
                 On::Fault => (AT, Event::Fault),
             };
             let row = format!("{state}, {on:?} ({section})");
@@ -255,33 +230,16 @@ fn every_event_in_every_state() {
 
 #[test]
 fn the_owner_is_master_at_once() {
-    let mut machine = Machine::new(
-        Config {
-            priority: OWNER,
-            ..config()
-        },
-        Time::ZERO,
-    );
-    let start = Event::Start {
-        holds_addresses: false,
-    };
+    let mut machine = Machine::new(Config { priority: OWNER, ..config() }, Time::ZERO);
+    let start = Event::Start { holds_addresses: false };
     let actions = handle(&mut machine, AT, start);
-    assert_eq!(
-        actions.last(),
-        Some(&Entered(Master, Cause::Owner)),
-        "6.4.1"
-    );
+    assert_eq!(actions.last(), Some(&Entered(Master, Cause::Owner)), "6.4.1");
 }
 
 #[test]
 fn skew_follows_the_version_and_the_priority() {
     let skew = |version, priority, interval| {
-        let config = Config {
-            version,
-            priority,
-            interval,
-            ..config()
-        };
+        let config = Config { version, priority, interval, ..config() };
         Machine::new(config, Time::ZERO).skew()
     };
     assert_eq!(skew(Version::V2, 1, 10 * S), S * 255 / 256);
@@ -292,13 +250,7 @@ fn skew_follows_the_version_and_the_priority() {
 
 #[test]
 fn version_2_does_not_learn_an_interval() {
-    let mut machine = in_state(
-        Backup,
-        Config {
-            version: Version::V2,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { version: Version::V2, ..config() });
     handle(&mut machine, AT, advert(200, 1));
     assert_eq!(machine.deadline(), Some(AT + DOWN));
 }
@@ -315,13 +267,7 @@ fn a_new_master_advertises_at_its_own_interval_again() {
 
 #[test]
 fn without_preemption_a_lower_master_is_obeyed() {
-    let mut machine = in_state(
-        Backup,
-        Config {
-            preempt: false,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { preempt: false, ..config() });
     handle(&mut machine, AT, advert(1, 1));
     assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN));
     assert_eq!(machine.master(), Some(address(1)));
@@ -330,13 +276,7 @@ fn without_preemption_a_lower_master_is_obeyed() {
 #[test]
 fn a_lower_master_is_displaced_when_the_preempt_delay_is_over() {
     let delay = 60 * S;
-    let mut machine = in_state(
-        Backup,
-        Config {
-            preempt_delay: delay,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { preempt_delay: delay, ..config() });
     let mut now = AT;
     while machine.deadline() != Some(AT + delay) {
         assert!(handle(&mut machine, now, advert(50, 1)).is_empty());
@@ -349,10 +289,7 @@ fn a_lower_master_is_displaced_when_the_preempt_delay_is_over() {
 
 #[test]
 fn a_preempt_delay_ends_with_its_reason() {
-    let delayed = Config {
-        preempt_delay: 5 * S,
-        ..config()
-    };
+    let delayed = Config { preempt_delay: 5 * S, ..config() };
     let mut outranked = in_state(Backup, delayed);
     handle(&mut outranked, AT, advert(50, 1));
     handle(&mut outranked, AT + S, advert(200, 3));
@@ -363,19 +300,9 @@ fn a_preempt_delay_ends_with_its_reason() {
     handle(&mut demoted, AT, Event::Priority(40));
     assert!(demoted.deadline() > Some(AT + THEIR_DOWN));
 
-    let mut dead = in_state(
-        Backup,
-        Config {
-            preempt_delay: 60 * S,
-            ..config()
-        },
-    );
+    let mut dead = in_state(Backup, Config { preempt_delay: 60 * S, ..config() });
     handle(&mut dead, AT, advert(50, 1));
-    assert_eq!(
-        dead.deadline(),
-        Some(AT + THEIR_DOWN),
-        "a dead master is not waited for"
-    );
+    assert_eq!(dead.deadline(), Some(AT + THEIR_DOWN), "a dead master is not waited for");
 }
 
 #[test]
@@ -395,11 +322,7 @@ fn a_reclaiming_router_preempts_again() {
     handle(&mut machine, AT, advert(50, 1));
     handle(&mut machine, AT, Event::Reclaim);
     handle(&mut machine, AT + S, advert(50, 1));
-    assert_eq!(
-        machine.deadline(),
-        Some(AT + THEIR_DOWN),
-        "the timer was let run"
-    );
+    assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN), "the timer was let run");
 }
 
 /// Fires the timer until `state` is left; when that was, and what was done then.
@@ -428,10 +351,17 @@ fn a_stop_without_a_successor_gives_the_addresses_up_in_the_end() {
     handle(&mut machine, Time::ZERO, Event::Stop);
     let (when, actions) = run_out(&mut machine, Releasing);
     assert_eq!(when, 4 * S);
-    assert_eq!(
-        actions,
-        then::<3, 4>(GIVE_UP, Initialize, Cause::NoSuccessor)
-    );
+    assert_eq!(actions, then::<3, 4>(GIVE_UP, Initialize, Cause::NoSuccessor));
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn a_shutdown_without_a_successor_leaves_the_addresses_where_they_are() {
+    let mut machine = in_state(Master, config());
+    handle(&mut machine, Time::ZERO, Event::Shutdown);
+    let (when, actions) = run_out(&mut machine, Releasing);
+    assert_eq!(when, 4 * S);
+    assert_eq!(actions, [Entered(Initialize, Cause::NoSuccessor)]);
     assert_eq!(machine.deadline(), None);
 }
 
@@ -440,19 +370,14 @@ fn a_stop_ends_in_initialize_when_the_successor_is_heard() {
     let mut machine = in_state(Master, config());
     handle(&mut machine, Time::ZERO, Event::Stop);
     let actions = handle(&mut machine, AT, advert(1, 1));
-    assert_eq!(
-        actions,
-        then::<3, 4>(GIVE_UP, Initialize, Cause::HandedOver)
-    );
+    assert_eq!(actions, then::<3, 4>(GIVE_UP, Initialize, Cause::HandedOver));
 }
 
 #[test]
 fn a_start_takes_a_stop_back_that_nobody_followed() {
     let mut machine = in_state(Master, config());
     handle(&mut machine, Time::ZERO, Event::Stop);
-    let start = Event::Start {
-        holds_addresses: true,
-    };
+    let start = Event::Start { holds_addresses: true };
     let actions = handle(&mut machine, AT, start);
     assert_eq!(actions, then::<4, 5>(TAKE_OVER, Master, Cause::Started));
 }
@@ -482,11 +407,7 @@ fn a_reload_keeps_the_state_and_its_deadline() {
     for state in [Backup, Master, Releasing] {
         let mut machine = in_state(state, config());
         let deadline = machine.deadline();
-        machine.reconfigure(Config {
-            interval: 2 * S,
-            preempt: false,
-            ..config()
-        });
+        machine.reconfigure(Config { interval: 2 * S, preempt: false, ..config() });
         assert_eq!((machine.state(), machine.deadline()), (state, deadline));
     }
 }
