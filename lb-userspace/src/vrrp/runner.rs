@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::announce;
 use super::instance::Status;
-use super::machine::{Action, Event, Time};
+use super::machine::{Action, Event, State, Time};
 use super::packet::Advert;
 use super::refusal::Refusal;
 use super::settings::Settings;
@@ -126,13 +126,19 @@ impl<O: Owner> Runner<O> {
         }
         self.refresh();
         while !self.is_over() {
-            let ready = self.wait()?;
+            let mut ready = self.wait()?;
+            // The time is taken before the sockets are read: whatever had come by then counts before a timer
+            // that is due, however long the thread is kept from running in between.
+            let now = self.now();
+            if self.is_backup_due(now) {
+                ready.ports.fill(true);
+            }
             self.receive(&ready.ports);
             self.watch(ready.changes);
             if ready.commands {
                 self.obey_commands();
             }
-            self.fire_timers();
+            self.fire_timers(now);
             self.announce();
         }
         Ok(())
@@ -234,8 +240,18 @@ impl<O: Owner> Runner<O> {
         true
     }
 
-    fn fire_timers(&mut self) {
-        let now = self.now();
+    fn is_backup_due(&self, now: Time) -> bool {
+        self.slots
+            .values()
+            .filter_map(|slot| slot.instance.as_ref())
+            .any(|instance| {
+                let machine = instance.machine();
+                machine.state() == State::Backup && machine.deadline().is_some_and(|due| due <= now)
+            })
+    }
+
+    /// Fires the timers that were due at this time.
+    fn fire_timers(&mut self, now: Time) {
         let due: Vec<usize> = self
             .slots
             .iter()
@@ -246,7 +262,7 @@ impl<O: Owner> Runner<O> {
             .map(|(&index, _)| index)
             .collect();
         for index in due {
-            self.handle(index, Event::Timer);
+            self.handle_at(now, index, Event::Timer);
         }
         self.slots
             .retain(|_, slot| !(slot.leaving && slot.is_idle()));
@@ -268,7 +284,10 @@ impl<O: Owner> Runner<O> {
 
     /// Hands an event to an instance and does what it demands.
     fn handle(&mut self, index: usize, event: Event) {
-        let now = self.now();
+        self.handle_at(self.now(), index, event);
+    }
+
+    fn handle_at(&mut self, now: Time, index: usize, event: Event) {
         let mut actions = Vec::new();
         if let Some(instance) = self
             .slots
