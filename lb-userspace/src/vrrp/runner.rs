@@ -154,21 +154,36 @@ impl<O: Owner> Runner<O> {
 
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) -> io::Result<Ready> {
+        let now = self.now();
         let deadlines = self
             .slots
             .values()
             .filter_map(|slot| slot.instance.as_ref()?.machine().deadline())
             .chain(self.ports.values().filter_map(|port| port.pacer.deadline()))
+            .chain(
+                self.ports
+                    .values()
+                    .map(|port| port.budget.resumes())
+                    .filter(|&at| at > now),
+            )
             .chain(self.look);
         let timeout = deadlines
             .min()
-            .map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(self.now())));
-        let receivers = self.ports.values().map(|port| port.receiver.as_fd());
-        let mut sources: Vec<PollFd<'_>> = [self.changes.as_fd()]
+            .map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(now)));
+        let read = |source| PollFd::new(source, PollFlags::POLLIN);
+        let receivers = self.ports.values().map(|port| {
+            let is_allowed = port.budget.allows(now);
+            let flags = if is_allowed {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            };
+            PollFd::new(port.receiver.as_fd(), flags)
+        });
+        let mut sources: Vec<PollFd<'_>> = [read(self.changes.as_fd())]
             .into_iter()
             .chain(receivers)
-            .chain(self.inbox.source())
-            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .chain(self.inbox.source().map(read))
             .collect();
         match ppoll(&mut sources, timeout, None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -205,6 +220,10 @@ impl<O: Owner> Runner<O> {
         let Some(port) = self.ports.get_mut(key) else {
             return false;
         };
+        if !port.budget.allows(now) {
+            return false;
+        }
+        port.budget.spend(now);
         let received = match port.receiver.receive() {
             Ok(Some(received)) => received,
             Ok(None) => return false,
