@@ -10,10 +10,6 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={}", object.display());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lb-ebpf.o");
-    let bytes = if object.exists() {
-        fs::read(&object)?
-    } else {
-        Vec::new()
-    };
+    let bytes = if object.exists() { fs::read(&object)? } else { Vec::new() };
     fs::write(out, bytes)
 }

@@ -57,11 +57,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            services: 4096,
-            reals: 32768,
-            flows: 1 << 20,
-        }
+        Self { services: 4096, reals: 32768, flows: 1 << 20 }
     }
 }
 

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use ipnet::IpNet;
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
-};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 
 const HEADER: usize = 16;
 
@@ -29,10 +27,7 @@ impl Addresses {
         let protocol = SockProtocol::NetlinkRoute;
         let socket = socket::socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
         socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
+        Ok(Self { socket, sequence: 0 })
     }
 
     /// Puts the address on the interface; it may be there already. An IPv6 address is usable at once,
@@ -51,14 +46,7 @@ impl Addresses {
     /// EPERM without CAP_NET_ADMIN, or what else the kernel says.
     pub fn remove(&mut self, interface: u32, address: IpNet) -> io::Result<()> {
         match self.request(libc::RTM_DELADDR, 0, interface, address) {
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EADDRNOTAVAIL | libc::ENODEV)
-                ) =>
-            {
-                Ok(())
-            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
             result => result,
         }
     }
@@ -68,12 +56,7 @@ impl Addresses {
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16;
         let message = encode(kind, flags, self.sequence, interface, address);
         let kernel = NetlinkAddr::new(0, 0);
-        socket::sendto(
-            self.socket.as_raw_fd(),
-            &message,
-            &kernel,
-            MsgFlags::empty(),
-        )?;
+        socket::sendto(self.socket.as_raw_fd(), &message, &kernel, MsgFlags::empty())?;
         let mut buffer = [0; 1024];
         loop {
             let length = socket::recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
@@ -97,12 +80,7 @@ fn encode(kind: u16, flags: u16, sequence: u32, interface: u32, address: IpNet) 
     message.extend(flags.to_ne_bytes());
     message.extend(sequence.to_ne_bytes());
     message.extend([0; 4]);
-    message.extend([
-        family as u8,
-        address.prefix_len(),
-        nodad as u8,
-        libc::RT_SCOPE_UNIVERSE,
-    ]);
+    message.extend([family as u8, address.prefix_len(), nodad as u8, libc::RT_SCOPE_UNIVERSE]);
     message.extend(interface.to_ne_bytes());
     for attribute in attributes {
         message.extend((4 + octets.len() as u16).to_ne_bytes());

@@ -59,18 +59,7 @@ pub fn neighbour_advertisement(address: Ipv6Addr, mac: Mac) -> Vec<u8> {
     let mut frame = Vec::with_capacity(86);
     frame.extend(ALL_NODES_MAC);
     frame.extend(mac);
-    frame.extend([
-        0x86,
-        0xdd,
-        0x60,
-        0,
-        0,
-        0,
-        0,
-        message.len() as u8,
-        ICMPV6,
-        255,
-    ]);
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, message.len() as u8, ICMPV6, 255]);
     frame.extend(address.octets());
     frame.extend(ALL_NODES.octets());
     frame.extend(message);
@@ -92,12 +81,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            repeat: 5,
-            delay: Duration::from_secs(5),
-            delayed_repeat: 5,
-            refresh: None,
-        }
+        Self { repeat: 5, delay: Duration::from_secs(5), delayed_repeat: 5, refresh: None }
     }
 }
 
@@ -133,24 +117,13 @@ const BURST: Duration = Duration::from_millis(10);
 impl<K: PartialEq + Clone> Pacer<K> {
     /// A pacer that sends at most `pace` frames a second, at least one, in bursts of at most 10 ms worth.
     pub fn new(pace: u32) -> Self {
-        Self {
-            pace: Pace::new(pace, BURST),
-            jobs: Vec::new(),
-        }
+        Self { pace: Pace::new(pace, BURST), jobs: Vec::new() }
     }
 
     /// Starts the announcements of `key`'s addresses, from the beginning if they were under way.
     pub fn start(&mut self, now: Time, key: K, addresses: Vec<IpAddr>, settings: Settings) {
         self.stop(&key);
-        let job = Job {
-            key,
-            addresses,
-            settings,
-            due: now,
-            phase: Phase::First,
-            round: 0,
-            position: 0,
-        };
+        let job = Job { key, addresses, settings, due: now, phase: Phase::First, round: 0, position: 0 };
         self.jobs.extend(job.settled(now));
     }
 
@@ -236,10 +209,7 @@ mod tests {
     fn a_vip_is_announced_five_times_and_five_times_more_after_five_seconds() {
         let mut pacer = Pacer::new(10_000);
         pacer.start(MS, 1, vec![address(100)], Settings::default());
-        let times: Vec<_> = run(&mut pacer, Duration::MAX)
-            .iter()
-            .map(|sent| sent.0)
-            .collect();
+        let times: Vec<_> = run(&mut pacer, Duration::MAX).iter().map(|sent| sent.0).collect();
         let second = MS + Duration::from_secs(5);
         assert_eq!(times, [[MS; 5], [second; 5]].concat());
         assert_eq!(pacer.deadline(), None);
@@ -267,14 +237,8 @@ mod tests {
         let sent = run(&mut pacer, Duration::MAX);
         assert_eq!(sent.len(), 2000);
         for (index, (time, ..)) in sent.iter().enumerate() {
-            let within = sent[index..]
-                .iter()
-                .take_while(|later| later.0 < *time + 100 * MS)
-                .count();
-            assert!(
-                within <= 112,
-                "{within} frames within 100 ms at 1000 a second"
-            );
+            let within = sent[index..].iter().take_while(|later| later.0 < *time + 100 * MS).count();
+            assert!(within <= 112, "{within} frames within 100 ms at 1000 a second");
         }
         // 200 first announcements at 1000 a second.
         assert!(sent[199].0 <= 200 * MS);
@@ -294,12 +258,8 @@ mod tests {
     #[test]
     fn a_master_refreshes_for_ever_when_asked_to() {
         let mut pacer = Pacer::new(10_000);
-        let settings = Settings {
-            repeat: 1,
-            delayed_repeat: 0,
-            refresh: Some(Duration::from_secs(60)),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { repeat: 1, delayed_repeat: 0, refresh: Some(Duration::from_secs(60)), ..Settings::default() };
         pacer.start(Time::ZERO, 1, vec![address(100), address(101)], settings);
         assert_eq!(run(&mut pacer, Duration::from_secs(600)).len(), 2 * 11);
     }
@@ -307,11 +267,7 @@ mod tests {
     #[test]
     fn nothing_to_announce_ends_at_once() {
         let mut pacer = Pacer::new(10_000);
-        let silent = Settings {
-            repeat: 0,
-            delayed_repeat: 0,
-            ..Settings::default()
-        };
+        let silent = Settings { repeat: 0, delayed_repeat: 0, ..Settings::default() };
         pacer.start(MS, 1, vec![address(100)], silent);
         pacer.start(MS, 2, vec![], Settings::default());
         assert_eq!(pacer.deadline(), None);

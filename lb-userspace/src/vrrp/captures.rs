@@ -35,21 +35,9 @@ const CRAFTED_V2: &[(&[u8], &str, Result<(), Refusal>)] = &[
     (&[1], "good prio150", Ok(())),
     (&[2], "wrong password", Err(Refusal::Password)),
     (&[3], "empty pass", Err(Refusal::Password)),
-    (
-        &[4],
-        "auth type 0 none, zero auth data",
-        Err(Refusal::AuthenticationType),
-    ),
-    (
-        &[5],
-        "auth type 0, no auth data at all",
-        Err(Refusal::Length),
-    ),
-    (
-        &[6],
-        "auth type 2 (AH) in header, no AH",
-        Err(Refusal::AuthenticationType),
-    ),
+    (&[4], "auth type 0 none, zero auth data", Err(Refusal::AuthenticationType)),
+    (&[5], "auth type 0, no auth data at all", Err(Refusal::Length)),
+    (&[6], "auth type 2 (AH) in header, no AH", Err(Refusal::AuthenticationType)),
     (&[7], "ttl 254", Err(Refusal::Ttl)),
     (&[8], "ttl 1", Err(Refusal::Ttl)),
     (&[9], "2 VIPs (ours 1)", Err(Refusal::AddressCount)),
@@ -66,11 +54,7 @@ const CRAFTED_V2: &[(&[u8], &str, Result<(), Refusal>)] = &[
     (&[20], "type 2", Err(Refusal::Type)),
     (&[21], "truncated to 12 bytes", Err(Refusal::Length)),
     (&[22], "truncated to 6 bytes", Err(Refusal::Length)),
-    (
-        &[23],
-        "trailing 8 bytes (in IP length)",
-        Err(Refusal::Length),
-    ),
+    (&[23], "trailing 8 bytes (in IP length)", Err(Refusal::Length)),
     (&[24], "src off-subnet 192.0.2.1", Ok(())),
     (&[25], "unicast dst to B ip", Ok(())),
     (&[26], "mcast ip, unicast mac", Ok(())),
@@ -119,39 +103,23 @@ const CRAFTED_V3: &[(&[u8], &str, Result<(), Refusal>)] = &[
 
 #[test]
 fn each_crafted_advert_is_taken_or_refused_for_its_reason() {
-    for (name, version, cases) in [
-        ("v2", Version::V2, CRAFTED_V2),
-        ("v3", Version::V3, CRAFTED_V3),
-    ] {
+    for (name, version, cases) in [("v2", Version::V2, CRAFTED_V2), ("v3", Version::V3, CRAFTED_V3)] {
         let acceptance = target(version).acceptance().unwrap();
         let frames = frames(&fixtures().join(format!("crafted-{name}-cases.pcap")));
         let index = index(name);
         let covered: Vec<u8> = cases.iter().flat_map(|case| case.0).copied().collect();
-        assert_eq!(
-            covered,
-            index.keys().copied().collect::<Vec<_>>(),
-            "{name}: each case once"
-        );
+        assert_eq!(covered, index.keys().copied().collect::<Vec<_>>(), "{name}: each case once");
         assert_eq!(covered.len(), frames.len());
         for (numbers, what, expected) in cases {
-            assert!(
-                index[&numbers[0]].ends_with(what),
-                "{name} {numbers:?}: {what}"
-            );
+            assert!(index[&numbers[0]].ends_with(what), "{name} {numbers:?}: {what}");
             let mut delivered: Vec<_> = Vec::new();
             let mut pool = IpDefragPool::new();
             for &number in *numbers {
                 delivered.extend(Packet::of(&frames[usize::from(number) - 1], &mut pool));
             }
-            let [packet] = &delivered[..] else {
-                panic!("{name} {what}: one packet")
-            };
+            let [packet] = &delivered[..] else { panic!("{name} {what}: one packet") };
             let verdict = acceptance.accept(&packet.received(), OWN.into());
-            assert_eq!(
-                verdict.as_ref().map(drop),
-                expected.as_ref().copied(),
-                "{name}: {what}"
-            );
+            assert_eq!(verdict.as_ref().map(drop), expected.as_ref().copied(), "{name}: {what}");
         }
     }
 }
@@ -161,34 +129,18 @@ fn a_configured_checksum_form_is_demanded() {
     let frames = frames(&fixtures().join("crafted-v3-cases.pcap"));
     let verdict = |number: usize, checksum| {
         let packet = Packet::of(&frames[number - 1], &mut IpDefragPool::new()).unwrap();
-        let acceptance = Settings {
-            checksum,
-            ..target(Version::V3)
-        }
-        .acceptance()
-        .unwrap();
-        acceptance
-            .accept(&packet.received(), OWN.into())
-            .map(|advert| match advert.body {
-                Body::V3 { checksum, .. } => checksum,
-                Body::V2 { .. } => panic!("version 3"),
-            })
+        let acceptance = Settings { checksum, ..target(Version::V3) }.acceptance().unwrap();
+        acceptance.accept(&packet.received(), OWN.into()).map(|advert| match advert.body {
+            Body::V3 { checksum, .. } => checksum,
+            Body::V2 { .. } => panic!("version 3"),
+        })
     };
     let (with, without) = (1, 12);
     assert_eq!(verdict(with, Policy::Auto), Ok(Form::PseudoHeader));
     assert_eq!(verdict(without, Policy::Auto), Ok(Form::Plain));
-    assert_eq!(
-        verdict(with, Policy::Only(Form::PseudoHeader)),
-        Ok(Form::PseudoHeader)
-    );
-    assert_eq!(
-        verdict(without, Policy::Only(Form::PseudoHeader)),
-        Err(Refusal::ChecksumForm)
-    );
-    assert_eq!(
-        verdict(with, Policy::Only(Form::Plain)),
-        Err(Refusal::ChecksumForm)
-    );
+    assert_eq!(verdict(with, Policy::Only(Form::PseudoHeader)), Ok(Form::PseudoHeader));
+    assert_eq!(verdict(without, Policy::Only(Form::PseudoHeader)), Err(Refusal::ChecksumForm));
+    assert_eq!(verdict(with, Policy::Only(Form::Plain)), Err(Refusal::ChecksumForm));
     assert_eq!(verdict(without, Policy::Only(Form::Plain)), Ok(Form::Plain));
 }
 
@@ -207,23 +159,12 @@ fn each_captured_frame_is_written_again_to_the_same_bytes() {
             let packet = Packet::of(&frame, &mut IpDefragPool::new()).unwrap();
             assert_eq!(packet.tos, TOS, "{name}");
             // keepalived leaves unicast IPv6 at the system's hop limit.
-            let ttl = if name == "v3-unicast-ipv6-advert.pcap" {
-                64
-            } else {
-                TTL
-            };
+            let ttl = if name == "v3-unicast-ipv6-advert.pcap" { 64 } else { TTL };
             assert_eq!(packet.ttl, ttl, "{name}");
             if packet.protocol == IpNumber::AUTHENTICATION_HEADER.0 {
                 // The kernel hands AH to nobody who asked for VRRP; the message in it is refused as well.
-                let received = Received {
-                    payload: &packet.payload[24..],
-                    ..packet.received()
-                };
-                assert_eq!(
-                    Advert::parse(&received),
-                    Err(Refusal::AuthenticationType),
-                    "{name}"
-                );
+                let received = Received { payload: &packet.payload[24..], ..packet.received() };
+                assert_eq!(Advert::parse(&received), Err(Refusal::AuthenticationType), "{name}");
                 continue;
             }
             assert_eq!(packet.protocol, PROTOCOL, "{name}");
@@ -240,52 +181,26 @@ fn each_captured_frame_is_written_again_to_the_same_bytes() {
 fn a_capture_means_what_its_name_says() {
     let advert = |name: &str| {
         let frame = &frames(&fixtures().join(name))[0];
-        Advert::parse(
-            &Packet::of(frame, &mut IpDefragPool::new())
-                .unwrap()
-                .received(),
-        )
-        .unwrap()
+        Advert::parse(&Packet::of(frame, &mut IpDefragPool::new()).unwrap().received()).unwrap()
     };
-    let v2 = |authentication| Body::V2 {
-        seconds: 1,
-        authentication,
-    };
-    let v3 = |centiseconds| Body::V3 {
-        centiseconds,
-        checksum: Form::PseudoHeader,
-    };
+    let v2 = |authentication| Body::V2 { seconds: 1, authentication };
+    let v3 = |centiseconds| Body::V3 { centiseconds, checksum: Form::PseudoHeader };
     let password = Authentication::Password(*b"s3cret77");
     let expected = |priority, body, addresses: &[&str]| Advert {
         router: 51,
         priority,
         body,
-        addresses: addresses
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
     };
     let one = &["10.77.0.100"];
     let cases = [
-        (
-            "v2-pass-advert-prio200-1vip",
-            expected(200, v2(password), one),
-        ),
-        (
-            "v2-pass-advert-prio0-release",
-            expected(0, v2(password), one),
-        ),
-        (
-            "v2-noauth-advert-prio200",
-            expected(200, v2(Authentication::None), one),
-        ),
+        ("v2-pass-advert-prio200-1vip", expected(200, v2(password), one)),
+        ("v2-pass-advert-prio0-release", expected(0, v2(password), one)),
+        ("v2-noauth-advert-prio200", expected(200, v2(Authentication::None), one)),
         ("v3-ipv4-advert-10cs", expected(200, v3(10), one)),
         ("v3-ipv4-advert-1cs", expected(200, v3(1), one)),
         ("v3-ipv4-advert-prio255-owner", expected(255, v3(100), one)),
-        (
-            "v3-ipv6-advert-prio0",
-            expected(0, v3(100), &["fe80::100", "fd77::100"]),
-        ),
+        ("v3-ipv6-advert-prio0", expected(0, v3(100), &["fe80::100", "fd77::100"])),
     ];
     for (name, expected) in cases {
         assert_eq!(advert(&format!("{name}.pcap")), expected, "{name}");
@@ -304,10 +219,7 @@ fn a_unicast_peer_may_have_a_low_ttl_and_a_stranger_is_refused() {
     };
     let peer: IpAddr = "fd77::11".parse().unwrap();
     assert_eq!(accept(&[peer], None), Ok(()));
-    assert_eq!(
-        accept(&["fd77::13".parse().unwrap()], None),
-        Err(Refusal::Stranger)
-    );
+    assert_eq!(accept(&["fd77::13".parse().unwrap()], None), Err(Refusal::Stranger));
     assert_eq!(accept(&[peer], Some(TTL)), Err(Refusal::Ttl));
     assert_eq!(accept(&[], None), Err(Refusal::Ttl));
 }
@@ -320,10 +232,7 @@ pub(super) fn refused_frames(version: Version) -> Vec<Vec<u8>> {
     };
     let frames = frames(&fixtures().join(name));
     let refused = cases.iter().filter(|case| case.2.is_err());
-    refused
-        .flat_map(|case| case.0)
-        .map(|&number| frames[usize::from(number) - 1].clone())
-        .collect()
+    refused.flat_map(|case| case.0).map(|&number| frames[usize::from(number) - 1].clone()).collect()
 }
 
 /// `LB_REGENERATE=1` writes the seeds anew. What a fuzzer found is kept beside them and stays.
@@ -374,9 +283,7 @@ impl Packet {
                 let start = 14 + usize::from(header.ihl()) * 4;
                 let end = 14 + usize::from(header.total_len());
                 let payload = if ip.is_payload_fragmented() {
-                    pool.process_sliced_packet(&sliced, (), ())
-                        .unwrap()?
-                        .payload
+                    pool.process_sliced_packet(&sliced, (), ()).unwrap()?.payload
                 } else {
                     frame[start..end].to_vec()
                 };
@@ -406,12 +313,7 @@ impl Packet {
     }
 
     fn received(&self) -> Received<'_> {
-        Received {
-            source: self.source,
-            destination: self.destination,
-            ttl: self.ttl,
-            payload: &self.payload,
-        }
+        Received { source: self.source, destination: self.destination, ttl: self.ttl, payload: &self.payload }
     }
 }
 
@@ -438,21 +340,14 @@ fn captures() -> Vec<PathBuf> {
     let mut captures: Vec<_> = std::fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "pcap")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "pcap"))
         .collect();
     captures.sort();
     captures
 }
 
 fn is_crafted(path: &Path) -> bool {
-    path.file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .starts_with("crafted-")
+    path.file_name().unwrap().to_str().unwrap().starts_with("crafted-")
 }
 
 fn frames(path: &Path) -> Vec<Vec<u8>> {

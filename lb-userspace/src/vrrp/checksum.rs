@@ -48,16 +48,9 @@ pub fn plain(message: &[u8]) -> u16 {
 }
 
 /// As [`plain`], with the pseudo-header of RFC 793 §3.1 or RFC 8200 §8.1 before the message.
-pub fn with_pseudo_header(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    message: &[u8],
-) -> u16 {
+pub fn with_pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, message: &[u8]) -> u16 {
     let addresses = match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            sum(&source.octets()) + sum(&destination.octets())
-        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => sum(&source.octets()) + sum(&destination.octets()),
         _ => sum(&v6_octets(source)) + sum(&v6_octets(destination)),
     };
     fold(addresses + u64::from(protocol) + message.len() as u64 + sum(message))
@@ -73,10 +66,7 @@ fn v6_octets(address: IpAddr) -> [u8; 16] {
 /// The sum of the 16-bit words, an odd last byte padded with zero. 64 bits hold more bytes than a packet has.
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(2);
-    let odd = words
-        .remainder()
-        .first()
-        .map_or(0, |&byte| u64::from(byte) << 8);
+    let odd = words.remainder().first().map_or(0, |&byte| u64::from(byte) << 8);
     words.fold(odd, |sum, word| match word {
         &[high, low] => sum + u64::from(u16::from_be_bytes([high, low])),
         _ => sum,
@@ -96,10 +86,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071_sums_to_ddf2() {
-        assert_eq!(
-            plain(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
-            !0xddf2
-        );
+        assert_eq!(plain(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
     }
 
     #[test]
@@ -109,11 +96,7 @@ mod tests {
 
     #[test]
     fn a_policy_sends_the_form_that_it_takes() {
-        for policy in [
-            Policy::Auto,
-            Policy::Only(Form::Plain),
-            Policy::Only(Form::PseudoHeader),
-        ] {
+        for policy in [Policy::Auto, Policy::Only(Form::Plain), Policy::Only(Form::PseudoHeader)] {
             assert!(policy.takes(policy.sends()));
         }
         assert!(Policy::Auto.takes(Form::Plain));

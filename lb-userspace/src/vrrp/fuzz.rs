@@ -15,10 +15,7 @@ use super::settings::Settings;
 ///
 /// # Panics
 /// When a promise of the codec or of the machine is broken.
-#[expect(
-    clippy::panic,
-    reason = "a broken promise is what the fuzzer looks for"
-)]
+#[expect(clippy::panic, reason = "a broken promise is what the fuzzer looks for")]
 pub fn exercise(input: &[u8]) {
     let Some(received) = read(input) else {
         return;
@@ -26,12 +23,7 @@ pub fn exercise(input: &[u8]) {
     let parsed = Advert::parse(&received);
     if let Ok(advert) = &parsed {
         let written = advert.emit(received.source, received.destination);
-        let again = written.as_ref().map(|payload| {
-            Advert::parse(&Received {
-                payload,
-                ..received
-            })
-        });
+        let again = written.as_ref().map(|payload| Advert::parse(&Received { payload, ..received }));
         if again != Ok(parsed.clone()) {
             panic!("{advert:?} was written as {written:?} and read again as {again:?}");
         }
@@ -71,48 +63,26 @@ fn read(input: &[u8]) -> Option<Received<'_>> {
         let (&destination, payload) = rest.split_first_chunk::<4>()?;
         (IpAddr::from(source), IpAddr::from(destination), payload)
     };
-    Some(Received {
-        source,
-        destination,
-        ttl,
-        payload,
-    })
+    Some(Received { source, destination, ttl, payload })
 }
 
 fn instances(ipv6: bool) -> impl Iterator<Item = Instance> {
     let configured = move |version| {
-        let address = if ipv6 {
-            "fd77::100/64"
-        } else {
-            "10.77.0.100/24"
-        };
+        let address = if ipv6 { "fd77::100/64" } else { "10.77.0.100/24" };
         let addresses = address.parse().into_iter().collect();
         let mut settings = Settings::new("fuzz", "eth0", 51, version, addresses);
         if version == Version::V2 {
             settings.password = Some("s3cret77".into());
         }
-        let own = if ipv6 {
-            IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1])
-        } else {
-            [10, 77, 0, 12].into()
-        };
+        let own = if ipv6 { IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]) } else { [10, 77, 0, 12].into() };
         Instance::new(settings, own, Time::ZERO).ok()
     };
     let started = |(mut instance, holds_addresses): (Instance, bool)| {
-        instance.handle(
-            Time::ZERO,
-            Event::Start { holds_addresses },
-            &mut Vec::new(),
-        );
+        instance.handle(Time::ZERO, Event::Start { holds_addresses }, &mut Vec::new());
         instance
     };
-    [
-        (Version::V2, true),
-        (Version::V2, false),
-        (Version::V3, true),
-        (Version::V3, false),
-    ]
-    .into_iter()
-    .filter_map(move |(version, holds)| Some((configured(version)?, holds)))
-    .map(started)
+    [(Version::V2, true), (Version::V2, false), (Version::V3, true), (Version::V3, false)]
+        .into_iter()
+        .filter_map(move |(version, holds)| Some((configured(version)?, holds)))
+        .map(started)
 }

@@ -191,30 +191,18 @@ impl Instance {
     ///
     /// # Errors
     /// Why it was refused.
-    pub fn receive(
-        &mut self,
-        now: Time,
-        received: &Received<'_>,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Refusal> {
-        let advert = self
-            .acceptance
-            .accept(received, self.own)
-            .inspect_err(|&refusal| {
-                self.counters.refused.count(refusal);
-                self.counters.last_refused = Some((refusal, received.source));
-            })?;
+    pub fn receive(&mut self, now: Time, received: &Received<'_>, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+        let advert = self.acceptance.accept(received, self.own).inspect_err(|&refusal| {
+            self.counters.refused.count(refusal);
+            self.counters.last_refused = Some((refusal, received.source));
+        })?;
         self.counters.received += 1;
         if let Body::V3 { checksum, .. } = advert.body
             && received.source.is_ipv4()
         {
             self.counters.count_form(received.source, checksum);
         }
-        let heard = Heard {
-            source: received.source,
-            priority: advert.priority,
-            interval: advert.interval(),
-        };
+        let heard = Heard { source: received.source, priority: advert.priority, interval: advert.interval() };
         self.handle(now, Event::Advert(heard), actions);
         Ok(())
     }
@@ -242,10 +230,7 @@ impl Instance {
             [] => std::slice::from_ref(&group),
             peers => peers,
         };
-        destinations
-            .iter()
-            .map(|&to| Ok((to, self.template.emit(self.own, to)?)))
-            .collect()
+        destinations.iter().map(|&to| Ok((to, self.template.emit(self.own, to)?))).collect()
     }
 
     /// What is to be seen of it.
@@ -286,9 +271,7 @@ mod tests {
             settings.password = Some("s3cret77".into());
         }
         let mut instance = Instance::new(settings, OWN.into(), Time::ZERO).unwrap();
-        let start = Event::Start {
-            holds_addresses: state != State::Backup,
-        };
+        let start = Event::Start { holds_addresses: state != State::Backup };
         let events: &[Event] = match state {
             State::Initialize => &[],
             State::Backup | State::Master => &[start],
@@ -303,32 +286,30 @@ mod tests {
 
     /// Packets that are wrong in one thing.
     fn wrong(version: Version) -> impl Strategy<Value = (Vec<u8>, u8, IpAddr)> {
-        (0u8..9, any::<u8>(), any::<prop::sample::Index>(), 1u8..).prop_map(
-            move |(what, priority, position, flip)| {
-                let mut advert = instance(version, State::Backup).template;
-                advert.priority = priority;
-                let (mut source, mut ttl) = (IpAddr::from([10, 77, 0, 9]), TTL);
-                match (what, &mut advert.body) {
-                    (0, _) => advert.addresses = vec![[10, 77, 0, 150].into()],
-                    (1, _) => advert.addresses.push([10, 77, 0, 101].into()),
-                    (2, _) => advert.router = 52,
-                    (3, _) => ttl = 254,
-                    (4, _) => source = OWN.into(),
-                    (5, Body::V2 { authentication, .. }) => *authentication = Authentication::None,
-                    (6, Body::V2 { authentication, .. }) => {
-                        *authentication = Authentication::Password(*b"stranger");
-                    }
-                    (7, Body::V2 { seconds, .. }) => *seconds = 2,
-                    (8, _) => {}
-                    (_, Body::V3 { .. } | Body::V2 { .. }) => advert.router = 1,
+        (0u8..9, any::<u8>(), any::<prop::sample::Index>(), 1u8..).prop_map(move |(what, priority, position, flip)| {
+            let mut advert = instance(version, State::Backup).template;
+            advert.priority = priority;
+            let (mut source, mut ttl) = (IpAddr::from([10, 77, 0, 9]), TTL);
+            match (what, &mut advert.body) {
+                (0, _) => advert.addresses = vec![[10, 77, 0, 150].into()],
+                (1, _) => advert.addresses.push([10, 77, 0, 101].into()),
+                (2, _) => advert.router = 52,
+                (3, _) => ttl = 254,
+                (4, _) => source = OWN.into(),
+                (5, Body::V2 { authentication, .. }) => *authentication = Authentication::None,
+                (6, Body::V2 { authentication, .. }) => {
+                    *authentication = Authentication::Password(*b"stranger");
                 }
-                let mut payload = advert.emit(source, GROUP_V4.into()).unwrap();
-                if what == 8 {
-                    *position.get_mut(&mut payload) ^= flip;
-                }
-                (payload, ttl, source)
-            },
-        )
+                (7, Body::V2 { seconds, .. }) => *seconds = 2,
+                (8, _) => {}
+                (_, Body::V3 { .. } | Body::V2 { .. }) => advert.router = 1,
+            }
+            let mut payload = advert.emit(source, GROUP_V4.into()).unwrap();
+            if what == 8 {
+                *position.get_mut(&mut payload) ^= flip;
+            }
+            (payload, ttl, source)
+        })
     }
 
     proptest! {
@@ -370,25 +351,15 @@ mod tests {
     fn two_instances_understand_each_other_by_multicast_and_by_unicast() {
         for peers in [vec![], vec![IpAddr::from([10, 77, 0, 12])]] {
             let mut sender = instance(Version::V3, State::Master);
-            let settings = Settings {
-                peers: peers.clone(),
-                ..sender.settings.clone()
-            };
+            let settings = Settings { peers: peers.clone(), ..sender.settings.clone() };
             let from: IpAddr = [10, 77, 0, 11].into();
             sender.reconfigure(settings, from).unwrap();
             let mut hearer = instance(Version::V3, State::Backup);
             for (destination, payload) in sender.adverts(200).unwrap() {
                 let expected = peers.first().copied().unwrap_or(GROUP_V4.into());
                 assert_eq!(destination, expected);
-                let received = Received {
-                    source: from,
-                    destination,
-                    ttl: TTL,
-                    payload: &payload,
-                };
-                hearer
-                    .receive(Time::ZERO, &received, &mut Vec::new())
-                    .unwrap();
+                let received = Received { source: from, destination, ttl: TTL, payload: &payload };
+                hearer.receive(Time::ZERO, &received, &mut Vec::new()).unwrap();
             }
             let status = hearer.status(Duration::from_secs(1));
             assert_eq!((status.master, status.counters.received), (Some(from), 1));

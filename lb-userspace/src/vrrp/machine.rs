@@ -140,8 +140,7 @@ impl Machine {
     /// When [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Time> {
         let preempts = self.inferior.map(|inferior| inferior.until);
-        self.timer
-            .map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
+        self.timer.map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
     }
 
     /// The configuration in use.
@@ -262,19 +261,15 @@ impl Machine {
         let preempts = heard.priority < self.priority && self.config.preempt && !self.yielded;
         if preempts && self.config.preempt_delay.is_zero() {
             // Discarded: the timer runs on, and then this router is master.
-            self.inferior = Some(Inferior {
-                priority: heard.priority,
-                until: Time::MAX,
-            });
+            self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });
             self.master = Some(heard.source);
             return;
         }
         self.inferior = preempts.then(|| Inferior {
             priority: heard.priority,
-            until: self.inferior.map_or_else(
-                || now.saturating_add(self.config.preempt_delay),
-                |inferior| inferior.until,
-            ),
+            until: self
+                .inferior
+                .map_or_else(|| now.saturating_add(self.config.preempt_delay), |inferior| inferior.until),
         });
         self.obey(now, heard);
     }
@@ -308,9 +303,7 @@ impl Machine {
     /// What was not heard while this host was asleep proves nothing: a timer that is late gives the master
     /// as much time as it is late, at most an interval and once, to be heard.
     fn overslept(&mut self, now: Time) -> bool {
-        let late = self
-            .timer
-            .map_or(Time::ZERO, |timer| now.saturating_sub(timer));
+        let late = self.timer.map_or(Time::ZERO, |timer| now.saturating_sub(timer));
         if late <= self.learned / 8 || self.postponed {
             return false;
         }
@@ -324,18 +317,14 @@ impl Machine {
         let before = self.skew();
         self.priority = priority;
         let after = self.skew();
-        self.timer = self
-            .timer
-            .map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
-        self.inferior = self
-            .inferior
-            .filter(|inferior| inferior.priority < priority);
+        self.timer = self.timer.map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
+        self.inferior = self.inferior.filter(|inferior| inferior.priority < priority);
     }
 
     /// RFC 9568 §6.4.3, an advert received.
     fn hear_as_master(&mut self, now: Time, heard: Heard, actions: &mut Vec<Action>) {
-        let outranked = heard.priority > self.priority
-            || heard.priority == self.priority && heard.source > self.config.address;
+        let outranked =
+            heard.priority > self.priority || heard.priority == self.priority && heard.source > self.config.address;
         if heard.priority != RESIGN && outranked {
             self.give_up(actions);
             actions.push(Action::Advertise(self.priority));
@@ -369,15 +358,8 @@ impl Machine {
     /// Resigns, and holds the VIPs until the successor is heard.
     fn release(&mut self, now: Time, stop: bool, actions: &mut Vec<Action>) {
         self.yielded = !stop;
-        self.ending = Some(Ending {
-            until: now.saturating_add(self.config.handover),
-            stop,
-        });
-        let cause = if stop {
-            Cause::Stopped
-        } else {
-            Cause::Released
-        };
+        self.ending = Some(Ending { until: now.saturating_add(self.config.handover), stop });
+        let cause = if stop { Cause::Stopped } else { Cause::Released };
         self.resign(now, actions);
         self.enter(now, State::Releasing, cause, actions);
     }
@@ -443,11 +425,7 @@ impl Machine {
     /// Gives up the VIPs.
     fn give_up(&mut self, actions: &mut Vec<Action>) {
         self.ending = None;
-        actions.extend([
-            Action::Gate(false),
-            Action::Silence,
-            Action::RemoveAddresses,
-        ]);
+        actions.extend([Action::Gate(false), Action::Silence, Action::RemoveAddresses]);
     }
 
     fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {

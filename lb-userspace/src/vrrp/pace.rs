@@ -16,11 +16,7 @@ pub struct Pace {
 impl Pace {
     /// `rate` a second, at least one, in bursts of what `burst` is worth.
     pub fn new(rate: u32, burst: Duration) -> Self {
-        Self {
-            cost: Duration::from_secs(1) / rate.max(1),
-            burst,
-            paid: Time::ZERO,
-        }
+        Self { cost: Duration::from_secs(1) / rate.max(1), burst, paid: Time::ZERO }
     }
 
     /// Whether one more may pass now.

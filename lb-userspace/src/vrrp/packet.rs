@@ -166,23 +166,14 @@ impl Advert {
                     1 => Authentication::Password(authentication),
                     _ => return Err(Refusal::AuthenticationType),
                 };
-                Body::V2 {
-                    seconds: sixth,
-                    authentication,
-                }
+                Body::V2 { seconds: sixth, authentication }
             }
             // The upper four bits are reserved and ignored (RFC 9568 §5.2.6).
-            Version::V3 => Body::V3 {
-                centiseconds: u16::from_be_bytes([fifth, sixth]) & MAXIMUM_CENTISECONDS,
-                checksum: form,
-            },
+            Version::V3 => {
+                Body::V3 { centiseconds: u16::from_be_bytes([fifth, sixth]) & MAXIMUM_CENTISECONDS, checksum: form }
+            }
         };
-        let advert = Self {
-            router,
-            priority,
-            body,
-            addresses,
-        };
+        let advert = Self { router, priority, body, addresses };
         if advert.interval().is_zero() {
             return Err(Refusal::Interval);
         }
@@ -226,9 +217,7 @@ impl Advert {
         };
         let sum = match form {
             Form::Plain => checksum::plain(&message),
-            Form::PseudoHeader => {
-                checksum::with_pseudo_header(source, destination, PROTOCOL, &message)
-            }
+            Form::PseudoHeader => checksum::with_pseudo_header(source, destination, PROTOCOL, &message),
         };
         if let Some(field) = message.get_mut(6..8) {
             field.copy_from_slice(&sum.to_be_bytes());
@@ -240,23 +229,15 @@ impl Advert {
     fn timing(&self, source: IpAddr) -> Result<(u8, [u8; 2]), Unsendable> {
         match self.body {
             Body::V2 { .. } if source.is_ipv6() => Err(Unsendable::Version),
-            Body::V2 { seconds: 0, .. }
-            | Body::V3 {
-                centiseconds: 0, ..
-            } => Err(Unsendable::Interval),
-            Body::V2 {
-                seconds,
-                authentication,
-            } => {
+            Body::V2 { seconds: 0, .. } | Body::V3 { centiseconds: 0, .. } => Err(Unsendable::Interval),
+            Body::V2 { seconds, authentication } => {
                 let kind = match authentication {
                     Authentication::None => 0,
                     Authentication::Password(_) => 1,
                 };
                 Ok((2, [kind, seconds]))
             }
-            Body::V3 { centiseconds, .. } if centiseconds > MAXIMUM_CENTISECONDS => {
-                Err(Unsendable::Interval)
-            }
+            Body::V3 { centiseconds, .. } if centiseconds > MAXIMUM_CENTISECONDS => Err(Unsendable::Interval),
             Body::V3 { centiseconds, .. } => Ok((3, centiseconds.to_be_bytes())),
         }
     }
@@ -280,28 +261,17 @@ fn split(
     };
     let addresses = if source.is_ipv4() {
         let (addresses, _) = addresses.as_chunks::<4>();
-        addresses
-            .iter()
-            .map(|&octets| IpAddr::from(octets))
-            .collect()
+        addresses.iter().map(|&octets| IpAddr::from(octets)).collect()
     } else {
         let (addresses, _) = addresses.as_chunks::<16>();
-        addresses
-            .iter()
-            .map(|&octets| IpAddr::from(octets))
-            .collect()
+        addresses.iter().map(|&octets| IpAddr::from(octets)).collect()
     };
     Ok((addresses, authentication))
 }
 
 /// The form in which the message's checksum is right.
 fn checksum_form(received: &Received<'_>, version: Version) -> Result<Form, Refusal> {
-    let Received {
-        source,
-        destination,
-        payload,
-        ..
-    } = *received;
+    let Received { source, destination, payload, .. } = *received;
     let pseudo = || checksum::with_pseudo_header(source, destination, PROTOCOL, payload) == 0;
     let plain = || checksum::plain(payload) == 0;
     match version {

@@ -159,9 +159,6 @@ mod tests {
         }
         let keys: std::collections::HashSet<_> = Refusal::ALL.map(Refusal::key).into();
         let texts: std::collections::HashSet<_> = Refusal::ALL.map(|r| r.to_string()).into();
-        assert_eq!(
-            (keys.len(), texts.len()),
-            (Refusal::ALL.len(), Refusal::ALL.len())
-        );
+        assert_eq!((keys.len(), texts.len()), (Refusal::ALL.len(), Refusal::ALL.len()));
     }
 }

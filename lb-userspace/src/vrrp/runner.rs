@@ -160,31 +160,17 @@ impl<O: Owner> Runner<O> {
             .values()
             .filter_map(|slot| slot.instance.as_ref()?.machine().deadline())
             .chain(self.ports.values().filter_map(|port| port.pacer.deadline()))
-            .chain(
-                self.ports
-                    .values()
-                    .map(|port| port.budget.resumes())
-                    .filter(|&at| at > now),
-            )
+            .chain(self.ports.values().map(|port| port.budget.resumes()).filter(|&at| at > now))
             .chain(self.look);
-        let timeout = deadlines
-            .min()
-            .map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(now)));
+        let timeout = deadlines.min().map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(now)));
         let read = |source| PollFd::new(source, PollFlags::POLLIN);
         let receivers = self.ports.values().map(|port| {
             let is_allowed = port.budget.allows(now);
-            let flags = if is_allowed {
-                PollFlags::POLLIN
-            } else {
-                PollFlags::empty()
-            };
+            let flags = if is_allowed { PollFlags::POLLIN } else { PollFlags::empty() };
             PollFd::new(port.receiver.as_fd(), flags)
         });
-        let mut sources: Vec<PollFd<'_>> = [read(self.changes.as_fd())]
-            .into_iter()
-            .chain(receivers)
-            .chain(self.inbox.source().map(read))
-            .collect();
+        let mut sources: Vec<PollFd<'_>> =
+            [read(self.changes.as_fd())].into_iter().chain(receivers).chain(self.inbox.source().map(read)).collect();
         match ppoll(&mut sources, timeout, None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -193,11 +179,7 @@ impl<O: Owner> Runner<O> {
         let changes = flags.next().unwrap_or(true);
         let ports = flags.by_ref().take(self.ports.len()).collect();
         let commands = flags.next().unwrap_or(false);
-        Ok(Ready {
-            changes,
-            ports,
-            commands,
-        })
+        Ok(Ready { changes, ports, commands })
     }
 
     /// Reads what has arrived, up to a batch from each socket.
@@ -260,13 +242,10 @@ impl<O: Owner> Runner<O> {
     }
 
     fn is_backup_due(&self, now: Time) -> bool {
-        self.slots
-            .values()
-            .filter_map(|slot| slot.instance.as_ref())
-            .any(|instance| {
-                let machine = instance.machine();
-                machine.state() == State::Backup && machine.deadline().is_some_and(|due| due <= now)
-            })
+        self.slots.values().filter_map(|slot| slot.instance.as_ref()).any(|instance| {
+            let machine = instance.machine();
+            machine.state() == State::Backup && machine.deadline().is_some_and(|due| due <= now)
+        })
     }
 
     /// Fires the timers that were due at this time.
@@ -283,8 +262,7 @@ impl<O: Owner> Runner<O> {
         for index in due {
             self.handle_at(now, index, Event::Timer);
         }
-        self.slots
-            .retain(|_, slot| !(slot.leaving && slot.is_idle()));
+        self.slots.retain(|_, slot| !(slot.leaving && slot.is_idle()));
     }
 
     fn announce(&mut self) {
@@ -308,11 +286,7 @@ impl<O: Owner> Runner<O> {
 
     fn handle_at(&mut self, now: Time, index: usize, event: Event) {
         let mut actions = Vec::new();
-        if let Some(instance) = self
-            .slots
-            .get_mut(&index)
-            .and_then(|slot| slot.instance.as_mut())
-        {
+        if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.handle(now, event, &mut actions);
         }
         self.perform(index, &mut actions);
@@ -328,10 +302,7 @@ impl<O: Owner> Runner<O> {
         if let Some(interface) = self.interfaces.get(&removed.interface)
             && let Err(error) = self.owner.remove_addresses(removed, interface.index)
         {
-            error!(
-                "vrrp.{}: its addresses can't be removed: {error}",
-                removed.name
-            );
+            error!("vrrp.{}: its addresses can't be removed: {error}", removed.name);
         }
     }
 
@@ -353,20 +324,14 @@ impl<O: Owner> Runner<O> {
                     if let Some(interface) = interface
                         && let Err(error) = self.owner.add_addresses(settings, interface)
                     {
-                        error!(
-                            "vrrp.{}: its addresses can't be added: {error}",
-                            settings.name
-                        );
+                        error!("vrrp.{}: its addresses can't be added: {error}", settings.name);
                     }
                 }
                 Action::RemoveAddresses => {
                     // An owner's VIP may be the address that it sends from: that one is not VRRP's.
                     let own = instance.own();
                     let addresses = settings.addresses.iter().filter(|vip| vip.addr() != own);
-                    let removed = Settings {
-                        addresses: addresses.copied().collect(),
-                        ..settings.clone()
-                    };
+                    let removed = Settings { addresses: addresses.copied().collect(), ..settings.clone() };
                     self.remove_addresses(&removed);
                 }
                 Action::Advertise(priority) => advertise(instance, priority, port.as_deref()),

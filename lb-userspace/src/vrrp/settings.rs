@@ -62,9 +62,7 @@ pub enum Error {
     #[error("version 3 carries steps of 10ms, 10ms to 40.95s, not {}: change advertise", humantime::format_duration(*.0))]
     IntervalV3(Duration),
     /// The field has 8 bytes.
-    #[error(
-        "the password has {0} bytes, VRRP carries {AUTHENTICATION_LENGTH}: shorten it on every director"
-    )]
+    #[error("the password has {0} bytes, VRRP carries {AUTHENTICATION_LENGTH}: shorten it on every director")]
     PasswordLength(usize),
     /// Version 3 has no authentication.
     #[error("version 3 has no password: remove it, or set version = 2")]
@@ -85,13 +83,7 @@ pub enum Error {
 
 impl Settings {
     /// An instance with the protocol's defaults: priority 100, 1 s, preemption without delay.
-    pub fn new(
-        name: &str,
-        interface: &str,
-        router: u8,
-        version: Version,
-        addresses: Vec<IpNet>,
-    ) -> Self {
+    pub fn new(name: &str, interface: &str, router: u8, version: Version, addresses: Vec<IpNet>) -> Self {
         Self {
             name: name.to_owned(),
             interface: interface.to_owned(),
@@ -124,12 +116,7 @@ impl Settings {
             return Err(Error::Priority);
         }
         let addresses = self.checked_addresses()?;
-        Ok(Advert {
-            router: self.router,
-            priority,
-            body: self.body()?,
-            addresses,
-        })
+        Ok(Advert { router: self.router, priority, body: self.body()?, addresses })
     }
 
     /// What this instance takes from the wire.
@@ -138,12 +125,7 @@ impl Settings {
     /// As [`Self::advert`].
     pub fn acceptance(&self) -> Result<Acceptance, Error> {
         let advert = self.advert(self.priority)?;
-        Ok(Acceptance::new(
-            &advert,
-            self.checksum,
-            &self.peers,
-            self.minimum_ttl,
-        ))
+        Ok(Acceptance::new(&advert, self.checksum, &self.peers, self.minimum_ttl))
     }
 
     /// What the machine needs to know. `address` is the one that adverts are sent from.
@@ -154,18 +136,14 @@ impl Settings {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
-            handover: self
-                .handover
-                .unwrap_or_else(|| machine::default_handover(self.interval)),
+            handover: self.handover.unwrap_or_else(|| machine::default_handover(self.interval)),
             address,
         }
     }
 
     /// Whether the instance speaks IPv6.
     pub fn is_ipv6(&self) -> bool {
-        self.addresses
-            .first()
-            .is_some_and(|address| address.addr().is_ipv6())
+        self.addresses.first().is_some_and(|address| address.addr().is_ipv6())
     }
 
     /// Whether both are the same virtual router: interface, family and id.
@@ -185,10 +163,7 @@ impl Settings {
                     .ok()
                     .filter(|&seconds| seconds != 0 && self.interval.subsec_nanos() == 0)
                     .ok_or(Error::IntervalV2(self.interval))?;
-                Ok(Body::V2 {
-                    seconds,
-                    authentication: self.authentication()?,
-                })
+                Ok(Body::V2 { seconds, authentication: self.authentication()? })
             }
             Version::V3 if self.password.is_some() => Err(Error::PasswordV3),
             Version::V3 => {
@@ -197,10 +172,7 @@ impl Settings {
                     .filter(|count| (1..=4095).contains(count))
                     .filter(|_| self.interval.subsec_nanos().is_multiple_of(10_000_000))
                     .ok_or(Error::IntervalV3(self.interval))?;
-                Ok(Body::V3 {
-                    centiseconds,
-                    checksum: self.checksum.sends(),
-                })
+                Ok(Body::V3 { centiseconds, checksum: self.checksum.sends() })
             }
         }
     }
@@ -211,10 +183,7 @@ impl Settings {
         };
         let mut field = [0; AUTHENTICATION_LENGTH];
         let bytes = password.as_bytes();
-        field
-            .get_mut(..bytes.len())
-            .ok_or(Error::PasswordLength(bytes.len()))?
-            .copy_from_slice(bytes);
+        field.get_mut(..bytes.len()).ok_or(Error::PasswordLength(bytes.len()))?.copy_from_slice(bytes);
         Ok(Authentication::Password(field))
     }
 
@@ -224,10 +193,7 @@ impl Settings {
         if addresses.len() > usize::from(u8::MAX) {
             return Err(Error::Count(addresses.len()));
         }
-        if let Some(&other) = addresses
-            .iter()
-            .find(|other| other.is_ipv4() != first.is_ipv4())
-        {
+        if let Some(&other) = addresses.iter().find(|other| other.is_ipv4() != first.is_ipv4()) {
             return Err(Error::Families(first, other));
         }
         if self.version == Version::V2 && first.is_ipv6() {
@@ -279,10 +245,7 @@ mod tests {
         let mixed = error(|s| s.addresses.push("fd00::1/64".parse().unwrap()), V3);
         assert!(mixed.contains("two families"));
         let v6 = settings(V2, "fd00::1/64").acceptance().unwrap_err();
-        assert_eq!(
-            v6.to_string(),
-            "version 2 can't carry the IPv6 address fd00::1: set version = 3"
-        );
+        assert_eq!(v6.to_string(), "version 2 can't carry the IPv6 address fd00::1: set version = 3");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{
-    self, AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, NetlinkAddr, SockFlag,
-    SockProtocol, SockType, SockaddrStorage, sockopt,
+    self, AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, sockopt,
 };
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
@@ -105,11 +105,7 @@ impl Receiver {
             let index = InterfaceIndexOrAddress::Index(interface.index);
             socket.join_multicast_v4_n(&GROUP_V4, &index)?;
         }
-        Ok(Self {
-            socket,
-            ipv6,
-            buffer: vec![0; LONGEST],
-        })
+        Ok(Self { socket, ipv6, buffer: vec![0; LONGEST] })
     }
 
     /// The next packet; `None` when there is none now.
@@ -146,12 +142,7 @@ impl Receiver {
             }
         }
         let payload = self.buffer.get(..length);
-        Ok(source.zip(payload).map(|(source, payload)| Received {
-            source,
-            destination,
-            ttl,
-            payload,
-        }))
+        Ok(source.zip(payload).map(|(source, payload)| Received { source, destination, ttl, payload }))
     }
 }
 
@@ -205,10 +196,7 @@ impl Sender {
             socket.set_multicast_all_v4(false)?;
             syscall::clear_dont_fragment(&socket)?;
         }
-        let sender = Self {
-            socket,
-            scope: interface.index,
-        };
+        let sender = Self { socket, scope: interface.index };
         sender.socket.bind(&sender.endpoint(own).into())?;
         Ok(sender)
     }
@@ -218,9 +206,7 @@ impl Sender {
     /// # Errors
     /// What the system says.
     pub fn send(&self, to: IpAddr, payload: &[u8]) -> io::Result<()> {
-        self.socket
-            .send_to(payload, &self.endpoint(to).into())
-            .map(drop)
+        self.socket.send_to(payload, &self.endpoint(to).into()).map(drop)
     }
 
     fn endpoint(&self, address: IpAddr) -> SocketAddr {

@@ -1,8 +1,5 @@
 //! The two system calls that no safe wrapper in use here has.
-#![expect(
-    unsafe_code,
-    reason = "sched_setscheduler and setsockopt(IP_MTU_DISCOVER) are called through libc"
-)]
+#![expect(unsafe_code, reason = "sched_setscheduler and setsockopt(IP_MTU_DISCOVER) are called through libc")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -42,9 +39,5 @@ pub(super) fn clear_dont_fragment(socket: impl AsFd) -> io::Result<()> {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -55,25 +55,14 @@ impl Condition {
 impl Tracker {
     /// An instance of this configured priority with these conditions by name.
     pub fn new(configured: u8, conditions: impl IntoIterator<Item = (String, Effect)>) -> Self {
-        let condition = |(name, effect)| Condition {
-            name,
-            effect,
-            holds: None,
-        };
-        Self {
-            configured,
-            conditions: conditions.into_iter().map(condition).collect(),
-        }
+        let condition = |(name, effect)| Condition { name, effect, holds: None };
+        Self { configured, conditions: conditions.into_iter().map(condition).collect() }
     }
 
     /// A condition was looked at. The new standing, if that changed it.
     pub fn set(&mut self, name: &str, holds: bool) -> Option<Standing> {
         let before = self.standing();
-        for condition in self
-            .conditions
-            .iter_mut()
-            .filter(|condition| condition.name == name)
-        {
+        for condition in self.conditions.iter_mut().filter(|condition| condition.name == name) {
             condition.holds = Some(holds);
         }
         Some(self.standing()).filter(|&after| after != before)
@@ -128,25 +117,13 @@ mod tests {
         let mut tracker = tracker(100);
         assert_eq!(tracker.standing(), Standing::Priority(100));
         assert_eq!(tracker.set("link eth2", true), None);
-        assert_eq!(
-            tracker.set("link eth2", false),
-            Some(Standing::Priority(80))
-        );
-        assert_eq!(
-            tracker.set("script uplink", true),
-            Some(Standing::Priority(110))
-        );
+        assert_eq!(tracker.set("link eth2", false), Some(Standing::Priority(80)));
+        assert_eq!(tracker.set("script uplink", true), Some(Standing::Priority(110)));
         assert_eq!(tracker.set("script uplink", true), None);
-        assert_eq!(
-            tracker.explanation(),
-            "100 configured, -20 (link eth2 fails), +30 (script uplink holds)"
-        );
+        assert_eq!(tracker.explanation(), "100 configured, -20 (link eth2 fails), +30 (script uplink holds)");
         assert_eq!(tracker.set("service web", false), Some(Standing::Out));
         assert!(tracker.explanation().ends_with("out (service web fails)"));
-        assert_eq!(
-            tracker.set("service web", true),
-            Some(Standing::Priority(110))
-        );
+        assert_eq!(tracker.set("service web", true), Some(Standing::Priority(110)));
     }
 
     #[test]

@@ -57,24 +57,13 @@ const EVENTS: [On; 14] = [
 const STATES: [State; 4] = [Initialize, Backup, Master, Releasing];
 
 /// State, event, section of RFC 9568 (or what stands in for it), next state, actions, next deadline.
-type Row = (
-    State,
-    On,
-    &'static str,
-    State,
-    &'static [Action],
-    Option<Time>,
-);
+type Row = (State, On, &'static str, State, &'static [Action], Option<Time>);
 
 const TAKE_OVER: [Action; 4] = [Gate(true), AddAddresses, Advertise(100), Announce];
 const GIVE_UP: [Action; 3] = [Gate(false), Silence, RemoveAddresses];
 
 /// The last action of a change of state, after those that all such changes share.
-const fn then<const N: usize, const M: usize>(
-    first: [Action; N],
-    state: State,
-    cause: Cause,
-) -> [Action; M] {
+const fn then<const N: usize, const M: usize>(first: [Action; N], state: State, cause: Cause) -> [Action; M] {
     let mut actions = [Entered(state, cause); M];
     let mut index = 0;
     while index < N {
@@ -173,14 +162,10 @@ fn config() -> Config {
 
 fn in_state(state: State, config: Config) -> Machine {
     let mut machine = Machine::new(config, Time::ZERO);
-    let holding = Event::Start {
-        holds_addresses: true,
-    };
+    let holding = Event::Start { holds_addresses: true };
     let events: &[Event] = match state {
         Initialize => &[],
-        Backup => &[Event::Start {
-            holds_addresses: false,
-        }],
+        Backup => &[Event::Start { holds_addresses: false }],
         Master => &[holding],
         Releasing => &[holding, Event::Release],
     };
@@ -192,11 +177,7 @@ fn in_state(state: State, config: Config) -> Machine {
 }
 
 fn advert(priority: u8, last: u8) -> Event {
-    Event::Advert(Heard {
-        source: address(last),
-        priority,
-        interval: 2 * S,
-    })
+    Event::Advert(Heard { source: address(last), priority, interval: 2 * S })
 }
 
 fn handle(machine: &mut Machine, now: Time, event: Event) -> Vec<Action> {
@@ -209,27 +190,14 @@ fn handle(machine: &mut Machine, now: Time, event: Event) -> Vec<Action> {
 fn every_event_in_every_state() {
     for state in STATES {
         for on in EVENTS {
-            let rows: Vec<_> = TABLE
-                .iter()
-                .filter(|row| (row.0, row.1) == (state, on))
-                .collect();
+            let rows: Vec<_> = TABLE.iter().filter(|row| (row.0, row.1) == (state, on)).collect();
             let [(_, _, section, next, actions, deadline)] = rows[..] else {
                 panic!("{state} {on:?} has {} rows", rows.len());
             };
             let mut machine = in_state(state, config());
             let (now, event) = match on {
-                On::Start => (
-                    AT,
-                    Event::Start {
-                        holds_addresses: false,
-                    },
-                ),
-                On::StartHolding => (
-                    AT,
-                    Event::Start {
-                        holds_addresses: true,
-                    },
-                ),
+                On::Start => (AT, Event::Start { holds_addresses: false }),
+                On::StartHolding => (AT, Event::Start { holds_addresses: true }),
                 On::Resign => (AT, advert(0, 1)),
                 On::Lower => (AT, advert(99, 3)),
                 On::EqualLowerAddress => (AT, advert(100, 1)),
@@ -255,33 +223,16 @@ fn every_event_in_every_state() {
 
 #[test]
 fn the_owner_is_master_at_once() {
-    let mut machine = Machine::new(
-        Config {
-            priority: OWNER,
-            ..config()
-        },
-        Time::ZERO,
-    );
-    let start = Event::Start {
-        holds_addresses: false,
-    };
+    let mut machine = Machine::new(Config { priority: OWNER, ..config() }, Time::ZERO);
+    let start = Event::Start { holds_addresses: false };
     let actions = handle(&mut machine, AT, start);
-    assert_eq!(
-        actions.last(),
-        Some(&Entered(Master, Cause::Owner)),
-        "6.4.1"
-    );
+    assert_eq!(actions.last(), Some(&Entered(Master, Cause::Owner)), "6.4.1");
 }
 
 #[test]
 fn skew_follows_the_version_and_the_priority() {
     let skew = |version, priority, interval| {
-        let config = Config {
-            version,
-            priority,
-            interval,
-            ..config()
-        };
+        let config = Config { version, priority, interval, ..config() };
         Machine::new(config, Time::ZERO).skew()
     };
     assert_eq!(skew(Version::V2, 1, 10 * S), S * 255 / 256);
@@ -292,13 +243,7 @@ fn skew_follows_the_version_and_the_priority() {
 
 #[test]
 fn version_2_does_not_learn_an_interval() {
-    let mut machine = in_state(
-        Backup,
-        Config {
-            version: Version::V2,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { version: Version::V2, ..config() });
     handle(&mut machine, AT, advert(200, 1));
     assert_eq!(machine.deadline(), Some(AT + DOWN));
 }
@@ -315,13 +260,7 @@ fn a_new_master_advertises_at_its_own_interval_again() {
 
 #[test]
 fn without_preemption_a_lower_master_is_obeyed() {
-    let mut machine = in_state(
-        Backup,
-        Config {
-            preempt: false,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { preempt: false, ..config() });
     handle(&mut machine, AT, advert(1, 1));
     assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN));
     assert_eq!(machine.master(), Some(address(1)));
@@ -330,13 +269,7 @@ fn without_preemption_a_lower_master_is_obeyed() {
 #[test]
 fn a_lower_master_is_displaced_when_the_preempt_delay_is_over() {
     let delay = 60 * S;
-    let mut machine = in_state(
-        Backup,
-        Config {
-            preempt_delay: delay,
-            ..config()
-        },
-    );
+    let mut machine = in_state(Backup, Config { preempt_delay: delay, ..config() });
     let mut now = AT;
     while machine.deadline() != Some(AT + delay) {
         assert!(handle(&mut machine, now, advert(50, 1)).is_empty());
@@ -349,10 +282,7 @@ fn a_lower_master_is_displaced_when_the_preempt_delay_is_over() {
 
 #[test]
 fn a_preempt_delay_ends_with_its_reason() {
-    let delayed = Config {
-        preempt_delay: 5 * S,
-        ..config()
-    };
+    let delayed = Config { preempt_delay: 5 * S, ..config() };
     let mut outranked = in_state(Backup, delayed);
     handle(&mut outranked, AT, advert(50, 1));
     handle(&mut outranked, AT + S, advert(200, 3));
@@ -363,19 +293,9 @@ fn a_preempt_delay_ends_with_its_reason() {
     handle(&mut demoted, AT, Event::Priority(40));
     assert!(demoted.deadline() > Some(AT + THEIR_DOWN));
 
-    let mut dead = in_state(
-        Backup,
-        Config {
-            preempt_delay: 60 * S,
-            ..config()
-        },
-    );
+    let mut dead = in_state(Backup, Config { preempt_delay: 60 * S, ..config() });
     handle(&mut dead, AT, advert(50, 1));
-    assert_eq!(
-        dead.deadline(),
-        Some(AT + THEIR_DOWN),
-        "a dead master is not waited for"
-    );
+    assert_eq!(dead.deadline(), Some(AT + THEIR_DOWN), "a dead master is not waited for");
 }
 
 #[test]
@@ -395,11 +315,7 @@ fn a_reclaiming_router_preempts_again() {
     handle(&mut machine, AT, advert(50, 1));
     handle(&mut machine, AT, Event::Reclaim);
     handle(&mut machine, AT + S, advert(50, 1));
-    assert_eq!(
-        machine.deadline(),
-        Some(AT + THEIR_DOWN),
-        "the timer was let run"
-    );
+    assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN), "the timer was let run");
 }
 
 /// Fires the timer until `state` is left; when that was, and what was done then.
@@ -428,10 +344,7 @@ fn a_stop_without_a_successor_gives_the_addresses_up_in_the_end() {
     handle(&mut machine, Time::ZERO, Event::Stop);
     let (when, actions) = run_out(&mut machine, Releasing);
     assert_eq!(when, 4 * S);
-    assert_eq!(
-        actions,
-        then::<3, 4>(GIVE_UP, Initialize, Cause::NoSuccessor)
-    );
+    assert_eq!(actions, then::<3, 4>(GIVE_UP, Initialize, Cause::NoSuccessor));
     assert_eq!(machine.deadline(), None);
 }
 
@@ -440,19 +353,14 @@ fn a_stop_ends_in_initialize_when_the_successor_is_heard() {
     let mut machine = in_state(Master, config());
     handle(&mut machine, Time::ZERO, Event::Stop);
     let actions = handle(&mut machine, AT, advert(1, 1));
-    assert_eq!(
-        actions,
-        then::<3, 4>(GIVE_UP, Initialize, Cause::HandedOver)
-    );
+    assert_eq!(actions, then::<3, 4>(GIVE_UP, Initialize, Cause::HandedOver));
 }
 
 #[test]
 fn a_start_takes_a_stop_back_that_nobody_followed() {
     let mut machine = in_state(Master, config());
     handle(&mut machine, Time::ZERO, Event::Stop);
-    let start = Event::Start {
-        holds_addresses: true,
-    };
+    let start = Event::Start { holds_addresses: true };
     let actions = handle(&mut machine, AT, start);
     assert_eq!(actions, then::<4, 5>(TAKE_OVER, Master, Cause::Started));
 }
@@ -500,11 +408,7 @@ fn a_reload_keeps_the_state_and_its_deadline() {
     for state in [Backup, Master, Releasing] {
         let mut machine = in_state(state, config());
         let deadline = machine.deadline();
-        machine.reconfigure(Config {
-            interval: 2 * S,
-            preempt: false,
-            ..config()
-        });
+        machine.reconfigure(Config { interval: 2 * S, preempt: false, ..config() });
         assert_eq!((machine.state(), machine.deadline()), (state, deadline));
     }
 }

@@ -43,11 +43,7 @@ impl Wire {
             };
             for other in (0..self.machines.len()).filter(|&other| other != index) {
                 if !(self.lost)() {
-                    let heard = Heard {
-                        source,
-                        priority,
-                        interval,
-                    };
+                    let heard = Heard { source, priority, interval };
                     self.in_flight.push((self.now + DELAY, other, heard));
                 }
             }
@@ -58,31 +54,18 @@ impl Wire {
     fn step(&mut self, end: Time) -> bool {
         let arrival = self.in_flight.iter().map(|flight| flight.0).min();
         let deadline = self.machines.iter().filter_map(Machine::deadline).min();
-        let Some(next) = arrival
-            .into_iter()
-            .chain(deadline)
-            .min()
-            .filter(|&next| next <= end)
-        else {
+        let Some(next) = arrival.into_iter().chain(deadline).min().filter(|&next| next <= end) else {
             self.now = end;
             return false;
         };
         self.now = self.now.max(next);
         if arrival == Some(next) {
-            let position = self
-                .in_flight
-                .iter()
-                .position(|flight| flight.0 == next)
-                .unwrap();
+            let position = self.in_flight.iter().position(|flight| flight.0 == next).unwrap();
             let (_, to, heard) = self.in_flight.remove(position);
             self.heard[to] = self.now;
             self.handle(to, Event::Advert(heard));
         } else {
-            let index = self
-                .machines
-                .iter()
-                .position(|m| m.deadline() == Some(next))
-                .unwrap();
+            let index = self.machines.iter().position(|m| m.deadline() == Some(next)).unwrap();
             self.handle(index, Event::Timer);
         }
         true

@@ -13,48 +13,22 @@ fn v6() -> impl Strategy<Value = IpAddr> {
 }
 
 fn v2_body() -> impl Strategy<Value = Body> {
-    let authentication = prop_oneof![
-        Just(Authentication::None),
-        any::<[u8; 8]>().prop_map(Authentication::Password)
-    ];
-    (1u8.., authentication).prop_map(|(seconds, authentication)| Body::V2 {
-        seconds,
-        authentication,
-    })
+    let authentication = prop_oneof![Just(Authentication::None), any::<[u8; 8]>().prop_map(Authentication::Password)];
+    (1u8.., authentication).prop_map(|(seconds, authentication)| Body::V2 { seconds, authentication })
 }
 
 fn v3_body() -> impl Strategy<Value = Body> {
-    (
-        1u16..=4095,
-        prop_oneof![Just(Form::Plain), Just(Form::PseudoHeader)],
-    )
-        .prop_map(|(centiseconds, checksum)| Body::V3 {
-            centiseconds,
-            checksum,
-        })
+    (1u16..=4095, prop_oneof![Just(Form::Plain), Just(Form::PseudoHeader)])
+        .prop_map(|(centiseconds, checksum)| Body::V3 { centiseconds, checksum })
 }
 
 /// An advert with a source and a destination of its family.
 fn adverts() -> impl Strategy<Value = (Advert, IpAddr, IpAddr)> {
-    let over_v4 = (
-        prop_oneof![v2_body(), v3_body()],
-        prop::collection::vec(v4(), 1..=255),
-        v4(),
-        v4(),
-    );
+    let over_v4 = (prop_oneof![v2_body(), v3_body()], prop::collection::vec(v4(), 1..=255), v4(), v4());
     let over_v6 = (v3_body(), prop::collection::vec(v6(), 1..=255), v6(), v6());
     (1u8.., any::<u8>(), prop_oneof![over_v4, over_v6]).prop_map(
         |(router, priority, (body, addresses, source, destination))| {
-            (
-                Advert {
-                    router,
-                    priority,
-                    body,
-                    addresses,
-                },
-                source,
-                destination,
-            )
+            (Advert { router, priority, body, addresses }, source, destination)
         },
     )
 }
@@ -119,24 +93,10 @@ proptest! {
 fn what_the_wire_has_no_room_for_is_not_emitted() {
     let a4: IpAddr = "192.0.2.1".parse().unwrap();
     let a6: IpAddr = "2001:db8::1".parse().unwrap();
-    let v2 = |seconds| Body::V2 {
-        seconds,
-        authentication: Authentication::None,
-    };
-    let v3 = |centiseconds| Body::V3 {
-        centiseconds,
-        checksum: Form::PseudoHeader,
-    };
-    let emit = |body, addresses, from, to| {
-        Advert {
-            router: 1,
-            priority: 1,
-            body,
-            addresses,
-        }
-        .emit(from, to)
-        .unwrap_err()
-    };
+    let v2 = |seconds| Body::V2 { seconds, authentication: Authentication::None };
+    let v3 = |centiseconds| Body::V3 { centiseconds, checksum: Form::PseudoHeader };
+    let emit =
+        |body, addresses, from, to| Advert { router: 1, priority: 1, body, addresses }.emit(from, to).unwrap_err();
     assert_eq!(emit(v2(1), vec![], a4, a4), Unsendable::Count(0));
     assert_eq!(emit(v2(1), vec![a4; 256], a4, a4), Unsendable::Count(256));
     assert_eq!(emit(v3(1), vec![a4], a6, a6), Unsendable::Family);

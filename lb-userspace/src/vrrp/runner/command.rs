@@ -18,15 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Request {
     Status,
-    Event {
-        instance: String,
-        event: Event,
-    },
-    Stand {
-        instance: String,
-        standing: Standing,
-        why: String,
-    },
+    Event { instance: String, event: Event },
+    Stand { instance: String, standing: Standing, why: String },
     Reload(Vec<Settings>),
     ShutDown,
 }
@@ -79,18 +72,8 @@ pub(super) fn channel() -> io::Result<(Handle, Inbox)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     theirs.set_nonblocking(true)?;
-    let handle = Handle {
-        requests: sender,
-        wake: Arc::new(ours),
-    };
-    Ok((
-        handle,
-        Inbox {
-            requests,
-            wake: theirs,
-            is_open: true,
-        },
-    ))
+    let handle = Handle { requests: sender, wake: Arc::new(ours) };
+    Ok((handle, Inbox { requests, wake: theirs, is_open: true }))
 }
 
 impl Handle {
@@ -124,12 +107,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Gone`].
     pub fn stand(&self, instance: &str, standing: Standing, why: String) -> Result<(), Error> {
-        self.ask(Request::Stand {
-            instance: instance.to_owned(),
-            standing,
-            why,
-        })
-        .map(drop)
+        self.ask(Request::Stand { instance: instance.to_owned(), standing, why }).map(drop)
     }
 
     /// Takes these settings in place of the running ones. An instance that stays the same router with the
@@ -150,18 +128,12 @@ impl Handle {
     }
 
     fn event(&self, instance: &str, event: Event) -> Result<(), Error> {
-        self.ask(Request::Event {
-            instance: instance.to_owned(),
-            event,
-        })
-        .map(drop)
+        self.ask(Request::Event { instance: instance.to_owned(), event }).map(drop)
     }
 
     fn ask(&self, request: Request) -> Answer {
         let (reply, answer) = mpsc::channel();
-        self.requests
-            .send((request, Reply(reply)))
-            .map_err(|_| Error::Gone)?;
+        self.requests.send((request, Reply(reply))).map_err(|_| Error::Gone)?;
         // A full pipe has woken the thread already.
         let _ = (&*self.wake).write(&[1]);
         answer.recv_timeout(PATIENCE).map_err(|_| Error::Gone)?

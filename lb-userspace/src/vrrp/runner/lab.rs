@@ -69,9 +69,7 @@ fn a_reload_moves_addresses_without_an_election_and_a_removed_instance_hands_ove
     high.command("unload");
     high.wait_for("initialize: its successor was heard");
     low.wait_for("master: the master resigned");
-    lab.until("only the backup holds it", || {
-        lab.holds(B, "10.77.0.101/24") && !lab.holds(A, "10.77.0.101/24")
-    });
+    lab.until("only the backup holds it", || lab.holds(B, "10.77.0.101/24") && !lab.holds(A, "10.77.0.101/24"));
 }
 
 #[test]
@@ -138,16 +136,8 @@ fn a_lost_link_is_noticed_and_a_late_interface_is_waited_for() {
 fn a_stream_of_refused_adverts_changes_no_state() {
     let Some(lab) = Lab::new() else { return };
     for (version, settings, interval) in [
-        (
-            Version::V2,
-            "2 1000 PRIORITY 10.77.0.100/24 s3cret77",
-            Duration::from_secs(1),
-        ),
-        (
-            Version::V3,
-            "3 100 PRIORITY 10.77.0.100/24",
-            Duration::from_millis(100),
-        ),
+        (Version::V2, "2 1000 PRIORITY 10.77.0.100/24 s3cret77", Duration::from_secs(1)),
+        (Version::V3, "3 100 PRIORITY 10.77.0.100/24", Duration::from_millis(100)),
     ] {
         // The crafted frames are aimed at 10.77.0.12.
         let mut master = lab.runner(B, &settings.replace("PRIORITY", "100"));
@@ -163,19 +153,13 @@ fn a_stream_of_refused_adverts_changes_no_state() {
         assert!(seen.refused >= sent * 3 / 4, "{seen:?} of {sent}");
         let heard = backup.status_after(Duration::ZERO);
         assert_eq!(heard.state, "backup");
-        assert!(
-            heard.received >= before + 4,
-            "the master was silenced: {heard:?}"
-        );
+        assert!(heard.received >= before + 4, "the master was silenced: {heard:?}");
         // As fast as a host can.
         lab.flood(A, &frames, Duration::ZERO, 5 * interval);
         assert_eq!(master.status_after(Duration::ZERO).state, "master");
         let flooded = backup.status_after(Duration::ZERO);
         assert_eq!(flooded.state, "backup");
-        assert!(
-            flooded.received >= heard.received + 4,
-            "the master was silenced: {flooded:?}"
-        );
+        assert!(flooded.received >= heard.received + 4, "the master was silenced: {flooded:?}");
     }
 }
 
@@ -184,11 +168,7 @@ fn every_router_id_of_an_interface_is_served_by_one_thread() {
     let Some(lab) = Lab::new() else { return };
     let mut high = lab.runner(A, "3 100 200 10.77.0.100/24 - - 255");
     let mut low = lab.runner(B, "3 100 100 10.77.0.100/24 - - 255");
-    let in_state = |process: &mut Process, state: &str| {
-        process
-            .status_after(Duration::from_millis(100))
-            .count(state)
-    };
+    let in_state = |process: &mut Process, state: &str| process.status_after(Duration::from_millis(100)).count(state);
     let end = Instant::now() + PATIENCE;
     while in_state(&mut high, "master") < 255 || in_state(&mut low, "backup") < 255 {
         assert!(Instant::now() < end);
@@ -209,24 +189,12 @@ fn a_runner_in_a_process_of_its_own() {
     };
     let mut arguments = arguments.split_whitespace();
     let mut next = || arguments.next();
-    let version = if next() == Some("2") {
-        Version::V2
-    } else {
-        Version::V3
-    };
+    let version = if next() == Some("2") { Version::V2 } else { Version::V3 };
     let interval = Duration::from_millis(next().unwrap().parse().unwrap());
     let priority = next().unwrap().parse().unwrap();
-    let vips = next()
-        .unwrap()
-        .split(',')
-        .map(|vip| vip.parse().unwrap())
-        .collect();
-    let password = next()
-        .filter(|&password| password != "-")
-        .map(str::to_owned);
-    let peers = next()
-        .filter(|&peer| peer != "-")
-        .map(|peer| peer.parse().unwrap());
+    let vips = next().unwrap().split(',').map(|vip| vip.parse().unwrap()).collect();
+    let password = next().filter(|&password| password != "-").map(str::to_owned);
+    let peers = next().filter(|&peer| peer != "-").map(|peer| peer.parse().unwrap());
     let mut settings = Settings::new("web", "eth0", 51, version, vips);
     (settings.priority, settings.interval) = (priority, interval);
     (settings.password, settings.peers) = (password, peers.into_iter().collect());
@@ -286,17 +254,11 @@ impl Owner for Printing {
     fn gate(&mut self, _: &Settings, _: bool) {}
 
     fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        settings
-            .addresses
-            .iter()
-            .try_for_each(|&vip| self.0.add(interface, vip))
+        settings.addresses.iter().try_for_each(|&vip| self.0.add(interface, vip))
     }
 
     fn remove_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        settings
-            .addresses
-            .iter()
-            .try_for_each(|&vip| self.0.remove(interface, vip))
+        settings.addresses.iter().try_for_each(|&vip| self.0.remove(interface, vip))
     }
 
     fn entered(&mut self, status: &Status) {

@@ -12,15 +12,8 @@ use crate::vrrp::tracking::Standing;
 
 impl<O: Owner> Runner<O> {
     pub(super) fn insert(&mut self, settings: Settings) -> usize {
-        let slot = Slot {
-            settings,
-            instance: None,
-            obstacle: None,
-            wanted: true,
-            tracked: None,
-            why: None,
-            leaving: false,
-        };
+        let slot =
+            Slot { settings, instance: None, obstacle: None, wanted: true, tracked: None, why: None, leaving: false };
         let index = self.next_slot;
         self.slots.insert(index, slot);
         self.next_slot += 1;
@@ -40,11 +33,7 @@ impl<O: Owner> Runner<O> {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.handle(index, event);
             }
-            Request::Stand {
-                instance,
-                standing,
-                why,
-            } => {
+            Request::Stand { instance, standing, why } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.stand(index, standing, why);
             }
@@ -77,12 +66,7 @@ impl<O: Owner> Runner<O> {
                     self.start(index);
                 } else {
                     // Takes a hand-over back that nobody has followed yet.
-                    self.handle(
-                        index,
-                        Event::Start {
-                            holds_addresses: true,
-                        },
-                    );
+                    self.handle(index, Event::Start { holds_addresses: true });
                 }
             }
         }
@@ -137,39 +121,23 @@ impl<O: Owner> Runner<O> {
         let holds = slot.holds_addresses();
         let is_tracked = slot.tracked.is_some();
         if std::mem::take(&mut slot.leaving) {
-            self.handle(
-                index,
-                Event::Start {
-                    holds_addresses: holds,
-                },
-            );
+            self.handle(index, Event::Start { holds_addresses: holds });
         }
         if old.priority != settings.priority && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
         if holds && old.addresses != settings.addresses {
-            self.perform(
-                index,
-                &mut vec![Action::Gate(true), Action::AddAddresses, Action::Announce],
-            );
+            self.perform(index, &mut vec![Action::Gate(true), Action::AddAddresses, Action::Announce]);
             let kept = &settings.addresses;
-            let dropped = old
-                .addresses
-                .iter()
-                .filter(|address| !kept.contains(address));
-            self.drop_addresses(&Settings {
-                addresses: dropped.copied().collect(),
-                ..old.clone()
-            });
+            let dropped = old.addresses.iter().filter(|address| !kept.contains(address));
+            self.drop_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() });
         }
         Ok(())
     }
 
     fn find(&self, name: &str) -> Option<usize> {
         let mut slots = self.slots.iter();
-        slots
-            .find(|(_, slot)| slot.settings.name == name && !slot.leaving)
-            .map(|(&index, _)| index)
+        slots.find(|(_, slot)| slot.settings.name == name && !slot.leaving).map(|(&index, _)| index)
     }
 
     fn status(&self) -> Vec<Status> {
@@ -178,13 +146,7 @@ impl<O: Owner> Runner<O> {
             let port = self.ports.get(&slot.settings.port());
             port.map_or(0, |port| port.refused.total())
         };
-        self.slots
-            .values()
-            .map(|slot| Status {
-                strangers: strangers(slot),
-                ..slot.status(now)
-            })
-            .collect()
+        self.slots.values().map(|slot| Status { strangers: strangers(slot), ..slot.status(now) }).collect()
     }
 }
 
@@ -196,9 +158,7 @@ pub(super) fn check_all(settings: &[Settings]) -> Result<(), Error> {
         one.acceptance().map_err(|error| wrong(error.to_string()))?;
         if let Some(other) = routers.insert((one.port(), one.router), &one.name) {
             let (id, interface) = (one.router, &one.interface);
-            return Err(wrong(format!(
-                "id {id} on {interface} is vrrp.{other}'s already: choose another"
-            )));
+            return Err(wrong(format!("id {id} on {interface} is vrrp.{other}'s already: choose another")));
         }
     }
     Ok(())

@@ -22,17 +22,12 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn is_idle(&self) -> bool {
-        self.instance
-            .as_ref()
-            .is_none_or(|i| i.machine().state() == State::Initialize)
+        self.instance.as_ref().is_none_or(|i| i.machine().state() == State::Initialize)
     }
 
     /// Whether its VIPs are this host's now.
     pub(super) fn holds_addresses(&self) -> bool {
-        let state = self
-            .instance
-            .as_ref()
-            .map(|instance| instance.machine().state());
+        let state = self.instance.as_ref().map(|instance| instance.machine().state());
         matches!(state, Some(State::Master | State::Releasing))
     }
 

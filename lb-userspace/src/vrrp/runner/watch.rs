@@ -47,21 +47,15 @@ impl<O: Owner> Runner<O> {
                 return;
             }
         }
-        let vips = self
-            .slots
-            .values()
-            .flat_map(|slot| &slot.settings.addresses);
+        let vips = self.slots.values().flat_map(|slot| &slot.settings.addresses);
         let vips: HashSet<IpAddr> = vips.map(IpNet::addr).collect();
         let is_own = |address: &IpAddr| !vips.contains(address);
         for interface in self.interfaces.values_mut() {
             interface.own = interface.addresses.iter().copied().filter(is_own).collect();
         }
         let current = &self.interfaces;
-        self.ports.retain(|(name, _), port| {
-            current
-                .get(name)
-                .is_some_and(|interface| interface.index == port.interface)
-        });
+        self.ports
+            .retain(|(name, _), port| current.get(name).is_some_and(|interface| interface.index == port.interface));
         let indices: Vec<usize> = self.slots.keys().copied().collect();
         for index in indices {
             let obstacle = self.prepare(index).err();
@@ -93,10 +87,8 @@ impl<O: Owner> Runner<O> {
             return Ok(());
         };
         let name = &settings.interface;
-        let interface = self
-            .interfaces
-            .get(name)
-            .ok_or_else(|| format!("there is no interface {name:?}; it is waited for"))?;
+        let interface =
+            self.interfaces.get(name).ok_or_else(|| format!("there is no interface {name:?}; it is waited for"))?;
         if !interface.running {
             return Err(format!("{name} is down or has no carrier"));
         }
@@ -106,8 +98,8 @@ impl<O: Owner> Runner<O> {
         })?;
         let key = settings.port();
         if !self.ports.contains_key(&key) {
-            let port = Port::open(name, interface, key.1)
-                .map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
+            let port =
+                Port::open(name, interface, key.1).map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
             self.ports.insert(key.clone(), port);
         }
         let now = self.epoch.elapsed();
@@ -126,9 +118,7 @@ impl<O: Owner> Runner<O> {
                 slot.instance = Some(instance);
             }
             Some(instance) if instance.own() != own => {
-                instance
-                    .reconfigure(settings, own)
-                    .map_err(|e| e.to_string())?;
+                instance.reconfigure(settings, own).map_err(|e| e.to_string())?;
             }
             Some(_) => {}
         }
@@ -142,16 +132,9 @@ impl<O: Owner> Runner<O> {
         if !slot.is_idle() || !slot.wanted || slot.leaving || self.shutting_down {
             return;
         }
-        let present = self
-            .interfaces
-            .get(&slot.settings.interface)
-            .map(|i| &i.addresses);
-        let holds_addresses = present.is_some_and(|present| {
-            slot.settings
-                .addresses
-                .iter()
-                .any(|vip| present.contains(&vip.addr()))
-        });
+        let present = self.interfaces.get(&slot.settings.interface).map(|i| &i.addresses);
+        let holds_addresses =
+            present.is_some_and(|present| slot.settings.addresses.iter().any(|vip| present.contains(&vip.addr())));
         if let Some(priority) = slot.tracked {
             self.handle(index, Event::Priority(priority));
         }
@@ -167,12 +150,7 @@ fn own_address(settings: &Settings, interface: &Interface) -> Option<IpAddr> {
         IpAddr::V6(address) => address.is_unicast_link_local(),
     };
     let local = settings.peers.first().is_none_or(|&peer| is_local(peer));
-    let owned: &[IpAddr] = if settings.priority == OWNER {
-        &interface.addresses
-    } else {
-        &[]
-    };
+    let owned: &[IpAddr] = if settings.priority == OWNER { &interface.addresses } else { &[] };
     let mut candidates = interface.own.iter().chain(owned).copied();
-    candidates
-        .find(|&address| address.is_ipv6() == settings.is_ipv6() && is_local(address) == local)
+    candidates.find(|&address| address.is_ipv6() == settings.is_ipv6() && is_local(address) == local)
 }

@@ -13,43 +13,23 @@ struct Way {
     unicast: bool,
 }
 
-const V3: Way = Way {
-    version: 3,
-    milliseconds: 100,
-    vip: "10.77.0.100/24",
-    password: None,
-    unicast: false,
-};
+const V3: Way = Way { version: 3, milliseconds: 100, vip: "10.77.0.100/24", password: None, unicast: false };
 
 impl Way {
     fn ours(&self, priority: u8) -> String {
-        let Self {
-            version,
-            milliseconds,
-            vip,
-            ..
-        } = self;
+        let Self { version, milliseconds, vip, .. } = self;
         let password = self.password.unwrap_or("-");
         let peer = if self.unicast { "10.77.0.12" } else { "-" };
         format!("{version} {milliseconds} {priority} {vip} {password} {peer}")
     }
 
     fn theirs(&self, priority: u8) -> String {
-        let Self {
-            version,
-            milliseconds,
-            vip,
-            ..
-        } = self;
+        let Self { version, milliseconds, vip, .. } = self;
         let seconds = *milliseconds as f64 / 1000.0;
-        let password = self.password.map_or(String::new(), |password| {
-            format!("authentication {{\nauth_type PASS\nauth_pass {password}\n}}\n")
-        });
-        let peer = if self.unicast {
-            "unicast_peer {\n10.77.0.11\n}\n"
-        } else {
-            ""
-        };
+        let password = self
+            .password
+            .map_or(String::new(), |password| format!("authentication {{\nauth_type PASS\nauth_pass {password}\n}}\n"));
+        let peer = if self.unicast { "unicast_peer {\n10.77.0.11\n}\n" } else { "" };
         format!(
             "global_defs {{\nvrrp_version {version}\n}}\nvrrp_instance web {{\nstate BACKUP\n\
              interface eth0\nvirtual_router_id 51\npriority {priority}\nadvert_int {seconds}\n\
@@ -106,13 +86,7 @@ impl Way {
 #[test]
 fn version_2_with_a_password() {
     let password = Some("s3cret77");
-    Way {
-        version: 2,
-        milliseconds: 1000,
-        password,
-        ..V3
-    }
-    .take_over_both_ways();
+    Way { version: 2, milliseconds: 1000, password, ..V3 }.take_over_both_ways();
 }
 
 #[test]
@@ -122,18 +96,10 @@ fn version_3_over_ipv4() {
 
 #[test]
 fn version_3_over_ipv6() {
-    Way {
-        vip: "fe80::100/64",
-        ..V3
-    }
-    .take_over_both_ways();
+    Way { vip: "fe80::100/64", ..V3 }.take_over_both_ways();
 }
 
 #[test]
 fn unicast() {
-    Way {
-        unicast: true,
-        ..V3
-    }
-    .take_over_both_ways();
+    Way { unicast: true, ..V3 }.take_over_both_ways();
 }

@@ -33,23 +33,17 @@ impl Lab {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = |host: &str| format!("lbvr-{}-{number}{host}", std::process::id());
-        let lab = Self {
-            names: [name("a"), name("b")],
-            directory: tempfile::tempdir().unwrap(),
-        };
+        let lab = Self { names: [name("a"), name("b")], directory: tempfile::tempdir().unwrap() };
         for name in &lab.names {
             if !ip(&["netns", "add", name]) {
                 eprintln!("skipped: network namespaces can't be made here: run as root");
                 return None;
             }
-            let quick =
-                "for f in all default; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done";
+            let quick = "for f in all default; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done";
             assert!(ip(&["netns", "exec", name, "sh", "-c", quick]));
         }
         let [a, b] = &lab.names;
-        let pair = [
-            "link", "add", "eth0", "netns", a, "type", "veth", "peer", "eth0", "netns", b,
-        ];
+        let pair = ["link", "add", "eth0", "netns", a, "type", "veth", "peer", "eth0", "netns", b];
         assert!(ip(&pair));
         for (host, last) in [(A, 11), (B, 12)] {
             lab.ip(host, &format!("addr add 10.77.0.{last}/24 dev eth0"));
@@ -69,15 +63,7 @@ impl Lab {
     pub(super) fn holds(&self, host: usize, vip: &str) -> bool {
         let vip: IpNet = vip.parse().unwrap();
         let output = Command::new("ip")
-            .args([
-                "-n",
-                &self.names[host],
-                "-o",
-                "addr",
-                "show",
-                "to",
-                &vip.addr().to_string(),
-            ])
+            .args(["-n", &self.names[host], "-o", "addr", "show", "to", &vip.addr().to_string()])
             .output()
             .unwrap();
         !output.stdout.is_empty()
@@ -110,13 +96,7 @@ impl Lab {
     }
 
     /// Sends the frames from `host`, one each `pause`, for `length`; how many.
-    pub(super) fn flood(
-        &self,
-        host: usize,
-        frames: &[Vec<u8>],
-        pause: Duration,
-        length: Duration,
-    ) -> u64 {
+    pub(super) fn flood(&self, host: usize, frames: &[Vec<u8>], pause: Duration, length: Duration) -> u64 {
         let path = format!("/run/netns/{}", self.names[host]);
         let namespace = std::fs::File::open(path).unwrap();
         let flood = move || {
@@ -124,14 +104,9 @@ impl Lab {
             let sender = FrameSender::open(&interfaces().unwrap()["eth0"]).unwrap();
             let end = Instant::now() + length;
             let pace = std::iter::repeat_with(|| std::thread::sleep(pause));
-            let sent = frames
-                .iter()
-                .cycle()
-                .zip(pace)
-                .take_while(|_| Instant::now() < end);
+            let sent = frames.iter().cycle().zip(pace).take_while(|_| Instant::now() < end);
             // A full queue is a flood's own affair.
-            sent.filter(|(frame, ())| sender.send(frame).is_ok())
-                .count() as u64
+            sent.filter(|(frame, ())| sender.send(frame).is_ok()).count() as u64
         };
         std::thread::scope(|scope| scope.spawn(flood).join().unwrap())
     }
@@ -141,14 +116,7 @@ impl Lab {
         std::fs::write(file("conf"), config).unwrap();
         let mut command = Command::new("ip");
         command
-            .args([
-                "netns",
-                "exec",
-                &self.names[host],
-                KEEPALIVED,
-                "--vrrp",
-                "--dont-fork",
-            ])
+            .args(["netns", "exec", &self.names[host], KEEPALIVED, "--vrrp", "--dont-fork"])
             .args(["--log-console", "--use-file"])
             .arg(file("conf"))
             .arg("--pid")
@@ -169,11 +137,7 @@ impl Drop for Lab {
 }
 
 fn ip(arguments: &[&str]) -> bool {
-    Command::new("ip")
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .status()
-        .is_ok_and(|s| s.success())
+    Command::new("ip").args(arguments).stderr(Stdio::inherit()).status().is_ok_and(|s| s.success())
 }
 
 /// A runner or keepalived. Dropped, it is killed.
@@ -199,11 +163,7 @@ impl Seen {
 
 impl Process {
     pub(super) fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -215,11 +175,7 @@ impl Process {
             }
         });
         let commands = child.stdin.take().unwrap();
-        Self {
-            child,
-            commands,
-            lines,
-        }
+        Self { child, commands, lines }
     }
 
     pub(super) fn command(&mut self, command: &str) {
@@ -231,20 +187,12 @@ impl Process {
         let end = Instant::now() + PATIENCE;
         let mut said = Vec::new();
         loop {
-            match self
-                .lines
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.starts_with(what) => {
                     let mut words = line.split(' ').skip(1);
                     let state = words.next().unwrap_or_default().to_owned();
-                    let mut number =
-                        || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-                    return Seen {
-                        state,
-                        received: number(),
-                        refused: number(),
-                    };
+                    let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+                    return Seen { state, received: number(), refused: number() };
                 }
                 Ok(line) => said.push(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
