@@ -9,12 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::checksum;
+use super::machine::Time;
+use super::pace::Pace;
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
-
-/// Monotonic time since an epoch of the caller's choice.
-pub type Time = Duration;
 
 const BROADCAST: Mac = [0xff; 6];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -89,11 +88,8 @@ impl Default for Settings {
 /// When to send which announcement on one interface, over all of its instances.
 #[derive(Debug)]
 pub struct Pacer<K> {
-    /// The time that a frame costs at the allowed rate.
-    cost: Duration,
+    pace: Pace,
     jobs: Vec<Job<K>>,
-    /// When the frames sent so far are paid for.
-    paid: Time,
 }
 
 #[derive(Debug)]
@@ -121,7 +117,7 @@ const BURST: Duration = Duration::from_millis(10);
 impl<K: PartialEq + Clone> Pacer<K> {
     /// A pacer that sends at most `pace` frames a second, at least one, in bursts of at most 10 ms worth.
     pub fn new(pace: u32) -> Self {
-        Self { cost: Duration::from_secs(1) / pace.max(1), jobs: Vec::new(), paid: Time::ZERO }
+        Self { pace: Pace::new(pace, BURST), jobs: Vec::new() }
     }
 
     /// Starts the announcements of `key`'s addresses, from the beginning if they were under way.
@@ -138,7 +134,7 @@ impl<K: PartialEq + Clone> Pacer<K> {
 
     /// The next announcement that is due, to be sent now. Call until `None`, then wait for [`Self::deadline`].
     pub fn next(&mut self, now: Time) -> Option<(K, IpAddr)> {
-        if self.paid > now.saturating_add(BURST) {
+        if !self.pace.allows(now) {
             return None;
         }
         // The lowest round first: each VIP's first announcement goes before any VIP's second.
@@ -156,14 +152,14 @@ impl<K: PartialEq + Clone> Pacer<K> {
             let job = self.jobs.remove(index).settled(now);
             self.jobs.extend(job);
         }
-        self.paid = self.paid.max(now).saturating_add(self.cost);
+        self.pace.spend(now);
         Some(announcement)
     }
 
     /// When [`Self::next`] has something; `None` when there is nothing left.
     pub fn deadline(&self) -> Option<Time> {
         let due = self.jobs.iter().map(|job| job.due).min()?;
-        Some(due.max(self.paid.saturating_sub(BURST)))
+        Some(due.max(self.pace.resumes()))
     }
 }
 

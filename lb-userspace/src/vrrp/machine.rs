@@ -8,6 +8,7 @@
 //! - a master that hears another master of lower standing answers at once in version 2 too, and announces
 //!   its VIPs again; one that is outranked says a last word, so that the winner knows that there were two
 //!   and announces again. A split brain heals with one advert;
+//! - a backup whose own timer was late doubts its ears before it takes over;
 //! - the owner (priority 255) is not deaf: a second owner is a misconfiguration, and two masters for ever
 //!   would be its result. The tie is broken by address, as any other.
 
@@ -55,6 +56,8 @@ pub struct Machine {
     inferior: Option<Inferior>,
     /// Backup: the master's last advert was its resignation.
     resigned: bool,
+    /// Backup: the timer was late and has been put off once.
+    postponed: bool,
     /// Backup: released, so it does not preempt.
     yielded: bool,
     /// Releasing: what comes after, and when it is over anyway.
@@ -103,6 +106,7 @@ impl Machine {
             master: None,
             inferior: None,
             resigned: false,
+            postponed: false,
             yielded: false,
             ending: None,
             answers_from: now,
@@ -259,6 +263,7 @@ impl Machine {
     fn hear_as_backup(&mut self, now: Time, heard: Heard) {
         if heard.priority == RESIGN {
             self.resigned = true;
+            self.postponed = false;
             self.inferior = None;
             self.timer = Some(now.saturating_add(self.skew()));
             return;
@@ -282,6 +287,7 @@ impl Machine {
     /// Waits for the next advert of this master.
     fn obey(&mut self, now: Time, heard: Heard) {
         self.resigned = false;
+        self.postponed = false;
         self.master = Some(heard.source);
         if self.config.version == Version::V3 {
             self.learned = heard.interval;
@@ -291,7 +297,7 @@ impl Machine {
 
     /// RFC 9568 §6.4.2, the Active_Down_Timer fires.
     fn expire_as_backup(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if !self.is_due(now) {
+        if !self.is_due(now) || self.overslept(now) {
             return;
         }
         let cause = if self.resigned {
@@ -302,6 +308,18 @@ impl Machine {
             Cause::MasterDown
         };
         self.become_master(now, cause, actions);
+    }
+
+    /// What was not heard while this host was asleep proves nothing: a timer that is late gives the master
+    /// as much time as it is late, at most an interval and once, to be heard.
+    fn overslept(&mut self, now: Time) -> bool {
+        let late = self.timer.map_or(Time::ZERO, |timer| now.saturating_sub(timer));
+        if late <= self.learned / 8 || self.postponed {
+            return false;
+        }
+        self.postponed = true;
+        self.timer = Some(now.saturating_add(late.min(self.learned)));
+        true
     }
 
     /// The skew follows the priority; what has been waited so far counts.
@@ -435,6 +453,7 @@ impl Machine {
     fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
         self.inferior = None;
         self.resigned = false;
+        self.postponed = false;
         if self.state == State::Initialize {
             actions.push(Action::Gate(false));
         }

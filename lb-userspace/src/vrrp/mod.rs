@@ -12,6 +12,7 @@ pub mod checksum;
 pub mod fuzz;
 pub mod instance;
 pub mod machine;
+pub mod pace;
 pub mod packet;
 pub mod refusal;
 pub mod runner;

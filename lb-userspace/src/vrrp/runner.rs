@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::announce;
 use super::instance::Status;
-use super::machine::{Action, Event, Time};
+use super::machine::{Action, Event, State, Time};
 use super::packet::Advert;
 use super::refusal::Refusal;
 use super::settings::Settings;
@@ -126,13 +126,19 @@ impl<O: Owner> Runner<O> {
         }
         self.refresh();
         while !self.is_over() {
-            let ready = self.wait()?;
+            let mut ready = self.wait()?;
+            // The time is taken before the sockets are read: whatever had come by then counts before a timer
+            // that is due, however long the thread is kept from running in between.
+            let now = self.now();
+            if self.is_backup_due(now) {
+                ready.ports.fill(true);
+            }
             self.receive(&ready.ports);
             self.watch(ready.changes);
             if ready.commands {
                 self.obey_commands();
             }
-            self.fire_timers();
+            self.fire_timers(now);
             self.announce();
         }
         Ok(())
@@ -148,20 +154,23 @@ impl<O: Owner> Runner<O> {
 
     /// Waits for the next deadline or whatever comes before it.
     fn wait(&mut self) -> io::Result<Ready> {
+        let now = self.now();
         let deadlines = self
             .slots
             .values()
             .filter_map(|slot| slot.instance.as_ref()?.machine().deadline())
             .chain(self.ports.values().filter_map(|port| port.pacer.deadline()))
+            .chain(self.ports.values().map(|port| port.budget.resumes()).filter(|&at| at > now))
             .chain(self.look);
-        let timeout = deadlines.min().map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(self.now())));
-        let receivers = self.ports.values().map(|port| port.receiver.as_fd());
-        let mut sources: Vec<PollFd<'_>> = [self.changes.as_fd()]
-            .into_iter()
-            .chain(receivers)
-            .chain(self.inbox.source())
-            .map(|source| PollFd::new(source, PollFlags::POLLIN))
-            .collect();
+        let timeout = deadlines.min().map(|deadline| TimeSpec::from_duration(deadline.saturating_sub(now)));
+        let read = |source| PollFd::new(source, PollFlags::POLLIN);
+        let receivers = self.ports.values().map(|port| {
+            let is_allowed = port.budget.allows(now);
+            let flags = if is_allowed { PollFlags::POLLIN } else { PollFlags::empty() };
+            PollFd::new(port.receiver.as_fd(), flags)
+        });
+        let mut sources: Vec<PollFd<'_>> =
+            [read(self.changes.as_fd())].into_iter().chain(receivers).chain(self.inbox.source().map(read)).collect();
         match ppoll(&mut sources, timeout, None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -193,6 +202,10 @@ impl<O: Owner> Runner<O> {
         let Some(port) = self.ports.get_mut(key) else {
             return false;
         };
+        if !port.budget.allows(now) {
+            return false;
+        }
+        port.budget.spend(now);
         let received = match port.receiver.receive() {
             Ok(Some(received)) => received,
             Ok(None) => return false,
@@ -228,8 +241,15 @@ impl<O: Owner> Runner<O> {
         true
     }
 
-    fn fire_timers(&mut self) {
-        let now = self.now();
+    fn is_backup_due(&self, now: Time) -> bool {
+        self.slots.values().filter_map(|slot| slot.instance.as_ref()).any(|instance| {
+            let machine = instance.machine();
+            machine.state() == State::Backup && machine.deadline().is_some_and(|due| due <= now)
+        })
+    }
+
+    /// Fires the timers that were due at this time.
+    fn fire_timers(&mut self, now: Time) {
         let due: Vec<usize> = self
             .slots
             .iter()
@@ -240,7 +260,7 @@ impl<O: Owner> Runner<O> {
             .map(|(&index, _)| index)
             .collect();
         for index in due {
-            self.handle(index, Event::Timer);
+            self.handle_at(now, index, Event::Timer);
         }
         self.slots.retain(|_, slot| !(slot.leaving && slot.is_idle()));
     }
@@ -261,7 +281,10 @@ impl<O: Owner> Runner<O> {
 
     /// Hands an event to an instance and does what it demands.
     fn handle(&mut self, index: usize, event: Event) {
-        let now = self.now();
+        self.handle_at(self.now(), index, event);
+    }
+
+    fn handle_at(&mut self, now: Time, index: usize, event: Event) {
         let mut actions = Vec::new();
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.handle(now, event, &mut actions);

@@ -41,7 +41,7 @@ pub enum Event {
     },
     /// An advert of this virtual router that was accepted.
     Advert(Heard),
-    /// [`Machine::deadline`] has passed. Harmless at any other time.
+    /// [`super::Machine::deadline`] has passed. Harmless at any other time.
     Timer,
     /// The effective priority is now this one, 1 to 255.
     Priority(u8),

@@ -403,6 +403,24 @@ fn a_flood_of_losing_adverts_is_answered_at_a_bounded_rate_and_does_not_silence_
 }
 
 #[test]
+fn a_backup_that_overslept_listens_once_more() {
+    let mut machine = in_state(Backup, config());
+    let woken = DOWN + 10 * S;
+    assert!(handle(&mut machine, woken, Event::Timer).is_empty());
+    assert_eq!(machine.deadline(), Some(woken + S), "an interval at most");
+    let mut lucky = machine.clone();
+    handle(&mut lucky, woken + MS, advert(200, 1));
+    assert_eq!(lucky.deadline(), Some(woken + MS + THEIR_DOWN));
+    // Once: it may be always late.
+    handle(&mut machine, woken + 5 * S, Event::Timer);
+    assert_eq!(machine.state(), Master);
+
+    let mut punctual = in_state(Backup, config());
+    handle(&mut punctual, DOWN + S / 8, Event::Timer);
+    assert_eq!(punctual.state(), Master);
+}
+
+#[test]
 fn a_reload_keeps_the_state_and_its_deadline() {
     for state in [Backup, Master, Releasing] {
         let mut machine = in_state(state, config());

@@ -155,6 +155,12 @@ fn a_stream_of_refused_adverts_changes_no_state() {
         let heard = backup.status_after(Duration::ZERO);
         assert_eq!(heard.state, "backup");
         assert!(heard.received >= before + 4, "the master was silenced: {heard:?}");
+        // As fast as a host can.
+        lab.flood(A, &frames, Duration::ZERO, 5 * interval);
+        assert_eq!(master.status_after(Duration::ZERO).state, "master");
+        let flooded = backup.status_after(Duration::ZERO);
+        assert_eq!(flooded.state, "backup");
+        assert!(flooded.received >= heard.received + 4, "the master was silenced: {flooded:?}");
     }
 }
 

@@ -3,16 +3,23 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tracing::error;
 
 use crate::vrrp::announce::Pacer;
 use crate::vrrp::instance::Instance;
+use crate::vrrp::pace::Pace;
 use crate::vrrp::refusal::Refusals;
 use crate::vrrp::socket::{FrameSender, Interface, Receiver, Sender};
 
 /// Announcements a second on one interface.
-const PACE: u32 = 10_000;
+const ANNOUNCEMENTS: u32 = 10_000;
+/// Packets a second read from one socket: four times what 255 masters send at 10 ms. What a flood sends
+/// beyond it, the kernel drops, and the thread's real-time priority starves nobody.
+const PACKETS: u32 = 100_000;
+/// What arrived while the thread was kept from running may be read at once.
+const BURST: Duration = Duration::from_millis(50);
 
 /// An interface and whether it is the one for IPv6.
 pub(super) type PortKey = (String, bool);
@@ -26,6 +33,8 @@ pub(super) struct Port {
     pub(super) pacer: Pacer<usize>,
     /// Which instance has which virtual router id.
     pub(super) routers: HashMap<u8, usize>,
+    /// How many packets may be read.
+    pub(super) budget: Pace,
     /// What was refused before it found an instance.
     pub(super) refused: Refusals,
 }
@@ -37,8 +46,9 @@ impl Port {
             receiver: Receiver::open(name, interface, ipv6)?,
             senders: HashMap::new(),
             frames: FrameSender::open(interface)?,
-            pacer: Pacer::new(PACE),
+            pacer: Pacer::new(ANNOUNCEMENTS),
             routers: HashMap::new(),
+            budget: Pace::new(PACKETS, BURST),
             refused: Refusals::default(),
         })
     }
