@@ -2,4 +2,8 @@
 
 pub mod fixture;
 pub mod frame;
+pub mod host;
+pub mod scenario;
+pub mod shape;
+pub mod side;
 pub mod testbed;
