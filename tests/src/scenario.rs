@@ -90,16 +90,25 @@ impl Fixture {
     }
 }
 
+/// The host, and the kernel where that is possible; where not, that is said.
+///
+/// # Errors
+/// The program can't be loaded.
+pub fn sides(sizes: Sizes) -> Result<Vec<Box<dyn Side>>> {
+    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(Host::new(sizes)?)];
+    match lacking() {
+        Some(reason) => skip(&format!("packet tests in the kernel: {reason}")),
+        None => sides.push(Box::new(Testbed::new(sizes)?)),
+    }
+    Ok(sides)
+}
+
 /// Plays fixtures on the host and, where that is possible, in the kernel.
 ///
 /// # Errors
 /// All that went wrong, fixture by fixture.
 pub fn play(fixtures: &[Fixture], sizes: Sizes) -> Result<()> {
-    let mut sides: Vec<Box<dyn Side>> = vec![Box::new(Host::new(sizes)?)];
-    match lacking() {
-        Some(reason) => skip(&format!("packet fixtures in the kernel: {reason}")),
-        None => sides.push(Box::new(Testbed::new(sizes)?)),
-    }
+    let mut sides = sides(sizes)?;
     let mut failures = Vec::new();
     for fixture in fixtures {
         for side in &mut sides {

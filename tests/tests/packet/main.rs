@@ -5,6 +5,7 @@ mod addressing;
 mod change;
 mod ipv4;
 mod ipv6;
+mod properties;
 mod schedule;
 mod service;
 mod table;
