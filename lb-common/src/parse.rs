@@ -174,3 +174,6 @@ fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], O
         _ => Err(Verdict::OtherProtocol),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,20 @@ pub fn lacking() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root".to_owned());
     }
+    if capabilities() & CAPABILITIES != CAPABILITIES {
+        return Some("needs the capabilities CAP_SYS_ADMIN and CAP_NET_ADMIN".to_owned());
+    }
     lb_userspace::dataplane::object().err().map(|error| error.to_string())
+}
+
+/// CAP_NET_ADMIN and CAP_SYS_ADMIN (linux/capability.h).
+const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
+
+/// This process's effective capabilities.
+fn capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Says that something was not tested and why, for people and for [`SKIPS`].

@@ -175,7 +175,7 @@ fn host_and_kernel_agree_on_frames_with_flaws() -> Result<()> {
         side.apply(&mixed())?;
     }
     let sides = RefCell::new(sides);
-    run(6000, mutated(), |frame| agree(&mut sides.borrow_mut(), &frame))?;
+    run(10_000, mutated(), |frame| agree(&mut sides.borrow_mut(), &frame))?;
     let counts = sides.borrow().first().map(|side| side.counts()).transpose()?.unwrap_or_default();
     let met = counts.verdicts.iter().filter(|packets| **packets > 0).count();
     // All but no-room and no-device, which need another director.
