@@ -41,6 +41,8 @@ pub trait Shape: Sized {
     fn fragment(self, offset: u16, more: bool) -> Self;
     /// With zeros up to this length, as short frames have on the wire.
     fn padded(self, length: usize) -> Self;
+    /// With an IPv4 packet that fills a frame of this length.
+    fn stretched(self, length: usize) -> Self;
     /// Only its first bytes; the headers go on to speak of all of them.
     fn cut(self, length: usize) -> Self;
     /// With one byte of the IP header replaced, the checksum left wrong.
@@ -120,6 +122,14 @@ impl Shape for Vec<u8> {
     fn padded(mut self, length: usize) -> Self {
         self.resize(length.max(self.len()), 0);
         self
+    }
+
+    fn stretched(self, length: usize) -> Self {
+        let start = self.network();
+        let mut frame = self.padded(length);
+        let total = (frame.len() - start) as u16;
+        put(&mut frame, start + 2, &total.to_be_bytes());
+        frame.repaired()
     }
 
     fn cut(mut self, length: usize) -> Self {

@@ -102,10 +102,11 @@ impl Testbed {
         Ok(self.dataplane.apply(desired)?)
     }
 
-    /// Puts one frame through the program, as if it came in by interface 1.
+    /// Puts one frame through the program, as if it came in by interface 1. What doesn't fit into a page follows
+    /// in fragments, which the program can't look at.
     ///
     /// # Errors
-    /// The kernel refuses the frame: it is shorter than an Ethernet header, or longer than a page.
+    /// The kernel refuses the frame: it is shorter than an Ethernet header, or has too many fragments.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; frame.len() + 64];
         let program = self.dataplane.xdp()?;

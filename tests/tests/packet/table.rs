@@ -1,13 +1,20 @@
 //! A flow table that is full: here it has one bucket, four flows.
 
-use lb_tests::fixture::desired;
+use lb_common::flow_hash;
+use lb_common::maps::mapped;
+use lb_tests::fixture::{ServiceSpec, desired};
+use lb_tests::frame::{Segment, tcp4};
 use lb_tests::scenario::{Fixture, to};
 use lb_userspace::dataplane::Desired;
 
-use crate::world::{ack_from, fin_from, reals, syn_from, tracked};
+use crate::world::{CLIENT, TCP, VIP, ack_from, fin_from, reals, syn_from, tracked};
 
 /// Played with room for four flows. A connection that was forgotten shows by its SYN, which counts again.
 pub(crate) fn fixtures() -> Vec<Fixture> {
+    [full(), alike()].into_iter().flatten().collect()
+}
+
+fn full() -> Vec<Fixture> {
     let established = || {
         Fixture::new("a flood of SYNs doesn't push out open connections", pair())
             .send(syn_from(1), to(1).opening())
@@ -54,6 +61,36 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
             // Still by memory: the ring names one real for both.
             .send(ack_from(1), to(1)),
     ]
+}
+
+/// Flows of one bucket that have the same tag, so that only their keys tell them apart.
+fn alike() -> Vec<Fixture> {
+    let syn = |client, vip| tcp4(client, 2000, vip, 80, Segment::Syn);
+    let neighbours = || (0..=255).flat_map(|a| (0..=255).map(move |b| [a, b]));
+    let clients = neighbours().map(|[a, b]| [10, 9, a, b]);
+    let client = clients.into_iter().find(|client| tag(*client, VIP) == tag(CLIENT, VIP)).unwrap_or_default();
+    let vips = neighbours().map(|[a, b]| [172, 29, a, b]);
+    let vip = vips.into_iter().find(|vip| tag(CLIENT, *vip) == tag(CLIENT, VIP)).unwrap_or_default();
+    let other = ServiceSpec { address: mapped(vip), ..tracked(&reals([42, 43])) };
+    vec![
+        Fixture::new("two clients whose flows look alike are told apart", pair())
+            .send(syn(CLIENT, VIP), to(1).opening())
+            .send(syn(client, VIP), to(2).opening())
+            .send(syn(CLIENT, VIP), to(1)),
+        Fixture::new(
+            "a client's flows of two services that look alike are told apart",
+            desired(&[tracked(&reals([40, 41])), other]),
+        )
+        .send(syn(CLIENT, VIP), to(1).opening())
+        .send(syn(CLIENT, vip), to(3).opening())
+        .send(syn(CLIENT, VIP), to(1)),
+    ]
+}
+
+/// The bits of a flow's hash that its entry holds.
+fn tag(client: [u8; 4], vip: [u8; 4]) -> u8 {
+    let [a, b] = 2000u16.to_be_bytes();
+    (flow_hash(0, &mapped(client), &mapped(vip), [a, b, 0, 80], TCP) >> 24) as u8
 }
 
 fn pair() -> Desired {

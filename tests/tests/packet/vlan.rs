@@ -57,6 +57,8 @@ fn pushed() -> Vec<Fixture> {
             .send(syn(), to(WEB).opening().out(|frame| frame.tagged(TAG, 7))),
         Fixture::new("an untagged IPv6 frame gets a tag for a real in a VLAN", in_vlan(7))
             .send(syn6(), to(WEB6).opening().out(|frame| frame.tagged(TAG, 7))),
+        Fixture::new("a jumbo frame gets a tag for a real in a VLAN", in_vlan(7))
+            .send(ack().stretched(9014), to(WEB).out(|frame| frame.tagged(TAG, 7))),
         Fixture::new("a pushed tag is not counted", in_vlan(7))
             .send(question(), to(DNS).counting(36).out(|frame| frame.tagged(TAG, 7))),
     ]
