@@ -4,7 +4,7 @@ use lb_common::flow_hash;
 use lb_common::maps::mapped;
 use lb_tests::fixture::{ServiceSpec, desired};
 use lb_tests::frame::{Segment, tcp4};
-use lb_tests::scenario::{Fixture, to};
+use lb_tests::scenario::{Fixture, ring_choice, to};
 use lb_userspace::dataplane::Desired;
 
 use crate::world::{CLIENT, TCP, VIP, ack_from, fin_from, reals, syn_from, tracked};
@@ -15,6 +15,8 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
 }
 
 fn full() -> Vec<Fixture> {
+    // Were it forgotten, the ring would send it to the second real.
+    let closed = (3000..).find(|port| ring_choice(&pair(), &ack_from(*port)).is_ok_and(|real| real == 2)).unwrap_or(0);
     let established = || {
         Fixture::new("a flood of SYNs doesn't push out open connections", pair())
             .send(syn_from(1), to(1).opening())
@@ -51,15 +53,14 @@ fn full() -> Vec<Fixture> {
             .send(syn_from(2), to(2))
             .send(syn_from(3), to(1)),
         Fixture::new("a connection that nothing followed goes before one that was closed", pair())
-            .send(syn_from(1), to(1).opening())
-            .send(fin_from(1), to(1))
+            .send(syn_from(closed), to(1).opening())
+            .send(fin_from(closed), to(1))
             .age(60)
             .send(syn_from(2), to(2).opening())
             .send(syn_from(3), to(1).opening())
             .send(syn_from(4), to(2).opening())
             .send(syn_from(5), to(1).opening())
-            // Still by memory: the ring names one real for both.
-            .send(ack_from(1), to(1)),
+            .send(ack_from(closed), to(1)),
     ]
 }
 
