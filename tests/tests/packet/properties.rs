@@ -178,8 +178,8 @@ fn host_and_kernel_agree_on_frames_with_flaws() -> Result<()> {
     run(10_000, mutated(), |frame| agree(&mut sides.borrow_mut(), &frame))?;
     let counts = sides.borrow().first().map(|side| side.counts()).transpose()?.unwrap_or_default();
     let met = counts.verdicts.iter().filter(|packets| **packets > 0).count();
-    // All but no-room and no-device, which need another director.
-    assert!(met >= Verdict::COUNT - 2, "the frames met {met} verdicts: {:?}", counts.verdicts);
+    // All but no-room, no-device, not-master and standby, which need another director.
+    assert!(met >= Verdict::COUNT - 4, "the frames met {met} verdicts: {:?}", counts.verdicts);
     Ok(())
 }
 
