@@ -11,6 +11,7 @@
 
 mod allocation;
 mod controller;
+mod guard;
 mod model;
 mod owned;
 mod plan;
@@ -35,8 +36,9 @@ use crate::{api, health, net};
 use controller::{Controller, Inputs};
 use routers::Routers;
 
+pub use guard::watch;
 pub use owned::{Owned, release};
-pub use start::{default_config, read, sizes};
+pub use start::{is_locked, read, sizes};
 pub use status::status_of_maps;
 
 /// Runs the agent until SIGTERM or SIGINT.
