@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
 use crate::{api, health, net};
 
@@ -83,6 +84,9 @@ pub async fn run(path: PathBuf) -> Result<()> {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
+    if let WhenAgentDies::Release { after } = config.director.when_agent_dies {
+        guard::spawn(after)?;
+    }
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let (checks, follower, routers) = controller.run(inputs).await;
