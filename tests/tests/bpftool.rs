@@ -17,7 +17,7 @@ const FIELDS: [(&str, &[&str]); 12] = [
     ("director", &["hash_seed", "vips", "reals"]),
     ("returns", &["service", "mac"]),
     ("flows", &["ways", "client", "ports", "service", "state", "real"]),
-    ("turns", &[]),
+    ("turns", &["next"]),
     ("service_stats", &["connections", "packets", "bytes"]),
     ("real_stats", &["connections", "packets", "bytes"]),
     ("verdicts", &["packets"]),
