@@ -217,12 +217,23 @@ pub fn status(host: &Host) -> Result<Status> {
     Ok(serde_json::from_str(&lb(host, &["list", "--json"])?)?)
 }
 
-/// What an agent leaves on a director, a line each: pins, the VIP's addresses, XDP programs, its socket. Nothing on a
-/// director where none has run or `lb detach` has.
+/// Waits until a director has these traces of an agent, in this order, and no others: its pins, its socket, the VIPs'
+/// addresses, XDP programs. Each is known by a part of it; there are none where no agent has run or `lb detach` has.
+/// (The kernel takes a program off its interface a moment after its link was unpinned.)
 ///
 /// # Errors
-/// The director can't be looked at.
-pub fn traces(host: &Host) -> Result<Vec<String>> {
+/// It has others after the deadline; the text has them.
+pub fn wait_for_traces(host: &Host, expected: &[&str]) -> Result<()> {
+    let are = |traces: &[String]| {
+        traces.len() == expected.len() && traces.iter().zip(expected).all(|(trace, part)| trace.contains(part))
+    };
+    let waited = wait_until(DEADLINE, "the agent's traces", || traces(host).is_ok_and(|traces| are(&traces)));
+    let left = traces(host)?;
+    ensure!(are(&left), "expected {expected:?}, found {left:#?}");
+    waited.map(drop)
+}
+
+fn traces(host: &Host) -> Result<Vec<String>> {
     let mut traces = Vec::new();
     for path in ["/sys/fs/bpf/lb", "/run/lb/lb.sock"] {
         if host.within(|| Path::new(path).exists())? {
