@@ -68,6 +68,12 @@ impl<'a> Agent<'a> {
         &mut self.process
     }
 
+    /// All that it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Replaces the configuration's text, without a word to the agent.
     ///
     /// # Errors

@@ -144,7 +144,7 @@ fn auto_mode_falls_back_to_generic_loudly_and_forwards() {
         let config = good(lab).replace("eth1", "br0").replace(TCP, "protocol = \"tcp\"\nscheduler = \"rr\"");
         let mut agent = Agent::start(lab.director(), &config)?;
         agent.wait_until_served()?;
-        let log = agent.process().log();
+        let log = agent.log();
         let loud = log.lines().find(|line| line.contains("GENERIC XDP")).unwrap_or_default();
         assert!(loud.contains("WARN") && loud.contains("br0") && loud.contains("native"), "{log}");
         let answers = Client::new(lab.client()).get_many((VIP, 80), 20)?;

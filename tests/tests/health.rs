@@ -1,13 +1,14 @@
 //! Reals that die, fall ill, move or lose their cable: how soon clients stop noticing, and what the operator is told.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lb_tests::agent::Agent;
 use lb_tests::client::{Background, Client, tally};
 use lb_tests::config::{director, real, service};
-use lb_tests::lab::{DEADLINE, Lab, Mac, VIP, nginx, scenario, wait_until};
+use lb_tests::lab::{DEADLINE, Lab, Mac, VIP, VIP6, nginx, scenario, wait_until};
 use lb_tests::responder::Http;
 use lb_userspace::api::{RealStatus, State};
 
@@ -112,33 +113,47 @@ fn a_real_that_never_answers_for_its_address_takes_no_traffic_and_is_reported() 
 
 #[test]
 fn a_live_connection_follows_its_real_to_a_new_mac_address() {
-    held_over_a_new_mac(false);
+    held_over_a_new_mac(false, false);
+}
+
+#[test]
+fn a_live_ipv6_connection_follows_its_real_to_a_new_mac_address() {
+    held_over_a_new_mac(true, false);
 }
 
 #[test]
 fn a_live_connection_follows_its_real_to_a_mac_address_that_it_announces() {
-    held_over_a_new_mac(true);
+    held_over_a_new_mac(false, true);
 }
 
-fn held_over_a_new_mac(announced: bool) {
+fn held_over_a_new_mac(ipv6: bool, announced: bool) {
     const NEW: Mac = Mac([0x02, b'l', b'b', 0, 9, 40]);
     scenario(Lab::builder().reals(1), |lab| {
-        let backend = lab.real(1);
+        let (director, backend) = (lab.director(), lab.real(1));
         let _nginx = nginx::start(backend)?;
         backend.sysctl("net/ipv4/conf/eth1/arp_notify", if announced { "1" } else { "0" })?;
-        let agent = Agent::start(lab.director(), &config(lab, UNCHECKED))?;
+        let (vip, address, port) = if ipv6 {
+            (IpAddr::from(VIP6), IpAddr::from(backend.v6()), format!("[{VIP6}]:80"))
+        } else {
+            (VIP.into(), backend.v4().into(), format!("{VIP}:80"))
+        };
+        let web = service("web", port, UNCHECKED, [real(address, "")]);
+        let agent = Agent::start(director, &(lb_tests::config::director(&["eth1"]) + &web))?;
+        director.own(VIP6.into())?;
         agent.wait_until_served()?;
-        // A segment that is sent again and again must not be the client's end.
-        let held = Client::new(lab.client()).timeout(3 * DEADLINE).hold((VIP, 80), BEAT)?;
+        // Segments that are sent again and again must not be the client's end.
+        let held = Client::new(lab.client()).timeout(3 * DEADLINE).hold((vip, 80), BEAT)?;
         held.wait_for_answers(10, DEADLINE)?;
         backend.set_mac("eth1", NEW)?;
         let new = NEW.to_string();
-        let learned = agent
-            .wait_for_real("web", backend.v4(), |real| real.mac.as_ref() == Some(&new) && real.state == State::Up)?;
+        let learned = |real: &RealStatus| real.mac.as_ref() == Some(&new) && real.state == State::Up;
+        let learned = agent.wait_for_real("web", address, learned)?;
+        // No real is taken out for that.
+        assert!(!agent.log().contains("takes no traffic"), "{}", agent.log());
         held.wait_for_answers(10, 3 * DEADLINE)?;
         let report = held.finish();
         report.without_loss()?;
-        eprintln!("a new MAC address (announced: {announced}) was learned after {learned:.0?}: {report}");
+        eprintln!("a new MAC address was learned after {learned:.0?} (announced: {announced}): {report}");
         Ok(())
     });
 }

@@ -109,12 +109,10 @@ fn a_bad_file_changes_nothing_and_says_why() {
             let told = refusal(lab.director(), &lb, &["reload"])?;
             assert!(told.contains(words), "{told}");
             agent.process().signal(Signal::SIGHUP)?;
-            wait_until(DEADLINE, "the log to have both refusals", || {
-                agent.process().log().matches(words).count() >= 2
-            })?;
+            wait_until(DEADLINE, "the log to have both refusals", || agent.log().matches(words).count() >= 2)?;
             assert_eq!(self::maps(lab.director())?, maps);
         }
-        assert!(agent.process().log().contains("reload refused, the configuration in force stays"));
+        assert!(agent.log().contains("reload refused, the configuration in force stays"));
         assert_eq!(agent.lb(&["list"])?.lines().count(), list);
         let answers = client.get_many((VIP, 80), 20)?;
         assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);

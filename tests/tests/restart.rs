@@ -56,7 +56,7 @@ fn a_killed_agent_that_is_started_again_loses_nothing() {
         let mut agent = Agent::start_again(lab.director())?;
         load.goes_on()?;
         agent.wait_until_served()?;
-        assert!(agent.process().log().contains("program adopted, without a gap"));
+        assert!(agent.log().contains("program adopted, without a gap"));
         let after = attached(lab.director())?;
         assert_eq!(after.link, before.link);
         assert_ne!(after.program, before.program);
