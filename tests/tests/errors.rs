@@ -142,7 +142,7 @@ fn auto_mode_falls_back_to_generic_loudly_and_forwards() {
         over_a_bridge(lab)?;
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         let config = good(lab).replace("eth1", "br0").replace(TCP, "protocol = \"tcp\"\nscheduler = \"rr\"");
-        let mut agent = Agent::start(lab.director(), &config)?;
+        let agent = Agent::start(lab.director(), &config)?;
         agent.wait_until_served()?;
         let log = agent.log();
         let loud = log.lines().find(|line| line.contains("GENERIC XDP")).unwrap_or_default();
