@@ -276,6 +276,13 @@ pub fn tally<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<Stri
     tally
 }
 
+/// Whether no real gave two answers in a row.
+#[must_use]
+pub fn alternate<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> bool {
+    let mut last = None;
+    answers.into_iter().all(|answer| last.replace(&answer.real) != Some(&answer.real))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

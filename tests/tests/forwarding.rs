@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_tests::agent::Agent;
-use lb_tests::client::{Client, tally};
+use lb_tests::client::{Client, alternate, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx, scenario};
 use lb_tests::responder::{Http, Udp};
@@ -26,7 +26,7 @@ fn a_thousand_requests_alternate_exactly_over_both_families() {
         let client = Client::new(lab.client());
         for vip in [IpAddr::from(VIP), VIP6.into()] {
             let answers = client.get_many((vip, 80), 1000)?;
-            assert!(answers.windows(2).all(|pair| pair[0].real != pair[1].real), "two in a row");
+            assert!(alternate(&answers), "two in a row");
             assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [500, 500]);
         }
         let status = agent.status()?;
@@ -51,7 +51,7 @@ fn datagrams_of_new_clients_alternate_and_those_of_one_stay_together_over_both_f
             // Ports below those that the kernel gives out by itself.
             let ask = |port| Client::new(lab.client()).source_port(port).ask_udp((vip, 53), "who?");
             let new = (20_000..20_100).map(ask).collect::<Result<Vec<_>>>()?;
-            assert!(new.windows(2).all(|pair| pair[0].real != pair[1].real), "two in a row");
+            assert!(alternate(&new), "two in a row");
             let old = (20_000..20_100).map(ask).collect::<Result<Vec<_>>>()?;
             assert!(new.iter().zip(&old).all(|(new, old)| new.real == old.real), "a flow has moved");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_tests::agent::{Agent, binary, lb, refusal, status, wait_for_traces};
-use lb_tests::client::{Background, Client, Connection, tally};
+use lb_tests::client::{Background, Client, Connection, alternate, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
 use lb_userspace::api::State;
@@ -42,8 +42,7 @@ impl Load {
         assert_eq!(held.retransmitted, Some(0), "{held}");
         let polled = self.polled.finish();
         polled.without_loss()?;
-        let reals: Vec<_> = polled.answers().map(|answer| answer.real.as_str()).collect();
-        assert!(reals.windows(2).all(|pair| pair[0] != pair[1]), "two in a row");
+        assert!(alternate(polled.answers()), "two in a row");
         Ok(())
     }
 }
@@ -55,7 +54,7 @@ fn a_killed_agent_that_is_started_again_loses_nothing() {
         agent.process().kill()?;
         load.goes_on()?;
         assert_eq!(attached(lab.director())?, before);
-        let mut agent = Agent::start_again(lab.director())?;
+        let agent = Agent::start_again(lab.director())?;
         load.goes_on()?;
         agent.wait_until_served()?;
         assert!(agent.log().contains("program adopted, without a gap"));
@@ -255,6 +254,23 @@ fn detaching_ends_forwarding_and_leaves_nothing() {
 }
 
 #[test]
+fn what_a_killed_agent_left_is_read_and_detached() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let director = lab.director();
+        let mut agent = Agent::start(director, &config(lab, 2))?;
+        agent.wait_until_served()?;
+        agent.process().kill()?;
+        // Its socket is still there, and nobody listens on it.
+        assert!(!status(director)?.agent);
+        assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 10)?.len(), 10);
+        let told = lb(director, &["detach"])?;
+        assert!(told.contains("detached from interface") && told.contains(&VIP.to_string()), "{told}");
+        wait_for_traces(director, &[])
+    });
+}
+
+#[test]
 fn a_second_agent_is_refused_and_the_first_goes_on() {
     scenario(Lab::builder(), |lab| {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
@@ -294,6 +310,6 @@ fn attached(director: &Host) -> Result<Running> {
     let index = director.within(|| fs::read_to_string("/sys/class/net/eth1/ifindex"))??;
     let pin = format!("/sys/fs/bpf/lb/v1/link-{}", index.trim());
     let link: Value = serde_json::from_str(&director.run("bpftool", &["-j", "link", "show", "pinned", &pin])?)?;
-    let number = |key: &str| link[key].as_u64().with_context(|| format!("no {key} in {link}"));
+    let number = |key: &str| link.get(key).and_then(Value::as_u64).with_context(|| format!("no {key} in {link}"));
     Ok(Running { link: number("id")?, program: number("prog_id")? })
 }

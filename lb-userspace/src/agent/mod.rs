@@ -31,7 +31,7 @@ use crate::{api, health, net};
 use controller::{Controller, Inputs};
 
 pub use owned::{Owned, release};
-pub use start::{default_config, read, sizes};
+pub use start::{default_config, lock, read, sizes};
 pub use status::status_of_maps;
 
 /// Runs the agent until SIGTERM or SIGINT.
