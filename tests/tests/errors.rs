@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
-use lb_tests::agent::{Agent, binary, refusal, wait_for_traces, write};
+use lb_tests::agent::{Agent, binary, lb, refusal, wait_for_traces, write};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{Host, Lab, Segment, VIP, nginx, occupy, scenario};
@@ -70,6 +70,18 @@ fn a_bad_file_is_refused_with_its_line_and_the_mend() {
             assert_eq!(told.matches("  mend: ").count(), 1, "{told}");
         }
         Ok(())
+    });
+}
+
+#[test]
+fn checking_a_good_file_tells_what_it_would_do_and_does_nothing() {
+    scenario(Lab::builder(), |lab| {
+        let file = write(lab.director(), &good(lab))?.display().to_string();
+        let told = lb(lab.director(), &["check", "--config", &file])?;
+        for word in ["eth1", "172.28.128.210:80", "172.28.128.40", "172.28.128.50", "real_stats", "MiB"] {
+            assert!(told.contains(word), "{word:?} is not in:\n{told}");
+        }
+        is_clean(lab.director())
     });
 }
 

@@ -203,7 +203,7 @@ fn nothing_is_lost_from_now_on(polled: &Background, count: usize) -> Result<()> 
     let now = Instant::now();
     polled.wait_for_answers(count, DEADLINE)?;
     let lost: Vec<_> = polled.log().into_iter().filter(|entry| entry.at >= now && entry.outcome.is_err()).collect();
-    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), lost[0]);
+    assert!(lost.is_empty(), "{} lost: {:?}", lost.len(), lost.first());
     Ok(())
 }
 
