@@ -4,13 +4,13 @@ use std::fmt::{Display, Write as _};
 
 use crate::lab::VIP;
 
-/// A director whose program is on these interfaces, and that takes the VIP on its first one.
+/// A director whose program is on these interfaces, and that takes the VIP on its first one: at once, as its owner.
 #[must_use]
 pub fn director(interfaces: &[&str]) -> String {
     let first = interfaces.first().unwrap_or(&"eth1");
     format!(
         "[director]\ninterfaces = {interfaces:?}\n\n\
-         [vrrp.web]\ninterface = \"{first}\"\nid = 210\naddresses = [\"{VIP}/24\"]\n"
+         [vrrp.web]\ninterface = \"{first}\"\nid = 210\npriority = 255\naddresses = [\"{VIP}/24\"]\n"
     )
 }
 

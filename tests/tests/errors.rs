@@ -45,14 +45,14 @@ fn a_bad_file_is_refused_with_its_line_and_the_mend() {
         let reals_twice = good.replace("172.28.128.50", "172.28.128.40");
         let cases: [(&str, &[&str]); 9] = [
             // Malformed.
-            (&good.replace("[service.web]", "[service.web"), &["lb.toml:9:", "[service.web"]),
-            (&good.replace("\"tcp\"", "\"tcp"), &["lb.toml:11:", "protocol = \"tcp"]),
+            (&good.replace("[service.web]", "[service.web"), &["lb.toml:10:", "[service.web"]),
+            (&good.replace("\"tcp\"", "\"tcp"), &["lb.toml:12:", "protocol = \"tcp"]),
             // An unknown key, and a value that is none.
             (&good.replace("protocol", "protokol"), &["protokol", "did you mean", "protocol"]),
-            (&good.replace("\"tcp\"", "\"tpc\""), &["lb.toml:11:", "mend: did you mean \"tcp\""]),
-            (&weight, &["lb.toml:14:", "65536", "mend: "]),
+            (&good.replace("\"tcp\"", "\"tpc\""), &["lb.toml:12:", "mend: did you mean \"tcp\""]),
+            (&weight, &["lb.toml:15:", "65536", "mend: "]),
             // Twice the same.
-            (&format!("{good}{twice}"), &["another service has this address", "on line 20", "mend: "]),
+            (&format!("{good}{twice}"), &["another service has this address", "on line 21", "mend: "]),
             (&reals_twice, &["172.28.128.40", "mend: "]),
             // Good by itself, and not here.
             (&good.replace("172.28.128.50", "192.0.2.1"), &["192.0.2.1", "mend: "]),
