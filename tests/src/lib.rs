@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod demo;
 pub mod fixture;
 pub mod frame;
 pub mod lab;
