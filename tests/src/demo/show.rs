@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use super::figures::{reason, time};
 use super::screen::say;
@@ -68,9 +67,9 @@ impl Show {
     }
 
     fn phase(&mut self, title: &str, mut done: impl FnMut(usize) -> Result<bool>) -> Result<Duration> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.shown);
         loop {
-            self.print()?;
+            self.print(before)?;
             if done(self.shown)? {
                 break;
             }
@@ -82,8 +81,12 @@ impl Show {
         Ok(took)
     }
 
-    fn print(&mut self) -> Result<()> {
+    /// Prints what is new; in front of a phase's first line, which has the number `first`, an empty one.
+    fn print(&mut self, first: usize) -> Result<()> {
         for entry in self.asking.log().iter().skip(self.shown) {
+            if self.shown == first {
+                say!()?;
+            }
             match &entry.outcome {
                 Ok(answer) => say!("  {}", answer.body.trim_end())?,
                 Err(error) => say!("  no answer: {}", reason(error))?,
@@ -110,7 +113,7 @@ impl Summary {
     pub(crate) fn table(&self) -> Table {
         let reals: BTreeSet<String> = self.report.answers().map(|answer| answer.real.clone()).collect();
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY);
+        table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
         let columns = ["Phase", "Time", "Requests"].into_iter().chain(reals.iter().map(String::as_str));
         table.set_header(columns.chain(["Failed"]));
         let starts = self.phases.iter().map(|phase| phase.start);

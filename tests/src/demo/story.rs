@@ -22,7 +22,7 @@ pub const REFERENCE: &str = include_str!("../../../packaging/lb.toml");
 const SERVICE: &str = "web";
 
 /// Requests in a chapter that ends with their number.
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 6;
 
 /// Shows it. `started` is when the program was; `keep` leaves the lab up, with a text on how to look into it.
 ///
@@ -60,8 +60,8 @@ pub fn play(started: Instant, keep: bool) -> Result<()> {
 }
 
 fn introduce(lab: &Lab) -> Result<()> {
-    say!("The reference lab: network namespaces on one segment, and the VIP {VIP}.\n")?;
-    let vip = "the VIP on `lo`, answers it directly";
+    say!("The reference lab, in network namespaces; its VIP is {VIP}.\n")?;
+    let vip = "has the VIP on `lo`, answers the client directly";
     for host in lab.hosts().iter().filter(|host| !host.nics().is_empty()) {
         let part = match host.role() {
             Role::Client => "asks the VIP twice a second",
@@ -75,7 +75,7 @@ fn introduce(lab: &Lab) -> Result<()> {
 }
 
 fn both_answer(show: &mut Show, started: Instant) -> Result<()> {
-    say!("The client asks http://{VIP}/ every {} ms:\n", BEAT.as_millis())?;
+    say!("The client asks http://{VIP}/ every {} ms:", BEAT.as_millis())?;
     show.requests("both reals answer", REQUESTS)?;
     match show.first_answer() {
         Some(first) => say!("\nThe first answer came {} after the start of all this.", time(first - started)),
@@ -85,21 +85,20 @@ fn both_answer(show: &mut Show, started: Instant) -> Result<()> {
 
 fn a_real_dies(show: &mut Show, agent: &Agent<'_>, host: &Host, process: &mut Process) -> Result<()> {
     let title = host.title();
-    say!("\n{title} is killed. Its check runs every 2 s:\n")?;
+    say!("\n{title} is killed. It is checked every 2 s:")?;
     process.kill()?;
     let noticed = show.until(&format!("{title} is dead, unnoticed"), || stands(agent, host, State::Down))?;
     say!("\n{title} is removed, {} after it was killed. `lb list` says why:\n", time(noticed))?;
     print(&agent.lb(&["list"])?)?;
-    say!()?;
     show.requests(&format!("without {title}"), REQUESTS)
 }
 
 fn a_real_returns(show: &mut Show, agent: &Agent<'_>, host: &Host) -> Result<Process> {
     let title = host.title();
-    say!("\n{title} is started again:\n")?;
+    say!("\n{title} is started again:")?;
     let process = real::start(host)?;
     let noticed = show.until(&format!("{title} is back, unnoticed"), || stands(agent, host, State::Up))?;
-    say!("\n{title} takes its share again, {} after it listened:\n", time(noticed))?;
+    say!("\n{title} takes its share again, {} after it listened:", time(noticed))?;
     show.requests("both reals answer again", REQUESTS)?;
     Ok(process)
 }

@@ -1,6 +1,5 @@
 //! Whether this machine can carry the lab.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -8,7 +7,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
 use super::bpf;
-use super::nginx::NGINX;
 
 /// Whether the lab can run here.
 ///
@@ -27,9 +25,6 @@ fn check() -> Result<(), String> {
         if !on_path(program) {
             return Err(format!("{program} is missing: install {package}"));
         }
-    }
-    if !Path::new(NGINX).exists() {
-        return Err(format!("{NGINX} is missing: install nginx-light"));
     }
     bpf::probe().map_err(|error| {
         format!("bpf(2) is refused ({error}): run with CAP_BPF and CAP_NET_ADMIN on a kernel with BPF")

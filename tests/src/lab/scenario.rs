@@ -7,19 +7,20 @@ use anyhow::{Context, Result};
 
 use super::Lab;
 use super::builder::Builder;
+use super::nginx;
 use super::preflight::require;
 
 /// Set to make a skip a failure.
 const NO_SKIP: &str = "LB_LAB_REQUIRED";
 
-/// Whether a test that needs a lab is to go on. Where [`require`] says that none can run here, this prints
+/// Whether a test that needs a lab is to go on. Where [`require`] says that none can run here, or nginx is missing, this prints
 /// `skipped TEST: REASON`, past the test harness, which would swallow it.
 ///
 /// # Panics
 /// In place of a skip, if the environment has `LB_LAB_REQUIRED`.
 #[must_use]
 pub fn available() -> bool {
-    let Err(reason) = require() else {
+    let Err(reason) = require().and_then(|()| nginx::require()) else {
         return true;
     };
     assert!(std::env::var_os(NO_SKIP).is_none(), "{NO_SKIP} is set, and no lab can run here: {reason}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::super::REFERENCE;
+use super::super::figures::time;
 use super::super::screen::say;
 use crate::agent::Agent;
 use crate::client::Client;
@@ -42,6 +43,14 @@ pub(super) fn play(lab: &Lab) -> Result<()> {
     drop(agent);
 
     say!("\nA request every {} ms, over", BEAT.as_millis())?;
-    say!("  new connections:   {}", new.finish())?;
-    say!("  a kept connection: {}", kept.finish())
+    let again = kept.finish();
+    for (what, report) in [("new connections:  ", &new.finish()), ("a kept connection:", &again)] {
+        let (answered, all) = (report.answers().count(), report.entries.len());
+        let gap = time(report.longest_gap());
+        say!("  {what} {answered} of {all} answered, {} lost, longest gap {gap}", all - answered)?;
+    }
+    match again.retransmitted {
+        Some(count) => say!("{:<21}{count} segments had to be sent again", ""),
+        None => Ok(()),
+    }
 }

@@ -35,7 +35,7 @@ const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "kill-agent",
-        what: "The agent is killed and started under running clients: what they lose.",
+        what: "The agent is killed and restarted under clients: what they lose.",
         lab: Lab::builder,
         play: kill_agent::play,
     },

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::super::figures::{spread, time};
 use super::super::screen::say;
 use crate::agent::{self, lb};
-use crate::lab::{Host, Lab, Process, VIP, wait_for, wait_until};
+use crate::lab::{Host, Lab, Process, VIP, wait_until};
 use crate::responder::Http;
 
 const SERVICES: u16 = 1000;
@@ -18,61 +18,71 @@ const REALS: u16 = 10;
 const ROUNDS: usize = 10;
 /// How long the agent may take with all of this, and with one check.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Milliseconds between two checks of the real that is there.
+const CHECK: u32 = 50;
 /// What the agent's log has, at level debug, about a change of health: the time from the event to the maps.
 const WRITTEN: &str = "health in the maps after ";
 
-/// Loads a large configuration, then lets one real of it die and return.
+/// Sizes of the services' rings: the default one, and a hundred slots for each real.
+const RINGS: [u32; 2] = [65537, 1009];
+
+/// Loads a large configuration, then lets one real of it die and return, with large rings and with small ones.
 pub(super) fn play(lab: &Lab) -> Result<()> {
-    let (director, real) = (lab.director(), lab.real(1));
+    for slots in RINGS {
+        say!("{SERVICES} services of {REALS} reals each, with rings of {slots} slots:")?;
+        load(lab.director(), lab.real(1), slots)?;
+    }
+    say!("\nThe first figure of an event is the agent's own, from the news to the maps;")?;
+    say!("the second is from the real's end or start, with a check every {CHECK} ms.")
+}
+
+fn load(director: &Host, real: &Host, slots: u32) -> Result<()> {
     let mut answering = Some(Http::start(real)?);
     let file = director.dir().join("lb.toml");
-    fs::write(&file, config(real))?;
+    fs::write(&file, config(real, slots))?;
     let config = file.display().to_string();
 
-    let mut process = director.command(agent::binary()?, ["run", "--config", &config])?;
-    process.env("LB_LOG", "debug");
+    let mut command = director.command(agent::binary()?, ["run", "--config", &config])?;
+    command.env("LB_LOG", "debug");
     let start = Instant::now();
-    let mut process = director.start("lb", process)?;
+    let mut process = director.start("lb", command)?;
     process.wait_for_log(PATIENCE, ": ready")?;
     let loaded = start.elapsed();
-    say!("loaded, start of the agent to ready:  {}", time(loaded))?;
-    say!("memory of the agent:                  {}", memory(process.id())?)?;
-    for line in lb(director, &["check", "--config", &config])?.lines().filter(|line| line.contains("MiB")) {
-        say!("{line}")?;
-    }
+    say!("  loaded, from start to ready  {} ({} of CPU time)", time(loaded), time(cpu_time(process.id())?))?;
+    let checked = lb(director, &["check", "--config", &config])?;
+    let maps = checked.lines().find_map(|line| line.trim().strip_prefix("total")).unwrap_or("?");
+    say!("  memory                       agent {}, maps {}", memory(process.id())?, maps.trim())?;
 
     // The first change is that the real has been found up.
-    wait_for(PATIENCE, "the first check", || written(&process).first().copied())?;
+    wait_until(PATIENCE, "the first check", || !written(&process).is_empty())?;
     let mut seen = Vec::new();
     for _ in 0..ROUNDS {
         for up in [false, true] {
+            let known = written(&process).len();
+            // Dropped, where there is one.
             answering = up.then(|| Http::start(real)).transpose()?;
             let since = Instant::now();
-            let known = written(&process).len();
             wait_until(PATIENCE, "the next check", || written(&process).len() > known)?;
             seen.push(since.elapsed());
         }
     }
     drop(answering);
-    let times = written(&process);
-    if let Some(times) = spread(times.get(1..).unwrap_or_default()) {
-        say!("one real's event to the maps:         {times}")?;
+    if let (Some(inside), Some(outside)) = (spread(written(&process).get(1..).unwrap_or_default()), spread(&seen)) {
+        say!("  one real's event to the maps {inside}")?;
+        say!("  one real's change, seen      {outside}")?;
     }
-    if let Some(times) = spread(&seen) {
-        say!("the same from the real's end or start,")?;
-        say!("which a check every 50 ms has to see: {times}")?;
-    }
-    Ok(())
+    process.terminate(PATIENCE)?;
+    lb(director, &["detach"]).map(|_| ())
 }
 
 /// Services with reals that nobody checks and that have their MAC addresses, and one with a real that is there.
-fn config(real: &Host) -> String {
+fn config(real: &Host, slots: u32) -> String {
     let mut text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned();
     // Writing to a string can't fail.
     let _ = write!(
         text,
-        "[service.checked]\naddress = \"{VIP}:80\"\nprotocol = \"tcp\"\n\
-         check = {{ type = \"http\", interval = \"50ms\", timeout = \"50ms\", rise = 1, fall = 1 }}\n\
+        "[service.checked]\naddress = \"{VIP}:80\"\nprotocol = \"tcp\"\nring_size = {slots}\n\
+         check = {{ type = \"http\", interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n\
          [[service.checked.reals]]\naddress = \"{}\"\n",
         real.v4()
     );
@@ -81,7 +91,10 @@ fn config(real: &Host) -> String {
         // With the one that is there they are as many as they are said to be.
         let (first, reals) = if service == 0 { (1, REALS - 1) } else { (0, REALS) };
         if service > 0 {
-            let _ = write!(text, "[service.s{service}]\naddress = \"10.0.{high}.{low}:80\"\nprotocol = \"tcp\"\n");
+            let _ = write!(
+                text,
+                "[service.s{service}]\naddress = \"10.0.{high}.{low}:80\"\nprotocol = \"tcp\"\nring_size = {slots}\n"
+            );
         }
         let name = if service == 0 { "checked".to_owned() } else { format!("s{service}") };
         for number in first..first + reals {
@@ -114,6 +127,17 @@ fn parse(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()
+}
+
+/// The time that a process has computed for, on all CPUs together.
+fn cpu_time(process: u32) -> Result<Duration> {
+    /// The kernel's unit for these two figures, on every machine that Linux has.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may have spaces; user and system time are the 14th and 15th field.
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let ticks: u32 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    Ok(TICK * ticks)
 }
 
 /// The memory that a process has in use.
