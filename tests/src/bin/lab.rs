@@ -76,7 +76,10 @@ fn act(verb: Verb, started: Instant) -> Result<()> {
 /// Whoever isn't root is told before anything else.
 fn able() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("the lab makes network namespaces, which takes root: try again as root, or with sudo installed");
+        bail!(
+            "the lab makes network namespaces, and only root may.\n\
+             Run `cargo xtask run` as root, or install sudo, which it then uses for the lab alone."
+        );
     }
     Ok(())
 }

@@ -35,13 +35,11 @@ Then:
 
   {ask}
   lb list
-  lb list --json --verdicts
+  lb list --verdicts
   tail {log}
   director bpftool net
   director bpftool map dump pinned /sys/fs/bpf/lb/v{layout}/services
-  director bpftool map dump pinned /sys/fs/bpf/lb/v{layout}/reals
-  director bpftool prog show name lb
-  director ip address show dev eth1
+  director bpftool map lookup pinned /sys/fs/bpf/lb/v{layout}/reals key 1 0 0 0
 
 Take it down with:
 
@@ -59,7 +57,7 @@ fn ask() -> String {
         std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
     };
     if has("curl") {
-        format!("client curl http://{VIP}/")
+        format!("client curl -s http://{VIP}/")
     } else {
         let request = r#"printf "GET / HTTP/1.1\r\nConnection: close\r\n\r\n""#;
         format!("client bash -c 'exec 3<>/dev/tcp/{VIP}/80; {request} >&3; cat <&3'")

@@ -110,7 +110,7 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// A row for each phase, and one for their sum.
-    pub(crate) fn table(&self) -> Table {
+    pub(crate) fn print(&self) -> Result<()> {
         let reals: BTreeSet<String> = self.report.answers().map(|answer| answer.real.clone()).collect();
         let mut table = Table::new();
         table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
@@ -128,7 +128,7 @@ impl Summary {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table
+        table.lines().try_for_each(|line| say!(" {}", line.trim_end()))
     }
 }
 

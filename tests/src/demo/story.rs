@@ -105,8 +105,9 @@ fn a_real_returns(show: &mut Show, agent: &Agent<'_>, host: &Host) -> Result<Pro
 
 fn sum_up(show: Show, director: &Host) -> Result<()> {
     let summary = show.end();
-    say!("\nWhat the client saw:\n\n{}", summary.table())?;
-    say!("Longest time between two answers: {}.", time(summary.report.longest_gap()))?;
+    say!("\nWhat the client saw:\n")?;
+    summary.print()?;
+    say!("\n  Longest time between two answers: {}.", time(summary.report.longest_gap()))?;
     say!("\nWhat the director saw (`lb list`):\n")?;
     print(&lb(director, &["list"])?)
 }

@@ -1,5 +1,6 @@
 //! Whether this machine can carry the lab.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -49,7 +50,8 @@ fn namespaces() -> Result<(), String> {
 }
 
 fn succeeds(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| error.to_string())?;
+    // As all that a lab starts: Ctrl-C must not end it as if it had failed.
+    let output = command.process_group(0).output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());
     }

@@ -19,7 +19,7 @@ const ROUNDS: usize = 10;
 /// How long the agent may take with all of this, and with one check.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Milliseconds between two checks of the real that is there.
-const CHECK: u32 = 50;
+const CHECK: u32 = 100;
 /// What the agent's log has, at level debug, about a change of health: the time from the event to the maps.
 const WRITTEN: &str = "health in the maps after ";
 
@@ -53,21 +53,23 @@ fn load(director: &Host, real: &Host, slots: u32) -> Result<()> {
     let maps = checked.lines().find_map(|line| line.trim().strip_prefix("total")).unwrap_or("?");
     say!("  memory                       agent {}, maps {}", memory(process.id())?, maps.trim())?;
 
-    // The first change is that the real has been found up.
-    wait_until(PATIENCE, "the first check", || !written(&process).is_empty())?;
+    let reaches = |process: &Process, up| {
+        wait_until(PATIENCE, "the real's state in the maps", || in_maps(&process.log(), real) == Some(up))
+    };
+    reaches(&process, true)?;
+    let first = written(&process.log()).len();
     let mut seen = Vec::new();
     for _ in 0..ROUNDS {
         for up in [false, true] {
-            let known = written(&process).len();
             // Dropped, where there is one.
             answering = up.then(|| Http::start(real)).transpose()?;
-            let since = Instant::now();
-            wait_until(PATIENCE, "the next check", || written(&process).len() > known)?;
-            seen.push(since.elapsed());
+            seen.push(reaches(&process, up)?);
         }
     }
     drop(answering);
-    if let (Some(inside), Some(outside)) = (spread(written(&process).get(1..).unwrap_or_default()), spread(&seen)) {
+    if let (Some(inside), Some(outside)) =
+        (spread(written(&process.log()).get(first..).unwrap_or_default()), spread(&seen))
+    {
         say!("  one real's event to the maps {inside}")?;
         say!("  one real's change, seen      {outside}")?;
     }
@@ -109,9 +111,17 @@ fn config(real: &Host, slots: u32) -> String {
     text
 }
 
+/// Whether the real was up when the maps were last written; nothing if they weren't, or it was not checked.
+fn in_maps(log: &str, real: &Host) -> Option<bool> {
+    let (up, down) = (format!("real {}: up", real.v4()), format!("real {}: down", real.v4()));
+    let (before, _) = log.rsplit_once(WRITTEN)?;
+    let last = before.lines().rfind(|line| line.contains(&up) || line.contains(&down))?;
+    Some(last.contains(&up))
+}
+
 /// The times that the log tells so far.
-fn written(process: &Process) -> Vec<Duration> {
-    process.log().lines().filter_map(|line| parse(line.split_once(WRITTEN)?.1)).collect()
+fn written(log: &str) -> Vec<Duration> {
+    log.lines().filter_map(|line| parse(line.split_once(WRITTEN)?.1)).collect()
 }
 
 /// A time as `{:?}` prints it: `1.234ms`, `56.7µs`.
