@@ -1,7 +1,8 @@
 //! What is printed, and how Ctrl-C ends it.
 //!
-//! Whoever prints holds a lock for that moment. Ctrl-C takes the same lock and never gives it back: from then on nothing
-//! is printed, nothing that must not be torn is begun ([`undisturbed`]), and the labs of this process are taken away.
+//! Whoever prints holds a lock for that moment. Ctrl-C takes the same lock and never gives it back: from then on
+//! nothing is printed, nothing that must not be torn is begun ([`undisturbed`]), and the labs of this process are taken
+//! away.
 
 use std::fmt;
 use std::io::{self, Read, Write};

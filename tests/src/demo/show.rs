@@ -1,5 +1,5 @@
-//! The client's loop as the audience sees it: each answer is printed as it comes, and counted to the phase in which it was
-//! asked for.
+//! The client's loop as the audience sees it: each answer is printed as it comes, and counted to the phase in which it
+//! was asked for.
 
 use std::collections::BTreeSet;
 use std::thread;
