@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod client;
 pub mod config;
+pub mod demo;
 pub mod fixture;
 pub mod frame;
 pub mod host;
