@@ -3,6 +3,7 @@
 mod check;
 mod detach;
 mod list;
+mod plan;
 mod run;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ enum Verb {
     /// List the services and reals, as ipvsadm does.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Compute the VIPs and priorities that several active directors need.
+    Plan(plan::Arguments),
     /// Have the running agent read its configuration again.
     Reload,
     /// End forwarding: remove the program, its maps and the VIPs that the agent added.
@@ -55,6 +58,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(run::run(args.config)),
             Verb::Check(args) => runtime.block_on(check::run(args.config)),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Plan(args) => plan::run(&args),
             Verb::Reload => runtime.block_on(reload()),
             Verb::Detach => runtime.block_on(detach::run()),
         };
