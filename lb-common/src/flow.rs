@@ -120,6 +120,8 @@ fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<(*mut Flow, FlowState
             && ports == key.ports
             && service == key.service
             && client == key.client
+            // Another CPU may have given the entry to another flow between the two reads.
+            && load(way) == state
         {
             return Some((way, state));
         }

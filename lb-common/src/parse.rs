@@ -5,8 +5,8 @@ use crate::maps::{Address, mapped};
 use crate::packet::Packet;
 use crate::verdict::Verdict;
 
-/// Most extension headers that are followed. RFC 8200 §4.1 has at most one of each kind and two of the
-/// destination options.
+/// Most IPv6 headers that are looked at behind the fixed one: five extension headers, and what follows them. Of
+/// the kinds that are followed, RFC 8200 §4.1 has at most one each, and two of the destination options.
 const EXTENSIONS: usize = 6;
 const ETHERNET: usize = size_of::<Ethernet>();
 const TAG: usize = size_of::<Vlan>();
@@ -174,3 +174,6 @@ fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], O
         _ => Err(Verdict::OtherProtocol),
     }
 }
+
+#[cfg(test)]
+mod tests;

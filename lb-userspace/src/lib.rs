@@ -9,4 +9,6 @@ pub mod dataplane;
 pub mod health;
 pub mod net;
 pub mod plan;
+#[cfg(test)]
+mod skip;
 pub mod vrrp;

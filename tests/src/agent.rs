@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_userspace::api::{RealStatus, State, Status};
+use lb_userspace::api::{RealStatus, RouterStatus, State, Status};
 
 use crate::lab::{DEADLINE, Host, Process, wait_until};
 
@@ -104,7 +104,26 @@ impl<'a> Agent<'a> {
         })
     }
 
-    /// Waits until every real of every service takes traffic.
+    /// The agent's virtual routers.
+    ///
+    /// # Errors
+    /// No understandable answer.
+    pub fn routers(&self) -> Result<Vec<RouterStatus>> {
+        Ok(serde_json::from_str(&self.lb(&["vrrp", "--json"])?)?)
+    }
+
+    /// Waits until a virtual router is in this state; tells how long that took.
+    ///
+    /// # Errors
+    /// It isn't within the deadline.
+    pub fn wait_for_router(&self, name: &str, state: &str) -> Result<Duration> {
+        wait_until(DEADLINE, &format!("vrrp.{name} to be {state}"), || {
+            let routers = self.routers().unwrap_or_default();
+            routers.iter().any(|router| router.name == name && router.state == state)
+        })
+    }
+
+    /// Waits until every real of every service takes traffic, and every virtual router has a master.
     ///
     /// # Errors
     /// One doesn't within the deadline.
@@ -112,7 +131,11 @@ impl<'a> Agent<'a> {
         wait_until(DEADLINE, "every real to take traffic", || {
             let services = self.status().map(|status| status.services).unwrap_or_default();
             let mut reals = services.iter().flat_map(|service| &service.reals);
-            !services.is_empty() && reals.all(|real| matches!(real.state, State::Up | State::Quiesced))
+            let routers = self.routers().unwrap_or_default();
+            let settled = routers
+                .iter()
+                .all(|router| router.state == "master" || router.state == "backup" && router.master.is_some());
+            settled && !services.is_empty() && reals.all(|real| matches!(real.state, State::Up | State::Quiesced))
         })
     }
 }

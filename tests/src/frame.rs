@@ -57,6 +57,14 @@ pub fn ip4(client: [u8; 4], vip: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u
     frame
 }
 
+/// A frame over IPv6 of any other protocol.
+pub fn ip6(client: [u8; 16], vip: [u8; 16], protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let _ =
+        PacketBuilder::ethernet2(CLIENT, DIRECTOR).ipv6(client, vip, 64).write(&mut frame, IpNumber(protocol), payload);
+    frame
+}
+
 fn tcp(
     builder: etherparse::PacketBuilderStep<etherparse::IpHeaders>,
     client_port: u16,

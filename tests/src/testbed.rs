@@ -4,17 +4,36 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use lb_userspace::dataplane::{Dataplane, Desired, Pins, Sizes};
+use lb_common::maps::{Bucket, Turn};
+use lb_userspace::dataplane::{Dataplane, Desired, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use zerocopy::FromZeros;
+
+use crate::fixture::IFINDEX;
+use crate::side::{Counts, Outcome, Side, age};
 
 /// Why the kernel's side can't be tested here; `None` where it can.
 pub fn lacking() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root".to_owned());
     }
+    if capabilities() & CAPABILITIES != CAPABILITIES {
+        return Some("needs the capabilities CAP_SYS_ADMIN and CAP_NET_ADMIN".to_owned());
+    }
     lb_userspace::dataplane::object().err().map(|error| error.to_string())
+}
+
+/// CAP_NET_ADMIN and CAP_SYS_ADMIN (linux/capability.h).
+const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
+
+/// This process's effective capabilities.
+fn capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Gives this thread its own mount namespace with its own bpffs, which goes when the thread ends.
@@ -28,21 +47,19 @@ pub fn private_bpffs() -> Result<()> {
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mount of bpffs")
 }
 
-/// What the program did with a frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The XDP action's number.
-    pub action: u32,
-    /// The frame afterwards.
-    pub frame: Vec<u8>,
-}
-
 /// A loaded program that is attached to nothing.
 pub struct Testbed {
     /// The agent's side of it.
     pub dataplane: Dataplane,
     /// Its pins.
     pub pins: Pins,
+    stats: StatsReader,
+    gates: Gates,
+    flows: Array<MapData, Bucket>,
+    turns: Array<MapData, Turn>,
+    /// Services and reals that were ever applied: those that may have counted.
+    services: u32,
+    reals: u32,
 }
 
 impl Testbed {
@@ -53,7 +70,13 @@ impl Testbed {
     pub fn new(sizes: Sizes) -> Result<Self> {
         private_bpffs()?;
         let pins = Pins::under(Path::new("/sys/fs/bpf"));
-        Ok(Self { dataplane: Dataplane::open(pins.clone(), sizes)?, pins })
+        let dataplane = Dataplane::open(pins.clone(), sizes)?;
+        let stats = StatsReader::open(&pins)?;
+        let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
+        let flows = Array::try_from(map("flows")?)?;
+        let turns = Array::try_from(map("turns")?)?;
+        let gates = Gates::open(&pins)?;
+        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: 0, reals: 0 })
     }
 
     /// Fills the maps.
@@ -61,13 +84,17 @@ impl Testbed {
     /// # Errors
     /// What the agent would say.
     pub fn apply(&mut self, desired: &Desired) -> Result<()> {
+        let behind = |last: Option<u32>| last.map_or(0, |last| last + 1);
+        self.services = self.services.max(behind(desired.rings.keys().next_back().copied()));
+        self.reals = self.reals.max(behind(desired.reals.keys().next_back().copied()));
         Ok(self.dataplane.apply(desired)?)
     }
 
-    /// Puts one frame through the program, as if it came in by interface 1.
+    /// Puts one frame through the program, as if it came in by interface 1. What doesn't fit into a page follows
+    /// in fragments, which the program can't look at.
     ///
     /// # Errors
-    /// The kernel refuses the frame: it is shorter than an Ethernet header, or longer than a page.
+    /// The kernel refuses the frame: it is shorter than an Ethernet header, or has too many fragments.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; frame.len() + 64];
         let program = self.dataplane.xdp()?;
@@ -81,6 +108,60 @@ impl Testbed {
         }
         out.truncate(length);
         Ok(Outcome { action: result.return_value, frame: out })
+    }
+}
+
+impl Side for Testbed {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn apply(&mut self, desired: &Desired) -> Result<()> {
+        Self::apply(self, desired)
+    }
+
+    fn gate(&mut self, gate: u32, closed: bool) -> Result<()> {
+        Ok(self.gates.set(gate, closed)?)
+    }
+
+    fn virtual_mac(&mut self, mac: [u8; 6], master: Option<bool>) -> Result<()> {
+        match master {
+            Some(master) => Ok(self.gates.set_virtual_mac(IFINDEX, mac, master)?),
+            None => Ok(self.gates.keep_virtual_macs(|_, held| held != mac)?),
+        }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
+        self.run(frame)
+    }
+
+    fn counts(&self) -> Result<Counts> {
+        let services = (0..self.services).map(|id| Ok((id, self.stats.service(id)?)));
+        let reals = (0..self.reals).map(|index| Ok((index, self.stats.real(index)?)));
+        Ok(Counts {
+            verdicts: self.stats.verdicts()?.into_iter().map(|(_, packets)| packets).collect(),
+            services: services.collect::<Result<_>>()?,
+            reals: reals.collect::<Result<_>>()?,
+        })
+    }
+
+    fn age(&mut self, seconds: u32) -> Result<()> {
+        for index in 0..self.flows.len() {
+            let mut bucket = self.flows.get(&index, 0)?;
+            age(&mut bucket, seconds);
+            self.flows.set(index, bucket, 0)?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        for index in 0..self.flows.len() {
+            self.flows.set(index, Bucket::new_zeroed(), 0)?;
+        }
+        for id in 0..self.turns.len() {
+            self.turns.set(id, Turn::default(), 0)?;
+        }
+        Ok(())
     }
 }
 

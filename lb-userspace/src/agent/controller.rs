@@ -12,17 +12,18 @@ use tracing::{debug, error, info, warn};
 use crate::api::{Request, Status};
 use crate::dataplane::{Dataplane, Desired, StatsReader};
 use crate::net::neighbour::NeighbourEvent;
-use crate::{health, net};
+use crate::{health, net, vrrp};
 
 use super::allocation::Allocation;
 use super::model::{self, Hop, Model};
 use super::plan::{Rings, plan};
-use super::{owned, start};
+use super::routers::Routers;
+use super::start;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
-/// When writing the maps failed, it is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often systemd's watchdog is told that the controller runs, and writing the maps is tried again after it failed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -32,6 +33,8 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
+    /// Virtual routers that entered another state.
+    pub entered: mpsc::UnboundedReceiver<vrrp::Status>,
     /// SIGHUP: reload.
     pub hangup: Signal,
     /// SIGTERM: stop.
@@ -53,6 +56,7 @@ pub struct Controller {
     fault: Option<String>,
     checks: health::Handle,
     neighbours: net::neighbour::Handle,
+    routers: Option<Routers>,
 }
 
 impl Controller {
@@ -78,7 +82,13 @@ impl Controller {
             fault: None,
             checks,
             neighbours,
+            routers: None,
         }
+    }
+
+    /// Takes charge of the virtual routers.
+    pub fn join_routers(&mut self, routers: Routers) {
+        self.routers = Some(routers);
     }
 
     /// Writes the maps for the first time, and starts the checks and the neighbour table.
@@ -92,9 +102,9 @@ impl Controller {
     }
 
     /// Folds events until a signal to stop. Returns the parts that are to be joined.
-    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle) {
-        let mut retry = tokio::time::interval(AGAIN);
-        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle, Option<Routers>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -103,11 +113,20 @@ impl Controller {
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
+                Some(status) = inputs.entered.recv() => self.enter(&status),
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
-                _ = retry.tick(), if self.fault.is_some() => self.settle(),
+                _ = tick.tick() => self.tick(),
             }
         }
-        (self.checks, self.neighbours)
+        (self.checks, self.neighbours, self.routers)
+    }
+
+    fn tick(&mut self) {
+        // Does nothing where no systemd asked for it.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        if self.fault.is_some() {
+            self.settle();
+        }
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
@@ -136,6 +155,11 @@ impl Controller {
         self.settle();
     }
 
+    /// A virtual router entered another state; the thread has done already what that demands.
+    fn enter(&mut self, status: &vrrp::Status) {
+        debug!("vrrp.{} is {} now", status.name, status.state);
+    }
+
     async fn answer(&mut self, request: Request) {
         match request {
             Request::Status(answer) => {
@@ -144,9 +168,27 @@ impl Controller {
                     let _ = answer.send(status);
                 }
             }
+            Request::Routers(answer) => {
+                let routers = self.ask_routers(vrrp::Handle::status);
+                let _ = answer.send(routers.map(|all| all.into_iter().map(Into::into).collect()));
+            }
+            Request::Release(name, answer) => {
+                let _ = answer.send(self.ask_routers(|handle| handle.release(&name)));
+            }
+            Request::Reclaim(name, answer) => {
+                let _ = answer.send(self.ask_routers(|handle| handle.reclaim(&name)));
+            }
             Request::Reload(answer) => {
                 let _ = answer.send(self.reload().await);
             }
+        }
+    }
+
+    /// The VRRP thread answers within microseconds.
+    fn ask_routers<T>(&self, ask: impl FnOnce(&vrrp::Handle) -> Result<T, vrrp::Error>) -> Result<T, String> {
+        match &self.routers {
+            Some(routers) => ask(routers.handle()).map_err(|error| error.to_string()),
+            None => Err("VRRP is not running".to_owned()),
         }
     }
 
@@ -208,7 +250,9 @@ impl Controller {
         }
         self.detach(&gone);
         self.follow();
-        owned::keep(&config, &links).await;
+        if let Some(routers) = &self.routers {
+            routers.reload(&config)?;
+        }
         Ok(())
     }
 

@@ -5,13 +5,18 @@
 //!   the VIPs stay: the program goes on forwarding.
 //! - The health checks ([`crate::health::Runner`]) and the neighbour table ([`crate::net::neighbour::Runner`]) end
 //!   with the cancellation token; their last word stays in the maps.
+//! - VRRP ([`routers`]) has a thread of its own. At the agent's end it hands every VIP over; one that nobody takes
+//!   stays, and is adopted by the next agent.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 
 mod allocation;
 mod controller;
+mod guard;
 mod model;
 mod owned;
 mod plan;
+mod routers;
+mod settings;
 mod start;
 mod status;
 
@@ -23,15 +28,18 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
 use crate::{api, health, net};
 
 use controller::{Controller, Inputs};
+use routers::Routers;
 
+pub use guard::watch;
 pub use owned::{Owned, release};
-pub use start::{default_config, read, sizes};
+pub use start::{is_locked, read, sizes};
 pub use status::status_of_maps;
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -65,25 +73,26 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone());
-    for router in &config.vrrp {
-        warn!(
-            "vrrp.{}: VRRP is not spoken yet: this director takes its addresses as its own. Run no other director \
-             with them",
-            router.name
-        );
-    }
-    owned::keep(&config, &links).await;
+    let (entered_sender, entered) = mpsc::unbounded_channel();
+    controller.join_routers(Routers::spawn(&config, &Pins::default(), entered_sender)?);
     let inputs = Inputs {
         health,
         neighbours,
         requests,
+        entered,
         hangup: signal(SignalKind::hangup())?,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
+    if let WhenAgentDies::Release { after } = config.director.when_agent_dies {
+        guard::spawn(after)?;
+    }
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let (checks, follower) = controller.run(inputs).await;
+    let (checks, follower, routers) = controller.run(inputs).await;
+    if let Some(routers) = routers {
+        routers.shut_down().await;
+    }
     cancel.cancel();
     server.join().await;
     checks.join().await;

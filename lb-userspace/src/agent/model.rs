@@ -118,7 +118,7 @@ impl Model {
     /// The way to a real: a MAC of the configuration wins over the neighbour table.
     pub fn hop(&self, real: &Real) -> Option<Resolved> {
         let learned = match self.hops.get(&real.address) {
-            Some(Hop::Reached(resolved)) => Some(resolved.clone()),
+            Some(Hop::Reached(resolved)) => Some(*resolved),
             _ => None,
         };
         let Some(mac) = real.mac else { return learned };

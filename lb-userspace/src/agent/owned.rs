@@ -1,18 +1,16 @@
-//! VIPs on this director's interfaces. What the agent put there is written down, so that `lb detach` can take
-//! it away, and nothing else.
+//! The VIPs that the agent put on this host's interfaces, written down so that `lb detach` and the watchdog can
+//! take them away when no agent runs.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::api::RUN;
-use crate::config::Config;
-use crate::net::links::Link;
+use crate::vrrp::address::Addresses;
 
 /// An address that the agent put on an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,97 +21,31 @@ pub struct Owned {
     pub address: IpNet,
 }
 
-/// The list of them, in the agent's directory.
-fn list() -> PathBuf {
+/// The list's file, in the agent's directory.
+pub(super) fn list() -> PathBuf {
     Path::new(RUN).join("addresses.json")
 }
 
-fn read() -> Vec<Owned> {
+/// The list; empty where there is none.
+pub(super) fn read() -> Vec<Owned> {
     fs::read(list()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-fn write(owned: &[Owned]) -> io::Result<()> {
+/// Replaces the list.
+pub(super) fn write(owned: &[Owned]) -> io::Result<()> {
     let staged = list().with_extension("new");
     fs::write(&staged, serde_json::to_vec(owned).map_err(io::Error::other)?)?;
     fs::rename(staged, list())
 }
 
-/// Puts the `[vrrp.*]` addresses on their interfaces where they aren't yet, and takes away those that an
-/// earlier configuration had put there. A failure is logged: forwarding doesn't depend on it.
-pub async fn keep(config: &Config, links: &[Link]) {
-    let index = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.index);
-    let wanted: Vec<Owned> = config
-        .vrrp
-        .iter()
-        .filter_map(|router| index(&router.interface).map(|ifindex| (ifindex, &router.addresses)))
-        .flat_map(|(ifindex, addresses)| addresses.iter().map(move |address| Owned { ifindex, address: *address }))
-        .collect();
-    let mut owned = read();
-    for gone in owned.iter().filter(|held| !wanted.contains(held)) {
-        change(gone, false).await;
-    }
-    owned.retain(|held| wanted.contains(held));
-    for new in &wanted {
-        let there = links
-            .iter()
-            .any(|link| link.index == new.ifindex && link.addresses.iter().any(|a| a.addr() == new.address.addr()));
-        if there {
-            continue;
-        }
-        // Written down first: an address that is on the list and not there does no harm.
-        if !owned.contains(new) {
-            owned.push(new.clone());
-        }
-        if let Err(error) = write(&owned) {
-            warn!("{}: {error}; the address {} is not added", list().display(), new.address);
-            continue;
-        }
-        if change(new, true).await {
-            info!("{} added to interface {}", new.address, new.ifindex);
-        }
-    }
-    if let Err(error) = write(&owned) {
-        warn!("{}: {error}", list().display());
-    }
-}
-
 /// Takes away every address that the agent put on an interface. Returns them.
-pub async fn release() -> Vec<Owned> {
+pub fn release() -> Vec<Owned> {
     let owned = read();
-    for held in &owned {
-        change(held, false).await;
+    let removed = Addresses::open()
+        .and_then(|mut addresses| owned.iter().try_for_each(|held| addresses.remove(held.ifindex, held.address)));
+    if let Err(error) = removed {
+        warn!("a VIP can't be taken away: {error}");
     }
     let _ = fs::remove_file(list());
     owned
-}
-
-/// Adds or removes an address; false, and a logged reason, if that failed.
-async fn change(owned: &Owned, add: bool) -> bool {
-    let Owned { ifindex, address } = owned;
-    let changed = async {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
-        let connection = tokio::spawn(connection);
-        let result = if add {
-            handle.address().add(*ifindex, address.addr(), address.prefix_len()).execute().await
-        } else {
-            let mut held = handle.address().get().set_link_index_filter(*ifindex).execute();
-            let mut result = Ok(());
-            while let Ok(Some(message)) = held.try_next().await {
-                let same = crate::net::links::address_of(&message).is_some_and(|held| held.addr() == address.addr());
-                if same {
-                    result = handle.address().del(message).execute().await;
-                }
-            }
-            result
-        };
-        connection.abort();
-        result.map_err(|error| error.to_string())
-    };
-    match changed.await {
-        Ok(()) => true,
-        Err(error) => {
-            warn!("{address} on interface {ifindex}: {error}");
-            false
-        }
-    }
 }

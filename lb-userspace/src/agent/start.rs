@@ -1,14 +1,14 @@
 //! What happens before the first event: the configuration is read and held against the machine, the program
 //! loaded and attached, the maps brought to what was adopted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::maps;
+use lb_common::maps::{self, Address};
 use nix::fcntl::{Flock, FlockArg};
 use tracing::{info, warn};
 
@@ -26,6 +26,10 @@ use super::plan::{identity, mapped_address};
 /// Held while an agent runs: two would write the same maps.
 pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<File>);
 
+/// The lock is tried this often, this far apart, before another agent is taken to hold it.
+const LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Takes the agent's lock, and makes its directory.
 ///
 /// # Errors
@@ -34,14 +38,35 @@ pub fn lock() -> Result<Lock> {
     fs::create_dir_all(RUN).with_context(|| format!("{RUN} can't be made; run as root"))?;
     let path = Path::new(RUN).join("lock");
     let file = File::create(&path).with_context(|| format!("{} can't be made; run as root", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Lock(lock)),
-        Err(_) => bail!(
-            "another lb agent runs on this machine (it holds {}).\n\
-             Stop it first, or reload it with SIGHUP.",
-            path.display()
-        ),
+    let mut file = file;
+    // A guard or `lb release` that looks holds it for a moment.
+    for _ in 0..LOOKS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Lock(lock)),
+            Err((held, _)) => file = held,
+        }
+        std::thread::sleep(LOOK);
     }
+    bail!(
+        "another lb agent runs on this machine (it holds {}).\n\
+         Stop it first, or reload it with SIGHUP.",
+        path.display()
+    )
+}
+
+/// Whether an agent runs on this machine: it holds the lock.
+///
+/// # Errors
+/// The lock can't be looked at.
+pub fn is_locked() -> Result<bool> {
+    let path = Path::new(RUN).join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("{} can't be opened; run as root", path.display())),
+    };
+    // Shared, so that two that look don't take each other for an agent.
+    Ok(Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
 }
 
 /// Reads the configuration and holds it against the machine.
@@ -134,12 +159,13 @@ pub fn adopt(
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
+    let held: HashMap<(u32, Address), &maps::Real> =
+        adopted.reals.values().map(|real| ((real.service, real.address), real)).collect();
     for service in &model.config.clone().services {
         let identity = identity(service);
-        let Some(held) = adopted.services.get(&identity.key) else { continue };
+        let Some(id) = adopted.services.get(&identity.key).map(|service| service.id) else { continue };
         for real in &service.reals {
-            let address = mapped_address(real.address);
-            let entry = adopted.reals.values().find(|entry| entry.service == held.id && entry.address == address);
+            let entry = held.get(&(id, mapped_address(real.address)));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
             let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };
@@ -150,11 +176,6 @@ pub fn adopt(
         }
     }
     model
-}
-
-/// Where the configuration is looked for when nobody says.
-pub fn default_config() -> PathBuf {
-    PathBuf::from("/etc/lb/lb.toml")
 }
 
 /// Lets the health checks have as many connections at once as the system allows this process.

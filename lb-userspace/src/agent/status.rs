@@ -1,5 +1,6 @@
 //! What the agent tells of itself: the model and the counters as a [`Status`].
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,8 @@ use super::plan::{key, mapped_address};
 /// # Errors
 /// The counters can't be read.
 pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Option<String>) -> Result<Status, Error> {
+    let indices: HashMap<(u32, Address), u32> =
+        desired.reals.iter().map(|(index, real)| ((real.service, real.address), *index)).collect();
     let mut services = Vec::new();
     for service in &model.config.services {
         let placed = desired.services.get(&key(service));
@@ -33,7 +36,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
                 since: since.map(seconds),
                 why,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
-                counters: index.map_or(Ok(Counters::default()), |(index, _)| stats.real(*index))?,
+                counters: index.map_or(Ok(Counters::default()), |index| stats.real(*index))?,
             });
         }
         reals.sort_by_key(|real| real.address);

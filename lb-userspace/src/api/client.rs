@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{Failure, Status};
@@ -46,8 +47,24 @@ pub enum Error {
 /// # Errors
 /// No agent, or no understandable answer.
 pub async fn status(socket: &Path) -> Result<Status, Error> {
-    let body = ask(socket, Method::GET, "/v1/status").await?;
+    get(socket, "/v1/status").await
+}
+
+/// Asks for the JSON of a path.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
+    let body = ask(socket, Method::GET, path).await?;
     serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+}
+
+/// Has the agent do what a path says.
+///
+/// # Errors
+/// No agent, or it refused.
+pub async fn command(socket: &Path, path: &str) -> Result<(), Error> {
+    ask(socket, Method::POST, path).await.map(drop)
 }
 
 /// Has the agent read its configuration again.
@@ -55,7 +72,7 @@ pub async fn status(socket: &Path) -> Result<Status, Error> {
 /// # Errors
 /// No agent, or it refused the configuration.
 pub async fn reload(socket: &Path) -> Result<(), Error> {
-    ask(socket, Method::POST, "/v1/reload").await.map(drop)
+    command(socket, "/v1/reload").await
 }
 
 async fn ask(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {

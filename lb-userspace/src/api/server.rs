@@ -4,11 +4,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State as Shared;
+use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -26,7 +26,7 @@ const MODE: u32 = 0o660;
 ///
 /// # Errors
 /// The directory isn't writable.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
+pub fn bind(path: &std::path::Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -50,8 +50,13 @@ impl Server {
         requests: mpsc::Sender<Request>,
         cancel: CancellationToken,
     ) -> Self {
-        let router =
-            Router::new().route("/v1/status", get(status)).route("/v1/reload", post(reload)).with_state(requests);
+        let router = Router::new()
+            .route("/v1/status", get(status))
+            .route("/v1/vrrp", get(routers))
+            .route("/v1/vrrp/{name}/release", post(release))
+            .route("/v1/vrrp/{name}/reclaim", post(reclaim))
+            .route("/v1/reload", post(reload))
+            .with_state(requests);
         let task = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
             if let Err(error) = served.await {
@@ -72,23 +77,46 @@ impl Server {
 }
 
 async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    let (sender, answer) = oneshot::channel();
-    if requests.send(Request::Status(sender)).await.is_err() {
-        return stopping();
+    ask(&requests, Request::Status).await.map_or_else(stopping, |status| Json(status).into_response())
+}
+
+async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    match ask(&requests, Request::Routers).await {
+        Some(Ok(routers)) => Json(routers).into_response(),
+        Some(Err(error)) => refused(error),
+        None => stopping(),
     }
-    answer.await.map_or_else(|_| stopping(), |status| Json(status).into_response())
+}
+
+async fn release(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
+    done(ask(&requests, |answer| Request::Release(name, answer)).await)
+}
+
+async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
+    done(ask(&requests, |answer| Request::Reclaim(name, answer)).await)
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    done(ask(&requests, Request::Reload).await)
+}
+
+/// Asks the controller; `None` when it has ended.
+async fn ask<T>(requests: &mpsc::Sender<Request>, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
     let (sender, answer) = oneshot::channel();
-    if requests.send(Request::Reload(sender)).await.is_err() {
-        return stopping();
+    requests.send(request(sender)).await.ok()?;
+    answer.await.ok()
+}
+
+fn done(answer: Option<Result<(), String>>) -> Response {
+    match answer {
+        Some(Ok(())) => StatusCode::OK.into_response(),
+        Some(Err(error)) => refused(error),
+        None => stopping(),
     }
-    match answer.await {
-        Ok(Ok(())) => StatusCode::OK.into_response(),
-        Ok(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(Failure { error })).into_response(),
-        Err(_) => stopping(),
-    }
+}
+
+fn refused(error: String) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(Failure { error })).into_response()
 }
 
 fn stopping() -> Response {

@@ -10,7 +10,7 @@ pub(super) async fn run() -> Result<()> {
         bail!("an agent runs and would write the maps again.\nStop it first (SIGTERM), then run `lb detach`.");
     }
     let interfaces = dataplane::detach()?;
-    let addresses = agent::release().await;
+    let addresses = agent::release();
     if interfaces.is_empty() && addresses.is_empty() {
         println!("nothing was attached");
         return Ok(());

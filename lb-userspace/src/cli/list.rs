@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -127,20 +127,22 @@ fn counters(counters: Counters, exact: bool) -> String {
 
 /// What keeps a real from its share; nothing for one that takes it.
 fn state(real: &RealStatus, now: u64) -> Option<String> {
-    let since = |since: u64| {
-        let length = humantime::format_duration(std::time::Duration::from_secs(now.saturating_sub(since)));
-        let clock = humantime::format_rfc3339_seconds(UNIX_EPOCH + std::time::Duration::from_secs(since));
-        format!(" since {clock} ({length})")
-    };
     let text = match real.state {
         State::Up => return None,
         State::Quiesced => "quiesced: its connections go on, new ones go elsewhere".to_owned(),
         State::Checking => "no check has ended yet: takes no traffic".to_owned(),
         State::Down => "DOWN".to_owned(),
     };
-    let since = real.since.map(since).unwrap_or_default();
+    let since = real.since.map(|time| since(time, now)).unwrap_or_default();
     let why = real.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     Some(format!("{text}{since}{why}"))
+}
+
+/// ` since TIME (LENGTH)`; both in seconds since 1970.
+pub(super) fn since(since: u64, now: u64) -> String {
+    let length = humantime::format_duration(Duration::from_secs(now.saturating_sub(since)));
+    let clock = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since));
+    format!(" since {clock} ({length})")
 }
 
 fn endpoint(address: IpAddr, port: Option<u16>) -> String {

@@ -4,7 +4,9 @@ mod check;
 mod detach;
 mod list;
 mod plan;
+mod release;
 mod run;
+mod vrrp;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,8 +35,14 @@ enum Verb {
     List(list::Arguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
+    /// Show the virtual routers; release or reclaim their VIPs.
+    Vrrp(vrrp::Arguments),
     /// Have the running agent read its configuration again.
     Reload,
+    /// Take the VIPs off this host when its agent is dead; the program goes on forwarding.
+    Release,
+    #[command(hide = true)]
+    Guard(release::GuardArguments),
     /// End forwarding: remove the program, its maps and the VIPs that the agent added.
     Detach,
 }
@@ -59,7 +67,10 @@ impl Cli {
             Verb::Check(args) => runtime.block_on(check::run(args.config)),
             Verb::List(args) => runtime.block_on(list::run(args)),
             Verb::Plan(args) => plan::run(&args),
+            Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)),
             Verb::Reload => runtime.block_on(reload()),
+            Verb::Release => release::release(),
+            Verb::Guard(args) => release::guard(&args),
             Verb::Detach => runtime.block_on(detach::run()),
         };
         // A blocking part that outlives its verb must not hold up the end.

@@ -171,7 +171,7 @@ fn vlan_id_of(data: &[InfoVlan]) -> Option<u16> {
 }
 
 /// On a point-to-point link `IFA_ADDRESS` is the peer's and `IFA_LOCAL` is ours; IPv6 has often only the former.
-pub(crate) fn address_of(message: &AddressMessage) -> Option<IpNet> {
+fn address_of(message: &AddressMessage) -> Option<IpNet> {
     let mut address: Option<IpAddr> = None;
     for attribute in &message.attributes {
         match attribute {

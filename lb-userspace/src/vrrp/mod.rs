@@ -1,1 +1,33 @@
-//! VIP ownership by VRRP.
+//! VIP ownership by VRRP: version 2 (RFC 3768, with the PASS authentication of RFC 2338) and version 3
+//! (RFC 9568) over IPv4 and IPv6.
+//!
+//! [`packet`] is the wire, [`accept`] what one instance takes from it and why not ([`refusal`]), [`machine`]
+//! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here, and
+//! [`instance`] one virtual router of all these. [`runner`] is the thread that gives them sockets and time.
+
+pub mod accept;
+pub mod address;
+pub mod announce;
+pub mod checksum;
+pub mod fuzz;
+pub mod instance;
+pub mod machine;
+pub mod pace;
+pub mod packet;
+pub mod refusal;
+pub mod runner;
+pub mod settings;
+pub mod socket;
+mod syscall;
+pub mod tracking;
+
+#[cfg(test)]
+mod captures;
+
+pub use accept::Acceptance;
+pub use instance::{Instance, Status};
+pub use machine::Machine;
+pub use packet::{Advert, Received};
+pub use refusal::{Refusal, Refusals};
+pub use runner::{Error, Handle, Owner, Runner};
+pub use settings::Settings;

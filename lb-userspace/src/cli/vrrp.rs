@@ -1,0 +1,116 @@
+//! `lb vrrp`: the virtual routers, and what people ask of them.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::api::{self, RouterStatus};
+
+use super::list::since;
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Hand the VIPs over to a backup, without a lost packet, and leave them there.
+    ///
+    /// Without a backup they stay.
+    Release {
+        /// NAME of [vrrp.NAME].
+        name: String,
+    },
+    /// Take part in the election again after a release.
+    Reclaim {
+        /// NAME of [vrrp.NAME].
+        name: String,
+    },
+}
+
+/// Carries it out.
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    let socket = api::socket();
+    match arguments.verb {
+        Some(Verb::Release { name }) => {
+            api::command(&socket, &format!("/v1/vrrp/{name}/release")).await?;
+            println!("vrrp.{name}: released; `lb vrrp` shows when its successor was heard");
+        }
+        Some(Verb::Reclaim { name }) => {
+            api::command(&socket, &format!("/v1/vrrp/{name}/reclaim")).await?;
+            println!("vrrp.{name}: takes part in the election again");
+        }
+        None => {
+            let routers: Vec<RouterStatus> = api::get(&socket, "/v1/vrrp").await?;
+            if arguments.json {
+                println!("{}", serde_json::to_string_pretty(&routers)?);
+            } else {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
+                print!("{}", render(&routers, now));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn render(routers: &[RouterStatus], now: u64) -> String {
+    let mut out = String::new();
+    if routers.is_empty() {
+        out.push_str("no [vrrp.*] is configured\n");
+    }
+    for router in routers {
+        let RouterStatus { name, interface, id, state, cause, .. } = router;
+        let _ = writeln!(out, "{name}: {}, id {id} on {interface}", state.to_uppercase());
+        let _ = writeln!(out, "  {cause}{}", since(router.since, now));
+        if let Some(obstacle) = &router.obstacle {
+            let _ = writeln!(out, "  takes no part: {obstacle}");
+        }
+        if router.yielded {
+            let _ = writeln!(out, "  released: it leaves the VIPs to others until `lb vrrp reclaim {name}`");
+        }
+        let addresses: Vec<String> = router.addresses.iter().map(ToString::to_string).collect();
+        let _ = writeln!(out, "  VIPs      {}", addresses.join(", "));
+        let master = router.master.map_or_else(|| "unknown".to_owned(), |master| master.to_string());
+        let _ = writeln!(out, "  master    {master}");
+        let _ = writeln!(out, "  priority  {}{}", router.priority, reason(router));
+        let _ = writeln!(
+            out,
+            "  adverts   {} sent, {} taken, {} refused; {} times master",
+            router.sent,
+            router.received,
+            router.refused.values().sum::<u64>(),
+            router.elections
+        );
+        if router.unsent > 0 {
+            let _ = writeln!(out, "            {} could not be sent", router.unsent);
+        }
+        for (refusal, count) in &router.refused {
+            let _ = writeln!(out, "            {count} refused: {}", refusal.replace('_', " "));
+        }
+        if let Some(last) = &router.last_refused {
+            let _ = writeln!(out, "            the last one {last}");
+        }
+        if router.strangers > 0 {
+            let _ = writeln!(out, "            {} for ids that nobody here has", router.strangers);
+        }
+    }
+    out
+}
+
+fn reason(router: &RouterStatus) -> String {
+    match &router.why {
+        Some(why) => format!(" (configured {}; {why})", router.configured_priority),
+        None if router.priority != router.configured_priority => {
+            format!(" (configured {})", router.configured_priority)
+        }
+        None => String::new(),
+    }
+}

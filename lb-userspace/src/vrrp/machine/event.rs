@@ -1,0 +1,151 @@
+//! What goes into the machine and what comes out of it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// The instance's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Not taking part: not started, disabled, or stopped (RFC 9568 §6.4.1).
+    Initialize,
+    /// Another router is master, or will be unless this one's time comes (RFC 9568 §6.4.2).
+    Backup,
+    /// This router owns the VIPs (RFC 9568 §6.4.3).
+    Master,
+    /// Master, resigned, holding the VIPs until its successor is heard.
+    Releasing,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Master => "master",
+            Self::Releasing => "releasing",
+        })
+    }
+}
+
+/// What happens to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The interface is there and the instance may take part.
+    Start {
+        /// The VIPs are on their interface already, left by an agent that died.
+        holds_addresses: bool,
+    },
+    /// An advert of this virtual router that was accepted.
+    Advert(Heard),
+    /// [`super::Machine::deadline`] has passed. Harmless at any other time.
+    Timer,
+    /// The effective priority is now this one, 1 to 255.
+    Priority(u8),
+    /// Hand the VIPs over and don't ask for them back until [`Event::Reclaim`] or until nobody else has them.
+    /// Without a successor they are kept.
+    Release,
+    /// Take part in the election again after a [`Event::Release`].
+    Reclaim,
+    /// Hand the VIPs over and take no part any more, until [`Event::Start`]: a shutdown, or a hard condition
+    /// that fails.
+    Stop,
+    /// The agent ends: as [`Event::Stop`], but without a successor the VIPs stay where they are. Nobody else
+    /// has them, and the data plane goes on forwarding.
+    Shutdown,
+    /// The interface is gone: give up at once what can't be handed over.
+    Fault,
+}
+
+/// What the machine reads of an advert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// Its priority.
+    pub priority: u8,
+    /// Its sender's interval, not zero.
+    pub interval: Duration,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Set the data plane's gate for the instance's VIPs: `true` for their master.
+    Gate(bool),
+    /// Put those VIPs on the interface that are not there.
+    AddAddresses,
+    /// Take the VIPs off the interface.
+    RemoveAddresses,
+    /// Send an advert of this priority.
+    Advertise(u8),
+    /// Announce the VIPs by gratuitous ARP or unsolicited neighbour advertisements, from the beginning.
+    Announce,
+    /// End the announcements that are under way.
+    Silence,
+    /// The state changed, for scripts, logs and the controller.
+    Entered(State, Cause),
+}
+
+/// Why the state is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It was never started.
+    Created,
+    /// It was started.
+    Started,
+    /// It was started and found its VIPs on their interface.
+    Adopted,
+    /// It is the addresses' owner.
+    Owner,
+    /// No master was heard for the master-down interval.
+    MasterDown,
+    /// The master resigned.
+    MasterResigned,
+    /// The master has a lower priority.
+    Preempted,
+    /// A master of a higher priority, or of the same and a higher address, was heard.
+    Outranked,
+    /// A release was asked for.
+    Released,
+    /// A release was taken back.
+    Reclaimed,
+    /// A stop was asked for.
+    Stopped,
+    /// The successor was heard.
+    HandedOver,
+    /// No successor was heard in time.
+    NoSuccessor,
+    /// The interface is gone.
+    Faulted,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "not started yet",
+            Self::Started => "started",
+            Self::Adopted => "found its addresses on the interface",
+            Self::Owner => "owns the addresses (priority 255)",
+            Self::MasterDown => "the master was not heard any more",
+            Self::MasterResigned => "the master resigned",
+            Self::Preempted => "the master had a lower priority",
+            Self::Outranked => "a master of higher standing was heard",
+            Self::Released => "released",
+            Self::Reclaimed => "reclaimed",
+            Self::Stopped => "stopped",
+            Self::HandedOver => "its successor was heard",
+            Self::NoSuccessor => "no successor was heard in time",
+            Self::Faulted => "its interface is gone",
+        })
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

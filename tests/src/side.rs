@@ -1,0 +1,123 @@
+//! What the host's tables and the loaded program have in common, so that both can be asked the same.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use lb_common::Verdict;
+use lb_common::maps::{Bucket, FlowState};
+use lb_userspace::dataplane::{Counters, Desired};
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The XDP action's number.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// Every counter. Services and reals that never counted may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By verdict.
+    pub verdicts: Vec<u64>,
+    /// By service id.
+    pub services: BTreeMap<u32, Counters>,
+    /// By real.
+    pub reals: BTreeMap<u32, Counters>,
+}
+
+impl Counts {
+    /// What was counted since `before`; what didn't move is left out.
+    pub fn since(&self, before: &Self) -> Moved {
+        let verdicts = self.verdicts.iter().zip(Verdict::ALL).enumerate();
+        let moved = verdicts.filter_map(|(index, (now, verdict))| {
+            let then = before.verdicts.get(index).copied().unwrap_or_default();
+            (*now != then).then(|| (verdict.name(), now.wrapping_sub(then)))
+        });
+        Moved {
+            verdicts: moved.collect(),
+            services: difference(&self.services, &before.services),
+            reals: difference(&self.reals, &before.reals),
+        }
+    }
+}
+
+/// Counters that moved, and by how much.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// By the verdict's name.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// By service id.
+    pub services: BTreeMap<u32, Counters>,
+    /// By real.
+    pub reals: BTreeMap<u32, Counters>,
+}
+
+fn difference(now: &BTreeMap<u32, Counters>, before: &BTreeMap<u32, Counters>) -> BTreeMap<u32, Counters> {
+    let moved = now.iter().map(|(index, now)| {
+        let then = before.get(index).copied().unwrap_or_default();
+        let moved = Counters {
+            connections: now.connections.wrapping_sub(then.connections),
+            packets: now.packets.wrapping_sub(then.packets),
+            bytes: now.bytes.wrapping_sub(then.bytes),
+        };
+        (*index, moved)
+    });
+    moved.filter(|(_, moved)| *moved != Counters::default()).collect()
+}
+
+/// A director that frames are put through.
+pub trait Side {
+    /// The name that people see.
+    fn name(&self) -> &'static str;
+
+    /// Brings its maps to `desired`.
+    ///
+    /// # Errors
+    /// What the agent would say.
+    fn apply(&mut self, desired: &Desired) -> Result<()>;
+
+    /// Closes or opens a gate.
+    ///
+    /// # Errors
+    /// There is no such gate.
+    fn gate(&mut self, gate: u32, closed: bool) -> Result<()>;
+
+    /// Says whether this director is the master of a virtual MAC on interface 1; `None` forgets the MAC.
+    ///
+    /// # Errors
+    /// The map can't be written.
+    fn virtual_mac(&mut self, mac: [u8; 6], master: Option<bool>) -> Result<()>;
+
+    /// Puts one frame through, as if it came in by interface 1.
+    ///
+    /// # Errors
+    /// The frame is refused before any packet logic sees it.
+    fn send(&mut self, frame: &[u8]) -> Result<Outcome>;
+
+    /// Its counters.
+    ///
+    /// # Errors
+    /// A map can't be read.
+    fn counts(&self) -> Result<Counts>;
+
+    /// Makes every remembered flow older.
+    ///
+    /// # Errors
+    /// A map can't be read or written.
+    fn age(&mut self, seconds: u32) -> Result<()>;
+
+    /// Forgets every remembered flow, and starts from the first turn.
+    ///
+    /// # Errors
+    /// A map can't be written.
+    fn forget(&mut self) -> Result<()>;
+}
+
+/// Makes the flows of a bucket older.
+pub(crate) fn age(bucket: &mut Bucket, seconds: u32) {
+    for flow in bucket.ways.iter_mut().filter(|flow| flow.state.stage != FlowState::FREE) {
+        flow.state.seen = flow.state.seen.wrapping_sub(seconds);
+    }
+}

@@ -1,0 +1,93 @@
+//! What becomes of frames. Each fixture is played on the packet logic over the host's own tables and through the
+//! loaded program by BPF_PROG_TEST_RUN; action, bytes and counters must be the same, and the ones it says.
+
+mod addressing;
+mod change;
+mod ipv4;
+mod ipv6;
+mod properties;
+mod schedule;
+mod service;
+mod table;
+mod tracked;
+mod truncation;
+mod vlan;
+mod world;
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use lb_tests::scenario::{SIZES, play};
+use lb_userspace::dataplane::Sizes;
+
+#[test]
+fn addressing() -> Result<()> {
+    play(&addressing::fixtures(), SIZES)
+}
+
+#[test]
+fn ipv4() -> Result<()> {
+    play(&ipv4::fixtures(), SIZES)
+}
+
+#[test]
+fn ipv6() -> Result<()> {
+    play(&ipv6::fixtures(), SIZES)
+}
+
+#[test]
+fn vlan() -> Result<()> {
+    play(&vlan::fixtures(), SIZES)
+}
+
+#[test]
+fn service() -> Result<()> {
+    play(&service::fixtures(), SIZES)
+}
+
+#[test]
+fn schedule() -> Result<()> {
+    play(&schedule::fixtures(), SIZES)
+}
+
+#[test]
+fn tracked() -> Result<()> {
+    play(&tracked::fixtures(), SIZES)
+}
+
+#[test]
+fn change() -> Result<()> {
+    play(&change::fixtures(), SIZES)
+}
+
+#[test]
+fn truncation() -> Result<()> {
+    play(&truncation::fixtures(), SIZES)
+}
+
+/// A flow table of one bucket, four flows.
+#[test]
+fn table() -> Result<()> {
+    let sizes = Sizes { flows: 4, ..SIZES };
+    play(&table::fixtures(), sizes)
+}
+
+#[test]
+fn every_fixture_has_a_name_of_its_own() {
+    let fixtures = [
+        addressing::fixtures(),
+        ipv4::fixtures(),
+        ipv6::fixtures(),
+        vlan::fixtures(),
+        service::fixtures(),
+        schedule::fixtures(),
+        tracked::fixtures(),
+        change::fixtures(),
+        truncation::fixtures(),
+        table::fixtures(),
+    ];
+    let names: Vec<&str> = fixtures.iter().flatten().map(|fixture| fixture.name).collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names.len(), unique.len());
+    println!("{} fixtures", names.len());
+}
