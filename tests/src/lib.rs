@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod config;
 pub mod fixture;
 pub mod frame;
 pub mod host;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use crate::api::{Request, Status};
-use crate::dataplane::{Dataplane, Desired, StatsReader};
+use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
 use crate::net::neighbour::NeighbourEvent;
 use crate::{health, net, vrrp};
 
@@ -97,6 +97,11 @@ impl Controller {
     /// The maps can't hold what the configuration asks for, or can't be written.
     pub fn start(&mut self) -> Result<()> {
         self.write()?;
+        // Those of an earlier run's configuration that are in this one no more.
+        let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
+        let mut left = Pins::default().linked()?;
+        left.retain(|index| !held.contains(index));
+        self.detach(&left);
         self.follow();
         Ok(())
     }

@@ -26,8 +26,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         let id = placed.map(|placed| placed.id);
         let mut reals = Vec::new();
         for real in &service.reals {
-            let address = mapped_address(real.address);
-            let index = desired.reals.iter().find(|(_, entry)| Some(entry.service) == id && entry.address == address);
+            let index = id.and_then(|id| indices.get(&(id, mapped_address(real.address))));
             let (state, since, why) = describe(model.standing(service, real));
             reals.push(RealStatus {
                 address: real.address,

@@ -45,6 +45,7 @@ use std::thread;
 use anyhow::Result;
 
 pub use address::{Mac, Segment, VIP, VIP6};
+pub use bpf::occupy;
 pub use builder::Builder;
 pub use capture::{Capture, Frame};
 pub use host::{Host, Nic, Role};
