@@ -16,7 +16,7 @@ use crate::{health, net, vrrp};
 
 use super::allocation::Allocation;
 use super::model::{self, Hop, Model};
-use super::plan::{Rings, plan};
+use super::plan::plan;
 use super::routers::Routers;
 use super::start;
 
@@ -48,7 +48,6 @@ pub struct Controller {
     path: PathBuf,
     model: Model,
     allocation: Allocation,
-    rings: Rings,
     dataplane: Dataplane,
     stats: StatsReader,
     desired: Desired,
@@ -75,7 +74,6 @@ impl Controller {
             path,
             model,
             allocation,
-            rings: Rings::default(),
             dataplane,
             stats,
             desired: Desired::default(),
@@ -298,7 +296,7 @@ impl Controller {
     }
 
     fn write(&mut self) -> Result<()> {
-        let desired = plan(&self.model, &mut self.allocation, &mut self.rings);
+        let desired = plan(&self.model, &mut self.allocation);
         self.dataplane.apply(&desired)?;
         self.desired = desired;
         Ok(())
