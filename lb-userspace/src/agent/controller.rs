@@ -296,8 +296,11 @@ impl Controller {
     }
 
     fn write(&mut self) -> Result<()> {
+        let start = Instant::now();
         let desired = plan(&self.model, &mut self.allocation);
+        let planned = start.elapsed();
         self.dataplane.apply(&desired)?;
+        debug!("planned in {planned:?}, written in {:?}", start.elapsed().saturating_sub(planned));
         self.desired = desired;
         Ok(())
     }
