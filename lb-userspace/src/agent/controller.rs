@@ -18,6 +18,7 @@ use super::allocation::Allocation;
 use super::model::{self, Hop, Model};
 use super::plan::{Rings, plan};
 use super::routers::Routers;
+use super::settings::GateNumbers;
 use super::start;
 
 /// Most events that are folded before the maps are written.
@@ -84,6 +85,11 @@ impl Controller {
             neighbours,
             routers: None,
         }
+    }
+
+    /// The gates of virtual routers.
+    pub fn gates(&self) -> &GateNumbers {
+        &self.model.gates
     }
 
     /// Takes charge of the virtual routers.
@@ -243,7 +249,7 @@ impl Controller {
         self.detach(&gone);
         self.follow();
         if let Some(routers) = &self.routers {
-            routers.reload(&config)?;
+            routers.reload(&config, &self.model.gates)?;
         }
         Ok(())
     }

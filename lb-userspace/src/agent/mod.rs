@@ -71,7 +71,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone());
     let (entered_sender, entered) = mpsc::unbounded_channel();
-    controller.join_routers(Routers::spawn(&config, &Pins::default(), entered_sender)?);
+    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender)?;
+    controller.join_routers(routers);
     let inputs = Inputs {
         health,
         neighbours,

@@ -10,6 +10,8 @@ use crate::dataplane::XdpMode;
 use crate::health::{Health, Target};
 use crate::net::neighbour::{NeighbourEvent, Resolved};
 
+use super::settings::{GateNumbers, gates_of};
+
 /// An interface of the director.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -76,6 +78,8 @@ pub struct Model {
     pub health: HashMap<Target, Health>,
     /// The way to each real.
     pub hops: HashMap<IpAddr, Hop>,
+    /// The gates of virtual routers.
+    pub gates: GateNumbers,
     /// When the agent started: reals that nothing is known of count from here.
     pub started: SystemTime,
 }
@@ -83,7 +87,8 @@ pub struct Model {
 impl Model {
     /// A model that knows only its configuration and interfaces.
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<String, Interface>, now: SystemTime) -> Self {
-        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), started: now }
+        let gates = gates_of(&config, &GateNumbers::new());
+        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
     }
 
     /// A check's news.
@@ -112,6 +117,7 @@ impl Model {
         self.health.retain(|target, _| targets.contains_key(target));
         let addresses = addresses(&config);
         self.hops.retain(|address, _| addresses.contains_key(address));
+        self.gates = gates_of(&config, &self.gates);
         self.config = config;
     }
 

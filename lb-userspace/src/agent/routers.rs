@@ -3,7 +3,6 @@
 //! The thread (one, from [`Routers::spawn`]) ends after [`Routers::shut_down`], when every VIP is handed over or nobody
 //! took it. An agent that is killed leaves the VIPs where they are; the next one adopts them.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,12 +19,12 @@ use crate::vrrp::address::Addresses;
 use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
-use super::settings::{gate_of, settings_of};
+use super::settings::{GateNumbers, settings_of};
 
 /// The running virtual routers.
 pub struct Routers {
     handle: Handle,
-    gates: Arc<Mutex<HashMap<String, u32>>>,
+    gates: Arc<Mutex<GateNumbers>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -34,8 +33,13 @@ impl Routers {
     ///
     /// # Errors
     /// The settings are wrong, or the system refuses a socket.
-    pub fn spawn(config: &Config, pins: &Pins, entered: mpsc::UnboundedSender<Status>) -> Result<Self> {
-        let gates = Arc::new(Mutex::new(gate_of(config)));
+    pub fn spawn(
+        config: &Config,
+        gates: &GateNumbers,
+        pins: &Pins,
+        entered: mpsc::UnboundedSender<Status>,
+    ) -> Result<Self> {
+        let gates = Arc::new(Mutex::new(gates.clone()));
         let host = Host {
             maps: Gates::open(pins)?,
             addresses: Addresses::open().context("no netlink socket for the VIPs")?,
@@ -72,8 +76,8 @@ impl Routers {
     ///
     /// # Errors
     /// The settings are wrong; the running ones stay.
-    pub fn reload(&self, config: &Config) -> Result<()> {
-        let before = std::mem::replace(&mut *lock(&self.gates), gate_of(config));
+    pub fn reload(&self, config: &Config, gates: &GateNumbers) -> Result<()> {
+        let before = std::mem::replace(&mut *lock(&self.gates), gates.clone());
         if let Err(error) = self.handle.reload(settings_of(config)) {
             *lock(&self.gates) = before;
             return Err(error.into());
@@ -105,7 +109,7 @@ struct Host {
     maps: Gates,
     addresses: Addresses,
     /// The gate of each virtual router whose backup doesn't forward, by the router's name.
-    gates: Arc<Mutex<HashMap<String, u32>>>,
+    gates: Arc<Mutex<GateNumbers>>,
     owned: Vec<Owned>,
     entered: mpsc::UnboundedSender<Status>,
 }

@@ -292,12 +292,6 @@ impl<O: Owner> Runner<O> {
         self.perform(index, &mut actions);
     }
 
-    /// Closes the gate for VIPs that a master has no more, and takes them off.
-    fn drop_addresses(&mut self, dropped: &Settings) {
-        self.owner.gate(dropped, false);
-        self.remove_addresses(dropped);
-    }
-
     fn remove_addresses(&mut self, removed: &Settings) {
         if let Some(interface) = self.interfaces.get(&removed.interface)
             && let Err(error) = self.owner.remove_addresses(removed, interface.index)

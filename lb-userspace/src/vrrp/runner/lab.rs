@@ -198,7 +198,7 @@ fn a_runner_in_a_process_of_its_own() {
     let peers = next().filter(|&peer| peer != "-").map(|peer| peer.parse().unwrap());
     let mut settings = Settings::new("web", "eth0", 51, version, vips);
     (settings.priority, settings.interval) = (priority, interval);
-    (settings.password, settings.peers) = (password, peers.into_iter().collect());
+    (settings.password, settings.peers) = (password.map(Into::into), peers.into_iter().collect());
     let mut all = vec![settings.clone()];
     if let Some(count) = next() {
         let nth = |router: u8| Settings {

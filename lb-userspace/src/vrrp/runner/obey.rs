@@ -126,11 +126,13 @@ impl<O: Owner> Runner<O> {
         if old.priority != settings.priority && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
+        // Whether its backups forward may have changed.
+        self.perform(index, &mut vec![Action::Gate(holds)]);
         if holds && old.addresses != settings.addresses {
-            self.perform(index, &mut vec![Action::Gate(true), Action::AddAddresses, Action::Announce]);
+            self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
             let kept = &settings.addresses;
             let dropped = old.addresses.iter().filter(|address| !kept.contains(address));
-            self.drop_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() });
+            self.remove_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() });
         }
         Ok(())
     }

@@ -13,8 +13,6 @@ use crate::vrrp::pace::Pace;
 use crate::vrrp::refusal::Refusals;
 use crate::vrrp::socket::{FrameSender, Interface, Receiver, Sender};
 
-/// Announcements a second on one interface.
-const ANNOUNCEMENTS: u32 = 10_000;
 /// Packets a second read from one socket: four times what 255 masters send at 10 ms. What a flood sends
 /// beyond it, the kernel drops, and the thread's real-time priority starves nobody.
 const PACKETS: u32 = 100_000;
@@ -40,13 +38,13 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn open(name: &str, interface: &Interface, ipv6: bool) -> io::Result<Self> {
+    pub(super) fn open(name: &str, interface: &Interface, ipv6: bool, pace: u32) -> io::Result<Self> {
         Ok(Self {
             interface: interface.index,
             receiver: Receiver::open(name, interface, ipv6)?,
             senders: HashMap::new(),
             frames: FrameSender::open(interface)?,
-            pacer: Pacer::new(ANNOUNCEMENTS),
+            pacer: Pacer::new(pace),
             routers: HashMap::new(),
             budget: Pace::new(PACKETS, BURST),
             refused: Refusals::default(),

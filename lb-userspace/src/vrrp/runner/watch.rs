@@ -98,8 +98,8 @@ impl<O: Owner> Runner<O> {
         })?;
         let key = settings.port();
         if !self.ports.contains_key(&key) {
-            let port =
-                Port::open(name, interface, key.1).map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
+            let port = Port::open(name, interface, key.1, settings.announce.pace)
+                .map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
             self.ports.insert(key.clone(), port);
         }
         let now = self.epoch.elapsed();
@@ -112,6 +112,7 @@ impl<O: Owner> Runner<O> {
             vacant.insert(sender);
         }
         port.routers.insert(settings.router, index);
+        port.pacer.set_pace(settings.announce.pace);
         match &mut slot.instance {
             None => {
                 let instance = Instance::new(settings, own, now).map_err(|e| e.to_string())?;
