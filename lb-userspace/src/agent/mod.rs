@@ -7,17 +7,22 @@
 //!   with the cancellation token; their last word stays in the maps.
 //! - VRRP ([`routers`]) has a thread of its own. At the agent's end it hands every VIP over; one that nobody takes
 //!   stays, and is adopted by the next agent.
+//! - What they track ([`track`]) is watched until the controller ends. Notify scripts ([`notify`]) end after the VRRP
+//!   thread: they are told of its last changes.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 
 mod allocation;
+mod command;
 mod controller;
 mod model;
+mod notify;
 mod owned;
 mod plan;
 mod routers;
 mod settings;
 mod start;
 mod status;
+mod track;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,8 +37,10 @@ use tracing::info;
 use crate::dataplane::{Pins, StatsReader};
 use crate::{api, health, net};
 
-use controller::{Controller, Inputs};
+use controller::{Controller, Inputs, Ownership};
+use notify::Notifier;
 use routers::Routers;
+use track::Tracks;
 
 pub use owned::{Owned, release};
 pub use start::{default_config, read, sizes};
@@ -72,21 +79,24 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone());
     let (entered_sender, entered) = mpsc::unbounded_channel();
     let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender)?;
-    controller.join_routers(routers);
+    let tracks = Tracks::spawn(config.clone(), routers.handle().clone());
+    let notifier = Notifier::spawn(config.clone(), entered);
+    controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,
         neighbours,
         requests,
-        entered,
         hangup: signal(SignalKind::hangup())?,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let (checks, follower, routers) = controller.run(inputs).await;
-    if let Some(routers) = routers {
+    let (checks, follower, ownership) = controller.run(inputs).await;
+    if let Some(Ownership { routers, tracks, notifier }) = ownership {
+        drop(tracks);
         routers.shut_down().await;
+        notifier.join().await;
     }
     cancel.cancel();
     server.join().await;
