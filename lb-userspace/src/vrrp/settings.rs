@@ -159,6 +159,7 @@ impl Settings {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
+            grouped: self.sync_group.is_some(),
             handover: self.handover.unwrap_or_else(|| machine::default_handover(self.interval)),
             address,
         }

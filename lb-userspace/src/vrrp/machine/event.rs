@@ -58,6 +58,10 @@ pub enum Event {
     Shutdown,
     /// The interface is gone: give up at once what can't be handed over.
     Fault,
+    /// The sync group lost its VIPs: hand these over too, and be a backup.
+    Yield,
+    /// The sync group takes over: for one that is held.
+    TakeOver,
 }
 
 /// What the machine reads of an advert.
@@ -121,6 +125,8 @@ pub enum Cause {
     NoSuccessor,
     /// The interface is gone.
     Faulted,
+    /// Another member of its sync group lost its VIPs.
+    Synchronized,
 }
 
 impl fmt::Display for Cause {
@@ -140,6 +146,7 @@ impl fmt::Display for Cause {
             Self::HandedOver => "its successor was heard",
             Self::NoSuccessor => "no successor was heard in time",
             Self::Faulted => "its interface is gone",
+            Self::Synchronized => "its sync group lost its addresses",
         })
     }
 }
