@@ -33,8 +33,9 @@ struct Run {
 impl Notifier {
     /// Tells every state that virtual routers enter to the scripts that the configuration names.
     pub fn spawn(config: Arc<Config>, entered: mpsc::UnboundedReceiver<Status>) -> Self {
+        let scripts = scripts_of(&config).collect();
         let (sender, receiver) = watch::channel(config);
-        let task = tokio::spawn(hand_out(receiver, entered));
+        let task = tokio::spawn(hand_out(scripts, receiver, entered));
         Self { config: sender, task }
     }
 
@@ -53,20 +54,24 @@ impl Notifier {
     }
 }
 
-async fn hand_out(config: watch::Receiver<Arc<Config>>, mut entered: mpsc::UnboundedReceiver<Status>) {
+/// Each virtual router's script and its limit.
+type Scripts = HashMap<String, (Vec<String>, Duration)>;
+
+fn scripts_of(config: &Config) -> impl Iterator<Item = (String, (Vec<String>, Duration))> {
+    config.vrrp.iter().map(|router| (router.name.clone(), (router.notify.clone(), router.notify_timeout)))
+}
+
+/// One that a reload removed stays among the scripts: it is told of its end all the same.
+async fn hand_out(
+    mut scripts: Scripts,
+    config: watch::Receiver<Arc<Config>>,
+    mut entered: mpsc::UnboundedReceiver<Status>,
+) {
     let mut queues: HashMap<String, mpsc::UnboundedSender<Run>> = HashMap::new();
-    // One that a reload removed is told of its end all the same.
-    let mut scripts: HashMap<String, (Vec<String>, Duration)> = HashMap::new();
     let mut workers = JoinSet::new();
-    loop {
-        for router in &config.borrow().vrrp {
-            scripts.insert(router.name.clone(), (router.notify.clone(), router.notify_timeout));
-        }
-        let Some(status) = entered.recv().await else { break };
+    while let Some(status) = entered.recv().await {
         debug!("vrrp.{} is {} now", status.name, status.state);
-        if let Some(router) = config.borrow().vrrp.iter().find(|router| router.name == status.name) {
-            scripts.insert(router.name.clone(), (router.notify.clone(), router.notify_timeout));
-        }
+        scripts.extend(scripts_of(&config.borrow()));
         let Some((argv, timeout)) = scripts.get(&status.name).filter(|(argv, _)| !argv.is_empty()) else { continue };
         let queue = queues.entry(status.name.clone()).or_insert_with(|| {
             let (queue, runs) = mpsc::unbounded_channel();

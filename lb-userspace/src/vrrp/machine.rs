@@ -25,7 +25,7 @@ mod table;
 mod wire;
 
 pub use config::{Config, default_handover};
-pub use event::{Action, Cause, Event, Heard, State};
+pub use event::{Action, Cause, Event, Heard, Standing, State};
 
 /// Monotonic time since an epoch of the caller's choice.
 pub type Time = Duration;
@@ -144,13 +144,12 @@ impl Machine {
         self.yielded
     }
 
-    /// Whether its time to take over has come, and it waits for its sync group.
-    pub fn is_held(&self) -> bool {
-        self.held
+    /// What its sync group needs to know.
+    pub fn standing(&self) -> Standing {
+        Standing { state: self.state, held: self.held, stopping: self.is_stopping() }
     }
 
-    /// Whether it hands over and takes no part after that.
-    pub fn is_stopping(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.ending.is_some_and(|ending| matches!(ending.after, After::Stop | After::Shutdown))
     }
 

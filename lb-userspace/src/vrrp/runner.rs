@@ -238,7 +238,7 @@ impl<O: Owner> Runner<O> {
             return true;
         };
         let plain_before = instance.counters().without_pseudo_header;
-        let before = instance.machine().state();
+        let before = instance.machine().standing();
         let verdict = instance.receive(now, &received, actions);
         let (name, source) = (&slot.settings.name, received.source);
         match verdict {
@@ -253,7 +253,7 @@ impl<O: Owner> Runner<O> {
             _ => {}
         }
         self.perform(index, actions);
-        self.synchronize(index, before);
+        self.follow(index, before);
         true
     }
 
@@ -312,10 +312,10 @@ impl<O: Owner> Runner<O> {
         let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) else {
             return;
         };
-        let before = instance.machine().state();
+        let before = instance.machine().standing();
         instance.handle(now, event, &mut actions);
         self.perform(index, &mut actions);
-        self.synchronize(index, before);
+        self.follow(index, before);
     }
 
     fn remove_addresses(&mut self, removed: &Settings, last: bool) {

@@ -2,22 +2,18 @@
 //! outer side of a router.
 //!
 //! - While one can't take part (no link, a condition that fails), none does: the others hand their VIPs over.
-//! - One whose time to take over has come waits ([`Machine::is_held`](super::Machine::is_held)) until each of the others
+//! - One whose time to take over has come waits ([`Standing::held`]) until each of the others
 //!   is master or waits too; then all take over at once. A master that is heard on one side keeps both: no
 //!   split over the sides, and nobody flaps.
 //! - When one loses its VIPs to another director, the others hand theirs over.
 
-use super::machine::State;
+use super::machine::{Standing, State};
 
 /// A member as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Its state.
-    pub state: State,
-    /// Backup: its time to take over has come.
-    pub held: bool,
-    /// Releasing: it takes no part any more after that.
-    pub stopping: bool,
+    /// Where its machine stands.
+    pub standing: Standing,
     /// Nothing stands in its way: it has its interface, and no condition forbids it.
     pub able: bool,
 }
@@ -47,27 +43,31 @@ pub fn follow(members: &[Member], changed: usize, before: State) -> Vec<(usize, 
         let told = members.iter().enumerate().filter(|(_, member)| told(member));
         told.map(|(index, _)| (index, command)).collect::<Vec<_>>()
     };
-    let owns = |member: &Member| matches!(member.state, State::Master | State::Releasing);
+    let owns = |member: &Member| matches!(member.standing.state, State::Master | State::Releasing);
     if !is_able(members) {
-        return all(Command::Stop, &|member| match member.state {
+        return all(Command::Stop, &|member| match member.standing.state {
             State::Backup | State::Master => true,
-            State::Releasing => !member.stopping,
+            State::Releasing => !member.standing.stopping,
             State::Initialize => false,
         });
     }
-    if members.iter().any(|member| member.stopping) {
+    if members.iter().any(|member| member.standing.stopping) {
         // A hand-over that nobody has followed yet is taken back by all, or by none.
-        return if members.iter().all(owns) { all(Command::Start, &|member| member.stopping) } else { Vec::new() };
+        return if members.iter().all(owns) {
+            all(Command::Start, &|member| member.standing.stopping)
+        } else {
+            Vec::new()
+        };
     }
-    if members.iter().any(|member| member.state == State::Initialize) {
-        return all(Command::Start, &|member| member.state == State::Initialize);
+    if members.iter().any(|member| member.standing.state == State::Initialize) {
+        return all(Command::Start, &|member| member.standing.state == State::Initialize);
     }
-    let now = members.get(changed).map(|member| member.state);
+    let now = members.get(changed).map(|member| member.standing.state);
     if matches!(before, State::Master | State::Releasing) && now == Some(State::Backup) {
         return all(Command::Yield, &owns);
     }
-    if members.iter().all(|member| member.held || member.state == State::Master) {
-        return all(Command::TakeOver, &|member| member.held);
+    if members.iter().all(|member| member.standing.held || member.standing.state == State::Master) {
+        return all(Command::TakeOver, &|member| member.standing.held);
     }
     Vec::new()
 }
@@ -80,15 +80,15 @@ mod tests {
     use State::{Backup, Initialize, Master, Releasing};
 
     const fn member(state: State) -> Member {
-        Member { state, held: false, stopping: false, able: true }
+        Member { standing: Standing { state, held: false, stopping: false }, able: true }
     }
 
     const IDLE: Member = member(Initialize);
     const BACKUP: Member = member(Backup);
-    const HELD: Member = Member { held: true, ..BACKUP };
+    const HELD: Member = Member { standing: Standing { held: true, ..BACKUP.standing }, ..BACKUP };
     const MASTER: Member = member(Master);
     const RELEASING: Member = member(Releasing);
-    const STOPPING: Member = Member { stopping: true, ..RELEASING };
+    const STOPPING: Member = Member { standing: Standing { stopping: true, ..RELEASING.standing }, ..RELEASING };
     const OUT: Member = Member { able: false, ..IDLE };
 
     /// The first member has changed from the given state.
@@ -128,7 +128,7 @@ mod tests {
             let Some((changed, before)) = news.pop() else { return Some(members) };
             for (index, command) in follow(&members, changed, before) {
                 let member = members[index];
-                members[index] = match (command, member.state) {
+                members[index] = match (command, member.standing.state) {
                     (Start, Initialize) => BACKUP,
                     (Start, _) | (TakeOver, _) => MASTER,
                     (Stop, Backup) => IDLE,
@@ -138,7 +138,7 @@ mod tests {
                 if members[index] == member {
                     continue;
                 }
-                news.push((index, member.state));
+                news.push((index, member.standing.state));
             }
         }
         None

@@ -31,6 +31,17 @@ impl fmt::Display for State {
     }
 }
 
+/// A state, with what the other members of a sync group have to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// Backup: its time to take over has come, and it waits for its group.
+    pub held: bool,
+    /// Releasing: it takes no part any more after that.
+    pub stopping: bool,
+}
+
 /// What happens to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {

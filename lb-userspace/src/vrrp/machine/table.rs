@@ -437,30 +437,30 @@ fn a_member_of_a_sync_group_takes_over_only_with_it() {
     let mut machine = in_state(Backup, grouped());
     assert!(handle(&mut machine, AT, Event::TakeOver).is_empty(), "its time has not come");
     assert!(handle(&mut machine, DOWN, Event::Timer).is_empty());
-    assert!(machine.is_held());
+    assert!(machine.standing().held);
     assert_eq!(machine.deadline(), Some(DOWN + S), "it doesn't spin");
     let mut heard = machine.clone();
     handle(&mut heard, DOWN + MS, advert(200, 1));
-    assert!(!heard.is_held());
+    assert!(!heard.standing().held);
     assert!(handle(&mut heard, DOWN + MS, Event::TakeOver).is_empty());
     assert!(handle(&mut machine, DOWN + S, Event::Timer).is_empty());
     let actions = handle(&mut machine, DOWN + S, Event::TakeOver);
     assert_eq!(actions, then::<4, 5>(TAKE_OVER, Master, Cause::MasterDown));
-    assert!(!machine.is_held());
+    assert!(!machine.standing().held);
 
     // A master of lower priority, let be for a while, doesn't make a held member spin either.
     let mut patient = in_state(Backup, Config { preempt_delay: S, ..grouped() });
     handle(&mut patient, Time::ZERO, advert(50, 1));
     handle(&mut patient, S, Event::Timer);
-    assert!(patient.is_held());
-    assert_eq!(patient.deadline(), Some(2 * S));
+    assert!(patient.standing().held);
+    assert_eq!(patient.deadline(), Some(S + 2 * S), "the master's interval later");
 }
 
 #[test]
 fn a_member_whose_group_lost_its_addresses_hands_over_and_keeps_none() {
     let mut machine = in_state(Master, config());
     handle(&mut machine, Time::ZERO, Event::Yield);
-    assert_eq!((machine.state(), machine.is_stopping()), (Releasing, false));
+    assert_eq!((machine.state(), machine.standing().stopping), (Releasing, false));
     let mut followed = machine.clone();
     let actions = handle(&mut followed, AT, advert(200, 1));
     assert_eq!(actions, then::<3, 4>(GIVE_UP, Backup, Cause::HandedOver));

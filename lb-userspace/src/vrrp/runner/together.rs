@@ -2,7 +2,7 @@
 
 use super::slot::Slot;
 use super::{Owner, Runner};
-use crate::vrrp::machine::{Event, State};
+use crate::vrrp::machine::{Event, Standing, State};
 use crate::vrrp::sync::{self, Command, Member};
 
 impl<O: Owner> Runner<O> {
@@ -20,8 +20,16 @@ impl<O: Owner> Runner<O> {
             || sync::is_able(&self.members(&self.group_of(index)))
     }
 
+    /// Lets the rest of its sync group follow an instance that stood so before it took an event, if that moved it.
+    pub(super) fn follow(&mut self, index: usize, before: Standing) {
+        let instance = self.slots.get(&index).and_then(|slot| slot.instance.as_ref());
+        if instance.is_some_and(|instance| instance.machine().standing() != before) {
+            self.synchronize(index, before.state);
+        }
+    }
+
     /// Lets the rest of its sync group follow an instance that was in the state `before`.
-    pub(super) fn synchronize(&mut self, index: usize, before: State) {
+    fn synchronize(&mut self, index: usize, before: State) {
         let is_grouped = self.slots.get(&index).is_some_and(|slot| slot.settings.sync_group.is_some());
         if !is_grouped || self.shutting_down {
             return;
@@ -51,12 +59,10 @@ impl<O: Owner> Runner<O> {
 
     fn members(&self, group: &[usize]) -> Vec<Member> {
         let member = |slot: &Slot| {
-            let machine = slot.instance.as_ref().map(|instance| instance.machine());
+            let standing = slot.instance.as_ref().map(|instance| instance.machine().standing());
             Member {
-                state: machine.map_or(State::Initialize, |machine| machine.state()),
-                held: machine.is_some_and(|machine| machine.is_held()),
-                stopping: machine.is_some_and(|machine| machine.is_stopping()),
-                able: machine.is_some() && slot.wanted && slot.obstacle.is_none(),
+                standing: standing.unwrap_or(Standing { state: State::Initialize, held: false, stopping: false }),
+                able: standing.is_some() && slot.wanted && slot.obstacle.is_none(),
             }
         };
         group.iter().filter_map(|index| self.slots.get(index)).map(member).collect()

@@ -54,6 +54,8 @@ impl Way {
     fn lb_follows_keepalived(&self, lab: &Lab) {
         let ours = || lab.holds(A, self.vip) && !lab.holds(B, self.vip);
         let theirs = || lab.holds(B, self.vip) && !lab.holds(A, self.vip);
+        // keepalived's macvlan has the interface's link-local address, or none.
+        lab.until("a link-local address", || lab.has_link_local(B));
         let keepalived = lab.keepalived(B, &self.theirs(200));
         lab.until("keepalived holds the VIP", theirs);
         let mut lb = lab.runner(A, &self.ours(100));

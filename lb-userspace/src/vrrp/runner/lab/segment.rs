@@ -75,6 +75,12 @@ impl Lab {
         !output.stdout.is_empty()
     }
 
+    pub(super) fn has_link_local(&self, host: usize) -> bool {
+        let arguments = ["-n", &self.names[host], "-6", "-o", "addr", "show", "scope", "link", "-tentative"];
+        let output = Command::new("ip").args(arguments).output().unwrap();
+        !output.stdout.is_empty()
+    }
+
     /// The interfaces of a host, as `ip -d link` shows them.
     pub(super) fn links(&self, host: usize) -> String {
         let output = Command::new("ip").args(["-n", &self.names[host], "-o", "-d", "link"]).output().unwrap();
