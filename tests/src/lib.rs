@@ -7,6 +7,7 @@ pub mod fixture;
 pub mod frame;
 pub mod host;
 pub mod lab;
+pub mod probe;
 pub mod responder;
 pub mod scenario;
 pub mod shape;

@@ -46,6 +46,7 @@ use anyhow::Result;
 
 pub use address::{Mac, Segment, VIP, VIP6};
 pub use builder::Builder;
+pub(crate) use capture::open_socket as capture_socket;
 pub use capture::{Capture, Frame};
 pub use host::{Host, Nic, Role};
 pub use port::Port;
