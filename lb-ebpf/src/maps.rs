@@ -7,7 +7,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, VirtualMac, VirtualMacKey,
+    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn,
+    VerdictStats, VirtualMac, VirtualMacKey,
 };
 
 /// A service's ring, its number of turns, and its turns. Its length differs from service to service, and the

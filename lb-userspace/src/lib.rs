@@ -8,4 +8,6 @@ pub mod config;
 pub mod dataplane;
 pub mod health;
 pub mod net;
+#[cfg(test)]
+mod skip;
 pub mod vrrp;

@@ -12,4 +12,5 @@ pub mod responder;
 pub mod scenario;
 pub mod shape;
 pub mod side;
+pub mod skip;
 pub mod testbed;

@@ -9,7 +9,8 @@ use lb_userspace::dataplane::{Counters, Desired, Sizes};
 use crate::host::Host;
 use crate::shape::Shape;
 use crate::side::{Moved, Outcome, Side};
-use crate::testbed::{Testbed, lacking, skip};
+use crate::skip::skip;
+use crate::testbed::{Testbed, lacking};
 
 /// Sizes of the maps of most fixtures.
 pub const SIZES: Sizes = Sizes { services: 64, reals: 256, flows: 1024 };

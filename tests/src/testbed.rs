@@ -1,7 +1,6 @@
 //! The loaded program without a network: its maps filled through the agent's own writer, frames put through
 //! it by BPF_PROG_TEST_RUN.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,9 +14,6 @@ use zerocopy::FromZeros;
 
 use crate::fixture::IFINDEX;
 use crate::side::{Counts, Outcome, Side, age};
-
-/// Names the file that the reasons of skipped tests are appended to, a line each.
-pub const SKIPS: &str = "LB_LAB_SKIPS";
 
 /// Why the kernel's side can't be tested here; `None` where it can.
 pub fn lacking() -> Option<String> {
@@ -38,17 +34,6 @@ fn capabilities() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
-}
-
-/// Says that something was not tested and why, for people and for [`SKIPS`].
-pub fn skip(reason: &str) {
-    println!("skipped: {reason}");
-    let file = std::env::var_os(SKIPS).map(|path| std::fs::File::options().create(true).append(true).open(path));
-    match file {
-        Some(Ok(mut file)) => drop(writeln!(file, "{reason}")),
-        Some(Err(error)) => println!("{SKIPS}: {error}"),
-        None => {}
-    }
 }
 
 /// Gives this thread its own mount namespace with its own bpffs, which goes when the thread ends.

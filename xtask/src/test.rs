@@ -136,6 +136,8 @@ impl<'a> Run<'a> {
     }
 
     fn unit(&self) -> Outcome {
+        // VRRP's own tests pair it with keepalived.
+        self.packages();
         let mut code = self.cargo_test(&["--lib", "--bins"]);
         code.args(suites::named(&self.suites.unit));
         let mut documentation = self.cargo_test(&["--doc"]);
@@ -147,11 +149,16 @@ impl<'a> Run<'a> {
     }
 
     fn lab(&self) -> Outcome {
+        self.packages();
+        self.suite(&self.suites.lab)
+    }
+
+    /// Installs what the tests need of the system, where that is missing.
+    fn packages(&self) {
         if let Err(error) = packages::ensure(self.checkout, packages::LAB) {
             // The tests that lack something skip themselves, with the reason.
             eprintln!("test: {error:#}");
         }
-        self.suite(&self.suites.lab)
     }
 
     /// Integration tests by name. Every call selects the whole workspace, so that all share one build.

@@ -22,8 +22,8 @@ use super::start;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
-/// When writing the maps failed, it is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often systemd's watchdog is told that the controller runs, and writing the maps is tried again after it failed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -103,8 +103,8 @@ impl Controller {
 
     /// Folds events until a signal to stop. Returns the parts that are to be joined.
     pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle, Option<Routers>) {
-        let mut retry = tokio::time::interval(AGAIN);
-        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -115,10 +115,18 @@ impl Controller {
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 Some(status) = inputs.entered.recv() => self.enter(&status),
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
-                _ = retry.tick(), if self.fault.is_some() => self.settle(),
+                _ = tick.tick() => self.tick(),
             }
         }
         (self.checks, self.neighbours, self.routers)
+    }
+
+    fn tick(&mut self) {
+        // Does nothing where no systemd asked for it.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        if self.fault.is_some() {
+            self.settle();
+        }
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {

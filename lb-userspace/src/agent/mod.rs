@@ -11,6 +11,7 @@
 
 mod allocation;
 mod controller;
+mod guard;
 mod model;
 mod owned;
 mod plan;
@@ -29,14 +30,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
 use crate::{api, health, net};
 
 use controller::{Controller, Inputs};
 use routers::Routers;
 
+pub use guard::watch;
 pub use owned::{Owned, release};
-pub use start::{default_config, read, sizes};
+pub use start::{is_locked, read, sizes};
 pub use status::status_of_maps;
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -81,6 +84,9 @@ pub async fn run(path: PathBuf) -> Result<()> {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
+    if let WhenAgentDies::Release { after } = config.director.when_agent_dies {
+        guard::spawn(after)?;
+    }
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let (checks, follower, routers) = controller.run(inputs).await;

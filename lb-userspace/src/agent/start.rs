@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::maps;
@@ -26,6 +26,10 @@ use super::plan::{identity, mapped_address};
 /// Held while an agent runs: two would write the same maps.
 pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<File>);
 
+/// The lock is tried this often, this far apart, before another agent is taken to hold it.
+const LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Takes the agent's lock, and makes its directory.
 ///
 /// # Errors
@@ -34,14 +38,35 @@ pub fn lock() -> Result<Lock> {
     fs::create_dir_all(RUN).with_context(|| format!("{RUN} can't be made; run as root"))?;
     let path = Path::new(RUN).join("lock");
     let file = File::create(&path).with_context(|| format!("{} can't be made; run as root", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Lock(lock)),
-        Err(_) => bail!(
-            "another lb agent runs on this machine (it holds {}).\n\
-             Stop it first, or reload it with SIGHUP.",
-            path.display()
-        ),
+    let mut file = file;
+    // A guard or `lb release` that looks holds it for a moment.
+    for _ in 0..LOOKS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Lock(lock)),
+            Err((held, _)) => file = held,
+        }
+        std::thread::sleep(LOOK);
     }
+    bail!(
+        "another lb agent runs on this machine (it holds {}).\n\
+         Stop it first, or reload it with SIGHUP.",
+        path.display()
+    )
+}
+
+/// Whether an agent runs on this machine: it holds the lock.
+///
+/// # Errors
+/// The lock can't be looked at.
+pub fn is_locked() -> Result<bool> {
+    let path = Path::new(RUN).join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("{} can't be opened; run as root", path.display())),
+    };
+    // Shared, so that two that look don't take each other for an agent.
+    Ok(Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
 }
 
 /// Reads the configuration and holds it against the machine.
@@ -150,11 +175,6 @@ pub fn adopt(
         }
     }
     model
-}
-
-/// Where the configuration is looked for when nobody says.
-pub fn default_config() -> PathBuf {
-    PathBuf::from("/etc/lb/lb.toml")
 }
 
 /// Lets the health checks have as many connections at once as the system allows this process.

@@ -3,6 +3,7 @@
 mod check;
 mod detach;
 mod list;
+mod release;
 mod run;
 mod vrrp;
 
@@ -35,6 +36,10 @@ enum Verb {
     Vrrp(vrrp::Arguments),
     /// Have the running agent read its configuration again.
     Reload,
+    /// Take the VIPs off this host when its agent is dead; the program goes on forwarding.
+    Release,
+    #[command(hide = true)]
+    Guard(release::GuardArguments),
     /// End forwarding: remove the program, its maps and the VIPs that the agent added.
     Detach,
 }
@@ -60,6 +65,8 @@ impl Cli {
             Verb::List(args) => runtime.block_on(list::run(args)),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)),
             Verb::Reload => runtime.block_on(reload()),
+            Verb::Release => release::release(),
+            Verb::Guard(args) => release::guard(&args),
             Verb::Detach => runtime.block_on(detach::run()),
         };
         // A blocking part that outlives its verb must not hold up the end.

@@ -1,10 +1,12 @@
 //! A configuration in words: what a director with it would do. The services have ipvsadm's shape.
 
+mod vrrp;
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::model::{Check, CheckKind, Config, Director, Mode, Real, Service, Vrrp};
+use super::model::{Check, CheckKind, Config, Director, Mode, Real, Service, WhenAgentDies};
 use super::text::{WIDTH, clip, wrap};
 
 /// What one pinned map takes.
@@ -31,11 +33,10 @@ pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
     );
     director(&mut out, &config.director);
     if !config.vrrp.is_empty() {
-        out.push_str("\nVIPs\n");
+        out.push_str("\nVirtual routers\n");
         for vrrp in &config.vrrp {
-            virtual_router(&mut out, vrrp);
+            vrrp::virtual_router(&mut out, vrrp);
         }
-        out.push_str("  note: for now these addresses are taken as owned by this director\n");
     }
     if !config.services.is_empty() {
         services(&mut out, &config.services);
@@ -57,24 +58,12 @@ fn director(out: &mut String, director: &Director) {
     out.push_str(&wrap(&format!("  interfaces: {interfaces}"), "    "));
     let _ = writeln!(out, "  mode: {mode}");
     let _ = writeln!(out, "  hash seed: {}", director.hash_seed);
-}
-
-fn virtual_router(out: &mut String, vrrp: &Vrrp) {
-    let password = if vrrp.password.is_some() { ", with a password" } else { "" };
-    out.push_str(&wrap(
-        &format!(
-            "  {}: VRRPv{} id {} on {}, priority {}, an advert every {}{password}",
-            vrrp.name,
-            vrrp.version,
-            vrrp.id,
-            vrrp.interface,
-            vrrp.priority,
-            time(vrrp.advertise),
-        ),
-        "    ",
-    ));
-    let addresses: Vec<String> = vrrp.addresses.iter().map(ToString::to_string).collect();
-    out.push_str(&wrap(&format!("    {}", addresses.join(", ")), "    "));
+    let _ = match director.when_agent_dies {
+        WhenAgentDies::Forward => writeln!(out, "  when the agent dies: it forwards on, with the VIPs it has"),
+        WhenAgentDies::Release { after } => {
+            writeln!(out, "  when the agent dies: it forwards on, and gives up its VIPs after {}", time(after))
+        }
+    };
 }
 
 fn services(out: &mut String, services: &[Service]) {
@@ -229,11 +218,18 @@ Director
   interfaces: eth1
   mode: auto: native XDP where the driver can, else generic
   hash seed: 0
+  when the agent dies: it forwards on, with the VIPs it has
 
-VIPs
+Virtual routers
   web: VRRPv2 id 210 on eth1, priority 1, an advert every 1s, with a password
     172.28.128.210/24
-  note: for now these addresses are taken as owned by this director
+    adverts by multicast
+    takes over 3s 996ms after a master's last advert, at once from one of lower
+      priority
+    hands over: keeps the VIPs until its successor's advert, 4 intervals at most
+    as master uses the interface's own MAC, announces each VIP 5 times, 5 times
+      more after 5s; at most 10000 a second
+    as backup forwards what is sent to its own MAC all the same
 
 Services
 Prot LocalAddress:Port Scheduler

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::secret;
 use super::source::{Position, Source, Span};
 use super::text::{WIDTH, wrap};
 
@@ -78,9 +79,10 @@ impl Error {
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let paint = Paint { colour };
+        let echoed = self.source.as_deref().map(|source| Source::new(&self.path, &secret::mask(source.text())));
         let mut out = String::new();
         for diagnostic in self.diagnostics.iter().take(SHOWN) {
-            self.render_one(&mut out, diagnostic, &paint);
+            self.render_one(&mut out, diagnostic, echoed.as_ref(), &paint);
             out.push('\n');
         }
         match self.diagnostics.len() {
@@ -96,7 +98,7 @@ impl Error {
         out
     }
 
-    fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, paint: &Paint) {
+    fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, echoed: Option<&Source>, paint: &Paint) {
         let path = self.path.display();
         let at = self.position(diagnostic);
         let place = match at {
@@ -105,8 +107,10 @@ impl Error {
         };
         let head = wrap(&format!("{place} {}", diagnostic.message), "    ");
         out.push_str(&paint.first_line(&head));
-        if let (Some(source), Some(span), Some(at)) = (&self.source, &diagnostic.span, at) {
-            excerpt(out, source, span, at, paint);
+        if let (Some(source), Some(echoed), Some(span), Some(at)) = (&self.source, echoed, &diagnostic.span, at) {
+            let marked = source.text().get(span.clone()).and_then(|text| text.lines().next());
+            let marked = marked.map_or(1, |text| text.chars().count());
+            excerpt(out, echoed.line(at.line), marked, at, paint);
         }
         out.push_str(&wrap(&format!("  mend: {}", diagnostic.mend), "        "));
     }
@@ -148,10 +152,9 @@ impl Findings {
     }
 }
 
-/// The offending line with carets below, cut to the width around the place.
-fn excerpt(out: &mut String, source: &Source, span: &Span, at: Position, paint: &Paint) {
-    let line: Vec<char> = source
-        .line(at.line)
+/// The offending line with carets below `marked` of its characters, cut to the width around the place.
+fn excerpt(out: &mut String, line: &str, marked: usize, at: Position, paint: &Paint) {
+    let line: Vec<char> = line
         .chars()
         .map(|char| match char {
             '\t' => ' ',
@@ -162,12 +165,7 @@ fn excerpt(out: &mut String, source: &Source, span: &Span, at: Position, paint: 
     let number = at.line.to_string();
     let room = WIDTH - number.len() - " | ".len() - 2;
     let start = at.column - 1;
-    let marked = source
-        .text()
-        .get(span.clone())
-        .and_then(|text| text.lines().next())
-        .map_or(1, |text| text.chars().count())
-        .clamp(1, line.len().saturating_sub(start).max(1));
+    let marked = marked.clamp(1, line.len().saturating_sub(start).max(1));
 
     // A place far to the right moves the window; an ellipsis stands for what is cut off.
     let from =

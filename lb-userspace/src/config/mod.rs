@@ -10,6 +10,7 @@ pub mod describe;
 pub mod diagnose;
 pub mod model;
 mod raw;
+mod secret;
 mod section;
 pub mod source;
 mod suggest;

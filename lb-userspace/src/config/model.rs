@@ -1,11 +1,13 @@
 //! What a valid configuration says, in the terms of LVS. Values of these types were checked by the
 //! reader in this folder; the rest of the agent never sees the file's text.
 
+mod vrrp;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+pub use vrrp::{Announce, Backup, Checksum, Condition, Script, Track, Vrrp};
 
 /// A whole configuration file that was accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,22 @@ pub struct Director {
     pub mode: Mode,
     /// Mixed into every flow hash and ring. Directors that share services must share it.
     pub hash_seed: u64,
+    /// What becomes of the VIPs while no agent runs.
+    pub when_agent_dies: WhenAgentDies,
+}
+
+/// What becomes of the VIPs of a director whose agent was killed and stays away. Its pinned program forwards in
+/// either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenAgentDies {
+    /// They stay, for the agent to find again. A backup takes them over too, so that two hosts answer ARP.
+    #[default]
+    Forward,
+    /// They are removed.
+    Release {
+        /// So long after the agent's end.
+        after: Duration,
+    },
 }
 
 /// How the XDP program is attached to an interface.
@@ -49,7 +67,7 @@ pub enum Mode {
 pub struct Limits {
     /// Services at most.
     pub services: u32,
-    /// Reals at most, counted once per service that names them.
+    /// Reals at most, counted once per service that names them; no more than 65535.
     pub reals: u32,
     /// Flows remembered at most, for tracked services (a multiple of 4 and a power of two).
     pub flows: u32,
@@ -59,27 +77,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { services: 4096, reals: 32768, flows: 1 << 20 }
     }
-}
-
-/// `[vrrp.NAME]`: one virtual router.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Vrrp {
-    /// NAME.
-    pub name: String,
-    /// Where adverts are sent and addresses are put.
-    pub interface: String,
-    /// Virtual router id, 1 to 255.
-    pub id: u8,
-    /// Protocol version, 2 or 3.
-    pub version: u8,
-    /// 1 to 255.
-    pub priority: u8,
-    /// Advertisement interval.
-    pub advertise: Duration,
-    /// v2 PASS authentication, at most 8 bytes.
-    pub password: Option<String>,
-    /// The VIPs, with the prefix length that they are put on the interface with.
-    pub addresses: Vec<IpNet>,
 }
 
 /// `[service.NAME]`: a virtual service.

@@ -4,10 +4,12 @@
 //! The tree is walked by hand, not by a derived `Deserialize`: that stops at the first fault and forgets
 //! where keys stand.
 
+mod vrrp;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use lb_common::maps::MAX_REALS;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -17,6 +19,11 @@ use super::section::{self, Section};
 use super::source::Span;
 use super::syntax;
 use super::value::{self, Endpoint};
+
+pub(super) use vrrp::{Announce, Track, Vrrp};
+
+/// Most services that a director holds.
+pub(super) const MAX_SERVICES: u32 = 65_536;
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -35,6 +42,15 @@ pub(super) struct Director {
     pub(super) interfaces: Vec<Spanned<String>>,
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) hash_seed: Option<Spanned<u64>>,
+    pub(super) when_agent_dies: Option<Spanned<AgentDeath>>,
+    pub(super) release_after: Option<Spanned<Duration>>,
+}
+
+/// `director.when_agent_dies`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AgentDeath {
+    Forward,
+    Release,
 }
 
 /// `[limits]`.
@@ -43,20 +59,6 @@ pub(super) struct Limits {
     pub(super) services: Option<Spanned<u64>>,
     pub(super) reals: Option<Spanned<u64>>,
     pub(super) flows: Option<Spanned<u64>>,
-}
-
-/// `[vrrp.NAME]`.
-#[derive(Debug)]
-pub(super) struct Vrrp {
-    pub(super) name: Spanned<String>,
-    pub(super) header: Span,
-    pub(super) interface: Option<Spanned<String>>,
-    pub(super) id: Option<Spanned<u64>>,
-    pub(super) version: Option<Spanned<u64>>,
-    pub(super) priority: Option<Spanned<u64>>,
-    pub(super) advertise: Option<Spanned<Duration>>,
-    pub(super) password: Option<Spanned<String>>,
-    pub(super) addresses: Vec<Spanned<IpNet>>,
 }
 
 /// `[service.NAME]`.
@@ -128,7 +130,7 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<File> {
     Some(File {
         director: director.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
-        vrrp: named(findings, &top, "vrrp", vrrp),
+        vrrp: named(findings, &top, "vrrp", vrrp::vrrp),
         services: named(findings, &top, "service", service),
     })
 }
@@ -151,10 +153,11 @@ fn named<'t, T>(
 }
 
 fn director(findings: &mut Findings, value: &Value<'_>) -> Option<Director> {
-    let known = ["interfaces", "mode", "hash_seed"];
+    let known = ["interfaces", "mode", "hash_seed", "when_agent_dies", "release_after"];
     let section = Section::open(findings, "[director]".to_owned(), value, &known)?;
     section.require(findings, "interfaces", "add interfaces = [\"eth1\"]");
     let modes = [("auto", Mode::Auto), ("native", Mode::Native), ("generic", Mode::Generic)];
+    let deaths = [("forward", AgentDeath::Forward), ("release", AgentDeath::Release)];
     let interfaces = strings(findings, &section, "interfaces", "\"eth1\"", value::interface);
     if let Some(list) = section.empty_list("interfaces") {
         findings.report(
@@ -167,6 +170,8 @@ fn director(findings: &mut Findings, value: &Value<'_>) -> Option<Director> {
         interfaces,
         mode: section.choice(findings, "mode", &modes),
         hash_seed: section.number(findings, "hash_seed", "", 0..=u64::MAX),
+        when_agent_dies: section.choice(findings, "when_agent_dies", &deaths),
+        release_after: section.parsed(findings, "release_after", "\"30s\"", value::duration),
     })
 }
 
@@ -174,32 +179,9 @@ fn limits(findings: &mut Findings, value: &Value<'_>) -> Option<Limits> {
     let known = ["services", "reals", "flows"];
     let section = Section::open(findings, "[limits]".to_owned(), value, &known)?;
     Some(Limits {
-        services: section.number(findings, "services", "", 1..=65_536),
-        reals: section.number(findings, "reals", "", 1..=1_048_576),
+        services: section.number(findings, "services", "", 1..=MAX_SERVICES.into()),
+        reals: section.number(findings, "reals", "", 1..=MAX_REALS.into()),
         flows: section.number(findings, "flows", "", 1024..=1 << 28),
-    })
-}
-
-fn vrrp(findings: &mut Findings, name: Spanned<String>, value: &Value<'_>) -> Option<Vrrp> {
-    let known = ["interface", "id", "version", "priority", "advertise", "password", "addresses"];
-    let section = Section::open(findings, title("vrrp", name.get_ref()), value, &known)?;
-    section.require(findings, "interface", "add interface = \"eth1\"");
-    section.require(findings, "id", "add id = 210 (1 to 255)");
-    section.require(findings, "addresses", "add addresses = [\"192.0.2.1/24\"]");
-    if let Some(list) = section.empty_list("addresses") {
-        findings.report(list, "`addresses` is empty: there is no VIP to own", "name the VIPs, or remove the section");
-    }
-    let any_text = |text: &str| Ok(text.to_owned());
-    Some(Vrrp {
-        name,
-        header: section.span.clone(),
-        interface: section.parsed(findings, "interface", "\"eth1\"", value::interface),
-        id: section.number(findings, "id", "", 1..=255),
-        version: section.number(findings, "version", "", 2..=3),
-        priority: section.number(findings, "priority", "", 1..=255),
-        advertise: section.parsed(findings, "advertise", "\"1s\"", value::duration),
-        password: section.parsed(findings, "password", "\"PassW0rD\"", any_text),
-        addresses: strings(findings, &section, "addresses", "\"192.0.2.1/24\"", value::interface_address),
     })
 }
 

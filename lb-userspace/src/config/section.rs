@@ -148,6 +148,40 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A whole number within `range`, which may be below zero.
+    pub(super) fn signed(
+        &self,
+        findings: &mut Findings,
+        key: &str,
+        range: RangeInclusive<i64>,
+    ) -> Option<Spanned<i64>> {
+        let value = self.value(key)?;
+        let mend = format!("write a whole number from {} to {}", range.start(), range.end());
+        let DeValue::Integer(number) = value.get_ref() else {
+            let message = format!("`{key}` is a whole number, not {}", kind(value.get_ref()));
+            findings.report(value.span(), message, mend);
+            return None;
+        };
+        match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) if range.contains(&number) => Some(Spanned::new(value.span(), number)),
+            _ => {
+                findings.report(value.span(), format!("`{key}` = {number} is out of range"), mend);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, findings: &mut Findings, key: &str) -> Option<Spanned<bool>> {
+        let value = self.value(key)?;
+        if let DeValue::Boolean(flag) = value.get_ref() {
+            return Some(Spanned::new(value.span(), *flag));
+        }
+        let message = format!("`{key}` is true or false, not {}", kind(value.get_ref()));
+        findings.report(value.span(), message, format!("write {key} = true or {key} = false, without quotes"));
+        None
+    }
+
     /// One word of a few.
     pub(super) fn choice<T: Copy>(
         &self,

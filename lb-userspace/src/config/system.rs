@@ -35,8 +35,9 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
 }
 
-/// Holds the file against the machine: that its interfaces are there, and each real on a segment that this
-/// director reaches at layer 2 (or of a MAC that the file gives), and not this director itself.
+/// Holds the file against the machine: that its interfaces are there, each VIP on the subnet of its virtual
+/// router's interface, and each real on a segment that this director reaches at layer 2 (or of a MAC that the
+/// file gives), and not this director itself. A virtual router's own interface may appear later.
 ///
 /// # Errors
 /// Everything that doesn't fit, at its place in the file.
@@ -46,6 +47,7 @@ pub fn check(loaded: &Loaded, segments: &Segments) -> Result<(), Error> {
     machine.check_interfaces(loaded, &mut findings);
     // Without an interface its segments are missing too: say that alone.
     let segments_are_known = findings.is_empty();
+    machine.check_vips(loaded, &mut findings);
     let places = loaded.source.places.services.iter();
     for (service, places) in loaded.config.services.iter().zip(places) {
         for (real, place) in service.reals.iter().zip(&places.reals) {
@@ -100,13 +102,40 @@ impl<'a> Machine<'a> {
         for (name, span) in config.director.interfaces.iter().zip(&places.interfaces) {
             self.check_interface(name, span, findings);
         }
-        for (vrrp, places) in config.vrrp.iter().zip(&places.vrrp) {
-            self.check_interface(&vrrp.interface, &places.interface, findings);
-        }
         for (service, places) in config.services.iter().zip(&places.services) {
             for (real, places) in service.reals.iter().zip(&places.reals) {
                 if let (Some(name), Some(span)) = (&real.interface, &places.interface) {
                     self.check_interface(name, span, findings);
+                }
+            }
+        }
+    }
+
+    /// Reports VIPs off the subnets of their interface's own addresses, unless a written /32 or /128 says that
+    /// they are meant so. An interface that isn't there, or has no address yet, has no subnet to be off.
+    fn check_vips(&self, loaded: &Loaded, findings: &mut Findings) {
+        let config = &loaded.config;
+        let vips: HashSet<IpAddr> = config.vrrp.iter().flat_map(|vrrp| &vrrp.addresses).map(|net| net.addr()).collect();
+        for (vrrp, places) in config.vrrp.iter().zip(&loaded.source.places.vrrp) {
+            // The VIPs of an owner are the interface's own addresses.
+            let Some(interface) = self.by_name.get(vrrp.interface.as_str()).filter(|_| vrrp.priority != OWNER) else {
+                continue;
+            };
+            for (vip, place) in vrrp.addresses.iter().zip(&places.addresses) {
+                let address = vip.addr();
+                // A VIP that an earlier agent left on the interface vouches for nothing.
+                let own = interface.addresses.iter().filter(|net| {
+                    net.addr().is_ipv4() == address.is_ipv4()
+                        && !is_link_local(net.addr())
+                        && !vips.contains(&net.addr())
+                });
+                let own: Vec<&IpNet> = own.collect();
+                let written = loaded.source.text().get(place.clone()).is_some_and(|text| text.contains('/'));
+                let meant = written && vip.prefix_len() == vip.max_prefix_len();
+                let inside = own.iter().any(|net| net.contains(&address));
+                if !own.is_empty() && !inside && !meant && !is_link_local(address) {
+                    let message = format!("{address} is off the subnet of {}", interface.name);
+                    findings.report(place.clone(), message, mend_vip(address, interface, &own));
                 }
             }
         }
@@ -220,6 +249,22 @@ impl<'a> Machine<'a> {
         )
     }
 }
+
+fn mend_vip(vip: IpAddr, interface: &Interface, own: &[&IpNet]) -> String {
+    let mut subnets: Vec<String> = own.iter().map(|net| net.trunc().to_string()).collect();
+    subnets.dedup();
+    subnets.truncate(MANY);
+    format!(
+        "use an address in {}, or give {} one beside the VIP; if a router sends it here by a route of its own, \
+         write \"{vip}/{}\"",
+        suggest::list(subnets.iter().map(String::as_str)),
+        interface.name,
+        if vip.is_ipv4() { 32 } else { 128 },
+    )
+}
+
+/// The priority of a virtual router whose VIPs are the interface's own addresses.
+const OWNER: u8 = 255;
 
 /// Names that a mend lists at most.
 const MANY: usize = 12;

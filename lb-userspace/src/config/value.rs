@@ -205,6 +205,26 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
     })
 }
 
+/// An address of a director that adverts are sent to one by one.
+pub(super) fn peer(text: &str) -> Result<IpAddr, Fault> {
+    // Over IPv6 adverts come from link-local addresses, so a peer's is one of them too.
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(Fault::new(
+            format!("\"{}\" is not an IP address", short(text)),
+            "write the peer's own address, such as \"192.0.2.3\": host names aren't looked up",
+        ));
+    };
+    unicast(address, "a peer")
+}
+
+/// One argument of a command.
+pub(super) fn argument(text: &str) -> Result<String, Fault> {
+    if text.contains('\0') {
+        return Err(Fault::new("an argument has a zero byte", "remove it: the kernel takes none"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A MAC address of one interface.
 pub(super) fn mac(text: &str) -> Result<[u8; 6], Fault> {
     let fault = |message: String| Fault::new(message, "write it as in \"02:00:5e:10:00:28\"");

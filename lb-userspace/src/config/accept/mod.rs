@@ -7,21 +7,28 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::time::Duration;
 
+use lb_common::maps::MAX_REALS;
 use toml::Spanned;
 
 use super::diagnose::Findings;
-use super::model::{Config, Director, Limits, Mode};
-use super::raw::{self, File};
+use super::model::{Config, Director, Limits, Mode, WhenAgentDies};
+use super::raw::{self, AgentDeath, File, MAX_SERVICES};
 use super::source::{Places, Source, Span};
+
+/// An agent that is started again by its unit is back long before.
+const DEFAULT_RELEASE: Duration = Duration::from_secs(30);
+const RELEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Builds the configuration. `None`, or a finding, when the file is refused.
 pub(super) fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let limits = limits(&file.limits, findings);
     let vips = Vips::of(file);
     let director = director(&file.director, source, findings);
-    let (vrrp, vrrp_places) = vrrp::accept(&file.vrrp, source, findings);
+    let (vrrp, vrrp_places) = vrrp::accept(file, source, findings);
     let (services, service_places) = service::accept(&file.services, &vips, source, findings);
     fits(file, limits, findings);
     let config = Config { path: path.to_owned(), director: director?, limits, vrrp, services };
@@ -44,11 +51,32 @@ fn director(raw: &raw::Director, source: &Source, findings: &mut Findings) -> Op
             );
         }
     }
+    let when_agent_dies = when_agent_dies(raw, findings);
     (!raw.interfaces.is_empty()).then(|| Director {
         interfaces: raw.interfaces.iter().map(|name| name.get_ref().clone()).collect(),
         mode: raw.mode.as_ref().map_or(Mode::Auto, |mode| *mode.get_ref()),
         hash_seed: raw.hash_seed.as_ref().map_or(0, |seed| *seed.get_ref()),
+        when_agent_dies,
     })
+}
+
+fn when_agent_dies(raw: &raw::Director, findings: &mut Findings) -> WhenAgentDies {
+    let releases = raw.when_agent_dies.as_ref().is_some_and(|what| *what.get_ref() == AgentDeath::Release);
+    if let Some(after) = &raw.release_after {
+        if !releases {
+            findings.report(
+                after.span(),
+                "`release_after` has no meaning without when_agent_dies = \"release\"",
+                "add that line, or remove this one",
+            );
+        }
+        let mend = "\"1s\" to \"24h\"";
+        vrrp::check_range("release_after", Some(after), RELEASE, mend, findings);
+    }
+    if !releases {
+        return WhenAgentDies::Forward;
+    }
+    WhenAgentDies::Release { after: raw.release_after.as_ref().map_or(DEFAULT_RELEASE, |after| *after.get_ref()) }
 }
 
 fn limits(raw: &raw::Limits, findings: &mut Findings) -> Limits {
@@ -75,16 +103,20 @@ fn limits(raw: &raw::Limits, findings: &mut Findings) -> Limits {
 fn fits(file: &File, limits: Limits, findings: &mut Findings) {
     let services = file.services.len();
     let reals = file.services.iter().map(|service| service.reals.len()).sum();
-    let cases: [(&str, usize, u32, &Option<Spanned<u64>>); 2] = [
-        ("services", services, limits.services, &file.limits.services),
-        ("reals", reals, limits.reals, &file.limits.reals),
+    let cases: [(&str, usize, u32, usize, &Option<Spanned<u64>>); 2] = [
+        ("services", services, limits.services, MAX_SERVICES as usize, &file.limits.services),
+        ("reals", reals, limits.reals, MAX_REALS as usize, &file.limits.reals),
     ];
-    for (key, count, limit, place) in cases {
+    for (key, count, limit, most, place) in cases {
         if u32::try_from(count).is_ok_and(|count| count <= limit) {
             continue;
         }
         let message = format!("the file has {count} {key}, but the limit is {limit}");
-        let mend = format!("set {key} = {} in [limits]", count.next_power_of_two());
+        let mend = if count > most {
+            format!("a director holds at most {most}: split them among several")
+        } else {
+            format!("set {key} = {} in [limits]", count.next_power_of_two().min(most))
+        };
         match place {
             Some(place) => findings.report(place.span(), message, mend),
             None => findings.report_file(message, mend),

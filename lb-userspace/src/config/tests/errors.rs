@@ -104,6 +104,55 @@ const ROWS: &[Row] = &[
     (6, "addresses = [\"192.0.2.1/24\", \"192.0.2.1\"]", 6, "192.0.2.1 is already a VIP on line 6", "one virtual router"),
     (7, "[vrrp.web2]\ninterface = \"eth1\"\nid = 210\naddresses = [\"192.0.2.3/24\"]\n[service.web]", 9, "eth1 already has an IPv4 virtual router 210, on line 5", "id of its own"),
     (2, "interfaces = [\"eth1\", \"eth1\"]", 2, "eth1 is named twice", "once"),
+    (5, "id = 210\npreempt = 1", 6, "`preempt` is true or false, not a number", "without quotes"),
+    (5, "id = 210\npreempt = \"yes\"", 6, "`preempt` is true or false, not a string", "preempt = true"),
+    (5, "id = 210\npreemt = true", 6, "`preemt` is not a key of [vrrp.web]", "did you mean \"preempt\"?"),
+    (5, "id = 210\npriority = 255\npreempt = false", 7, "always takes over", "priority = 254"),
+    (5, "id = 210\npreempt = false\npreempt_delay = \"5s\"", 7, "no meaning with preempt = false", "remove one"),
+    (5, "id = 210\npreempt_delay = \"2h\"", 6, "`preempt_delay` = 2h is out of range", "\"0s\" to \"1h\""),
+    (5, "id = 210\nhandover = \"2h\"", 6, "`handover` = 2h is out of range", "withdraw at once"),
+    (5, "id = 210\npeers = []", 6, "`peers` is empty", "remove the line for multicast"),
+    (5, "id = 210\npeers = [\"lb2\"]", 6, "\"lb2\" is not an IP address", "host names aren't looked up"),
+    (5, "id = 210\npeers = [\"224.0.0.18\"]", 6, "a multicast address: it can't be a peer", "one host"),
+    (5, "id = 210\npeers = [\"fe80::1\"]", 6, "the peer fe80::1 is IPv6, but the VIP is 192.0.2.1", "IPv4 address"),
+    (5, "id = 210\npeers = [\"192.0.2.1\"]", 6, "is a VIP of this virtual router", "the other director's own"),
+    (5, "id = 210\npeers = [\"192.0.2.3\", \"192.0.2.3\"]", 6, "the peer 192.0.2.3 is named twice", "once"),
+    (5, "id = 210\nminimum_ttl = 0", 6, "`minimum_ttl` = 0 is out of range", "from 1 to 255"),
+    (5, "id = 210\nchecksum = \"pseudo\"", 6, "\"pseudo\" is not a `checksum`", "auto, pseudo-header or plain"),
+    (5, "id = 210\nversion = 2\nchecksum = \"plain\"", 7, "VRRPv2 has one form of checksum", "remove the line"),
+    (5, "id = 210\nbackup = \"foward\"", 6, "\"foward\" is not a `backup`", "did you mean \"forward\"?"),
+    (5, "id = 210\nsync_group = \"a b\"", 6, "\"a b\" can't be a name", "letters, digits"),
+    (5, "id = 210\nsync_group = \"g\"", 6, "the sync group \"g\" has no other member", "a second member"),
+    (7, "[vrrp.a]\ninterface = \"eth1\"\nid = 1\naddresses = [\"192.0.2.3\"]\nsync_group = \"g\"\n[vrrp.b]\ninterface = \"eth1\"\nid = 2\naddresses = [\"192.0.2.4\"]\nsync_group = \"g\"\npreempt = false\n[service.web]", 16, "\"g\" preempts otherwise in [vrrp.a], line 7", "the same preempt"),
+    (7, "[vrrp.a]\ninterface = \"eth1\"\nid = 1\naddresses = [\"192.0.2.3\"]\nannounce = { pace = 1 }\n[vrrp.b]\ninterface = \"eth1\"\nid = 2\naddresses = [\"192.0.2.4\"]\nannounce = { pace = 2 }\n[service.web]", 16, "the pace of eth1 is 1 on line 11, here 2", "write the same"),
+    (5, "id = 210\nannounce = { repeat = 101 }", 6, "`repeat` = 101 is out of range", "from 0 to 100 (0 for none)"),
+    (5, "id = 210\nannounce = { refresh = \"1ms\" }", 6, "`refresh` = 1ms is out of range", "never"),
+    (5, "id = 210\nannounce = { dealy = \"1s\" }", 6, "`dealy` is not a key of the announce of [vrrp.web]", "did you mean \"delay\"?"),
+    (5, "id = 210\nnotify = \"/a b\"", 6, "`notify` is a list, not a string", "[\"/usr/local/bin/notify\"]"),
+    (5, "id = 210\nnotify = [\"notify\"]", 6, "`notify` is not an absolute path", "no shell"),
+    (5, "id = 210\nnotify = [\"/a\\u0000\"]", 6, "a zero byte", "remove it"),
+    (5, "id = 210\nnotify_timeout = \"1ms\"", 6, "`notify_timeout` = 1ms is out of range", "\"100ms\""),
+    (5, "id = 210\ntrack = { interface = \"eth2\" }", 6, "`track` is a list, not a table", "[{ interface = \"eth2\" }]"),
+    (5, "id = 210\ntrack = [{ weight = -1 }]", 6, "a track watches one thing", "one of interface"),
+    (5, "id = 210\ntrack = [{ interface = \"a\", service = \"web\" }]", 6, "a track watches one thing", "one of interface"),
+    (5, "id = 210\ntrack = [{ interface = \"eth2\", wieght = 1 }]", 6, "`wieght` is not a key of a track of [vrrp.web]", "did you mean \"weight\"?"),
+    (5, "id = 210\ntrack = [{ interface = \"eth2\", weight = 0 }]", 6, "`weight` = 0 changes nothing", "give up the VIPs"),
+    (5, "id = 210\ntrack = [{ interface = \"eth2\", weight = -254 }]", 6, "`weight` = -254 is out of range", "from -253 to 253"),
+    (5, "id = 210\npriority = 255\ntrack = [{ interface = \"eth2\", weight = -5 }]", 7, "no weight changes it", "priority = 254"),
+    (5, "id = 210\ntrack = [{ interface = \"eth2\", fall = 2 }]", 6, "a tracked interface has no `fall`", "a tracked script"),
+    (5, "id = 210\ntrack = [{ service = \"web\", interval = \"1s\" }]", 6, "a tracked service has no `interval`", "a tracked script"),
+    (5, "id = 210\ntrack = [{ interface = \"a\" }, { interface = \"a\", weight = 1 }]", 6, "already tracks the same", "once"),
+    (5, "id = 210\ntrack = [{ script = [] }]", 6, "`script` is empty", "/path/check"),
+    (5, "id = 210\ntrack = [{ script = [\"check\"] }]", 6, "`script` is not an absolute path", "no shell"),
+    (5, "id = 210\ntrack = [{ script = [\"/c\"], timeout = \"3s\" }]", 6, "3s is longer than the interval of 2s", "overlap"),
+    (5, "id = 210\ntrack = [{ script = [\"/c\"], interval = \"1ms\", timeout = \"1ms\" }]", 6, "`interval` = 1ms is out of range", "\"10ms\""),
+    (5, "id = 210\ntrack = [{ service = \"wbe\" }]", 6, "there is no service \"wbe\"", "did you mean \"web\"?"),
+    (5, "id = 210\ntrack = [{ service = \"web\", healthy = 2 }]", 6, "[service.web] has 1 reals", "write 1 to 1"),
+    // What a dead agent leaves.
+    (2, "interfaces = [\"eth1\"]\nwhen_agent_dies = \"relase\"", 3, "\"relase\" is not a `when_agent_dies`", "did you mean \"release\"?"),
+    (2, "interfaces = [\"eth1\"]\nrelease_after = \"9s\"", 3, "no meaning without when_agent_dies = \"release\"", "add that line"),
+    (2, "interfaces = [\"eth1\"]\nwhen_agent_dies = \"release\"\nrelease_after = \"0s\"", 4, "`release_after` = 0s is out of range", "\"1s\" to \"24h\""),
+    (1, "[limits]\nreals = 65536\n[director]", 2, "`reals` = 65536 is out of range", "from 1 to 65535"),
     // Services.
     (8, "address = \"example.org:80\"", 8, "not the address of a service", "host names aren't looked up"),
     (8, "address = \"192.0.2.1:http\"", 8, "has no port from 1 to 65535", "IP:any"),
@@ -188,6 +237,34 @@ fn each_error_names_its_line_and_the_mend() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_password_is_never_echoed() {
+    let lines = [
+        "id = 210\npassword = \"Sesame42\"",
+        "id = 210\nversion = 2\npassword = \"Sesame42!\"",
+        "id = 210\npasword = \"Sesame42\"",
+        "id = 210\nauth_pass = \"Sesame42\"",
+        "id = 210\npassword = Sesame42",
+        "id = 210\npassword = \"Sesame42",
+        "id = 210\npassword = \"Sesame42\"!\"",
+        "id = 210\npassword \"Sesame42\"",
+        "id = 210\npassword = [\"Sesame42\"]",
+        "id = 999 password = \"Sesame42\"",
+    ];
+    for line in lines {
+        let error = load(&with_line(5, line)).unwrap_err();
+        assert!(!error.to_string().contains("Sesame"), "{error}");
+        assert!(!error.render(true).contains("Sesame"), "{error}");
+    }
+    let error = load(&with_line(5, "id = 210\npassword = \"Sesame42\" # of v2")).unwrap_err().to_string();
+    let expected = "\
+lb.toml:6:12: VRRPv3 has no password
+  6 | password = ********** # of v2
+    |            ^^^^^^^^^^
+  mend: remove it, or set version = 2";
+    assert_eq!(error, expected);
 }
 
 #[test]

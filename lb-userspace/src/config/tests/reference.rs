@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{REFERENCE, load};
-use crate::config::{Check, CheckKind, Config, Director, Limits, Mode, Protocol, Real, Scheduler, Service, Vrrp};
+use crate::config::{
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Limits, Mode, Protocol, Real, Scheduler,
+    Script, Service, Track, Vrrp, WhenAgentDies,
+};
 
 fn plain_real(address: &str) -> Real {
     Real { address: address.parse().unwrap(), weight: 1, mac: None, interface: None, vlan: None }
@@ -14,7 +17,12 @@ fn the_shipped_file_is_the_reference_lab() {
     let loaded = load(REFERENCE).unwrap();
     let expected = Config {
         path: "lb.toml".into(),
-        director: Director { interfaces: vec!["eth1".to_owned()], mode: Mode::Auto, hash_seed: 0 },
+        director: Director {
+            interfaces: vec!["eth1".to_owned()],
+            mode: Mode::Auto,
+            hash_seed: 0,
+            when_agent_dies: WhenAgentDies::Forward,
+        },
         limits: Limits::default(),
         vrrp: vec![Vrrp {
             name: "web".to_owned(),
@@ -25,6 +33,25 @@ fn the_shipped_file_is_the_reference_lab() {
             advertise: Duration::from_secs(1),
             password: Some("PassW0rD".to_owned()),
             addresses: vec!["172.28.128.210/24".parse().unwrap()],
+            peers: vec![],
+            minimum_ttl: None,
+            preempt: true,
+            preempt_delay: Duration::ZERO,
+            handover: None,
+            checksum: Checksum::Auto,
+            virtual_mac: false,
+            backup: Backup::Forward,
+            sync_group: None,
+            announce: Announce {
+                repeat: 5,
+                delay: Duration::from_secs(5),
+                delayed_repeat: 5,
+                refresh: None,
+                pace: 10_000,
+            },
+            track: vec![],
+            notify: vec![],
+            notify_timeout: Duration::from_secs(10),
         }],
         services: vec![Service {
             name: "web".to_owned(),
@@ -162,6 +189,100 @@ address = "192.0.2.2"
 }
 
 #[test]
+fn every_key_of_vrrp_reaches_the_model() {
+    let config = load(
+        r#"
+[director]
+interfaces = ["eth1"]
+when_agent_dies = "release"
+release_after = "20s"
+[vrrp.a]
+interface = "eth1"
+id = 1
+priority = 200
+advertise = "100ms"
+addresses = ["192.0.2.1/24"]
+peers = ["192.0.2.12", "192.0.2.13"]
+minimum_ttl = 254
+preempt = false
+handover = "1s"
+checksum = "plain"
+virtual_mac = true
+backup = "pass"
+sync_group = "both"
+announce = { repeat = 3, delay = "1s", refresh = "60s", pace = 500 }
+track = [
+    { interface = "eth2", weight = -50 },
+    { script = ["/path/check", "an argument"], interval = "500ms", rise = 2, fall = 3, weight = 20 },
+    { service = "web", healthy = 2 },
+    { service = "web" },
+]
+notify = ["/path/notify", "lb"]
+notify_timeout = "3s"
+[vrrp.b]
+interface = "eth1"
+id = 2
+addresses = ["192.0.2.2"]
+preempt = false
+sync_group = "both"
+announce = { repeat = 0, delayed_repeat = 1, refresh = "0s" }
+[service.web]
+address = "192.0.2.1:80"
+protocol = "tcp"
+reals = [{ address = "192.0.2.40" }, { address = "192.0.2.50" }]
+"#,
+    )
+    .unwrap()
+    .config;
+    assert_eq!(config.director.when_agent_dies, WhenAgentDies::Release { after: Duration::from_secs(20) });
+    let [a, b] = config.vrrp.as_slice() else {
+        panic!("{:?}", config.vrrp);
+    };
+    let second = Duration::from_secs(1);
+    let expected = Vrrp {
+        name: "a".to_owned(),
+        interface: "eth1".to_owned(),
+        id: 1,
+        version: 3,
+        priority: 200,
+        advertise: second / 10,
+        password: None,
+        addresses: vec!["192.0.2.1/24".parse().unwrap()],
+        peers: vec!["192.0.2.12".parse().unwrap(), "192.0.2.13".parse().unwrap()],
+        minimum_ttl: Some(254),
+        preempt: false,
+        preempt_delay: Duration::ZERO,
+        handover: Some(second),
+        checksum: Checksum::Plain,
+        virtual_mac: true,
+        backup: Backup::Pass,
+        sync_group: Some("both".to_owned()),
+        announce: Announce { repeat: 3, delay: second, delayed_repeat: 3, refresh: Some(second * 60), pace: 500 },
+        track: vec![
+            Track { condition: Condition::Interface("eth2".to_owned()), weight: Some(-50) },
+            Track {
+                condition: Condition::Script(Script {
+                    command: vec!["/path/check".to_owned(), "an argument".to_owned()],
+                    interval: second / 2,
+                    timeout: second / 2,
+                    rise: 2,
+                    fall: 3,
+                }),
+                weight: Some(20),
+            },
+            Track { condition: Condition::Service { name: "web".to_owned(), healthy: 2 }, weight: None },
+            Track { condition: Condition::Service { name: "web".to_owned(), healthy: 1 }, weight: None },
+        ],
+        notify: vec!["/path/notify".to_owned(), "lb".to_owned()],
+        notify_timeout: second * 3,
+    };
+    assert_eq!(*a, expected);
+    // One interface announces at one pace, also where only one of its routers names it.
+    let expected = Announce { repeat: 0, delayed_repeat: 1, pace: 500, ..Announce::default() };
+    assert_eq!(b.announce, expected);
+}
+
+#[test]
 fn services_that_only_look_alike_go_together() {
     let service = |name: &str, address: &str, protocol: &str| {
         format!(
@@ -183,7 +304,7 @@ fn services_that_only_look_alike_go_together() {
 fn every_example_of_the_reference_page_is_good() {
     let page = include_str!("../../../../docs/configuration.md");
     let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         if let Err(error) = load(example) {
             panic!("{example}\n{error}");
@@ -196,7 +317,7 @@ fn the_reference_page_names_every_key() {
     let page = include_str!("../../../../docs/configuration.md");
     // A key that nobody has, in each kind of section: the mend lists those that there are.
     let text = "x = 1\n[director]\nx = 1\n[limits]\nx = 1\n[vrrp.a]\nx = 1\n\
-                [service.a]\nx = 1\ncheck = { x = 1 }\nreals = [{ x = 1 }]\n";
+                announce = { x = 1 }\ntrack = [{ x = 1 }]\n[service.a]\nx = 1\ncheck = { x = 1 }\nreals = [{ x = 1 }]\n";
     let error = load(text).unwrap_err();
     let mut lists = 0;
     for diagnostic in error.diagnostics() {
@@ -209,7 +330,7 @@ fn the_reference_page_names_every_key() {
             assert!(table.iter().any(|form| page.contains(form)), "{key} is not described");
         }
     }
-    assert_eq!(lists, 7);
+    assert_eq!(lists, 9);
 }
 
 #[test]

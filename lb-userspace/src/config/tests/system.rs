@@ -24,6 +24,7 @@ fn machine() -> Segments {
             interface("eth1", 2, &["172.28.128.2/24", "fe80::2/64"]),
             interface("eth2", 3, &["10.2.0.1/24"]),
             vlan,
+            Interface { parent: Some(2), ..interface("eth1.9", 7, &[]) },
             port,
             interface("bond0", 6, &["10.6.0.1/24"]),
         ],
@@ -47,16 +48,60 @@ fn result(text: &str) -> Result<(), Error> {
 fn what_fits_the_machine() {
     let cases = [
         ("a real beside the director", "\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\""),
-        ("a real that only the VIP's prefix reaches", "\"eth1\"", "10.9.0.1", "address = \"10.9.0.2\""),
-        ("a real on a VLAN of the trunk", "\"eth1\"", "10.9.0.1", "address = \"10.7.0.9\""),
-        ("a real behind the bond of a port", "\"eth1\", \"eth3\"", "10.9.0.1", "address = \"10.6.0.9\""),
-        ("a real by a named interface", "\"eth1\"", "10.9.0.1", "address = \"10.2.0.9\", interface = \"eth2\""),
-        ("a real of a static MAC", "\"eth1\"", "10.9.0.1", "address = \"9.9.9.9\", mac = \"02:00:00:00:00:01\""),
+        ("a real on a VLAN of the trunk", "\"eth1\"", "172.28.128.9", "address = \"10.7.0.9\""),
+        ("a real behind the bond of a port", "\"eth1\", \"eth3\"", "172.28.128.9", "address = \"10.6.0.9\""),
+        ("a real by a named interface", "\"eth1\"", "172.28.128.9", "address = \"10.2.0.9\", interface = \"eth2\""),
+        ("a real of a static MAC", "\"eth1\"", "172.28.128.9", "address = \"9.9.9.9\", mac = \"02:00:00:00:00:01\""),
     ];
     for (what, interfaces, vip, real) in cases {
         let result = result(&file(interfaces, vip, real));
         assert!(result.is_ok(), "{what}:\n{}", result.unwrap_err());
     }
+}
+
+/// A file of one virtual router alone, its address on line 6.
+fn router(interface: &str, addresses: &str, more: &str) -> String {
+    format!(
+        "[director]\ninterfaces = [\"eth1\"]\n[vrrp.a]\ninterface = \"{interface}\"\nid = 1\n\
+         addresses = [{addresses}]\n{more}"
+    )
+}
+
+#[test]
+fn vips_that_fit_the_machine() {
+    let real = "[service.a]\naddress = \"10.9.0.1:80\"\nprotocol = \"tcp\"\nreals = [{ address = \"10.9.0.2\" }]\n";
+    let cases = [
+        ("on the subnet", "eth1", "\"172.28.128.210/24\"", ""),
+        ("on the subnet, for a host alone", "eth1", "\"172.28.128.210\"", ""),
+        ("routed here", "eth1", "\"192.0.2.1/32\"", ""),
+        ("on an interface that may appear later", "eth9", "\"192.0.2.1/24\"", ""),
+        ("on an interface without an address yet", "eth3", "\"192.0.2.1/24\"", ""),
+        ("IPv6 where there is a link-local address alone", "eth1", "\"2001:db8::1/64\"", ""),
+        ("IPv6 of the link", "eth1", "\"fe80::1\", \"2001:db8::1/64\"", ""),
+        ("the owner's own", "eth2", "\"10.2.0.1/24\"", "priority = 255\n"),
+        ("whose prefix reaches a real", "eth1.9", "\"10.9.0.1/24\"", real),
+    ];
+    for (what, interface, addresses, more) in cases {
+        let result = result(&router(interface, addresses, more));
+        assert!(result.is_ok(), "{what}:\n{}", result.unwrap_err());
+    }
+}
+
+#[test]
+fn a_vip_off_its_subnet_is_told_so() {
+    for address in ["\"192.0.2.1/24\"", "\"192.0.2.1\""] {
+        let error = result(&router("eth1", address, "")).unwrap_err().to_string();
+        let start = format!("lb.toml:6:14: 192.0.2.1 is off the subnet of eth1\n  6 | addresses = [{address}]\n");
+        assert!(error.starts_with(&start), "{error}");
+        let mend = "  mend: use an address in 172.28.128.0/24, or give eth1 one beside the VIP; if a\n        \
+                    router sends it here by a route of its own, write \"192.0.2.1/32\"";
+        assert!(error.ends_with(mend), "{error}");
+    }
+    // A VIP that is on the interface already doesn't make its own subnet.
+    let mut machine = machine();
+    machine.interfaces[1].addresses.push("192.0.2.1/24".parse().unwrap());
+    let loaded = parse(Path::new("lb.toml"), &router("eth1", "\"192.0.2.1/24\"", "")).unwrap();
+    assert!(check(&loaded, &machine).is_err());
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn ip(arguments: &str) {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("skipped: needs root");
+        crate::skip::skip("neighbours in namespaces: needs root");
     }
     root
 }

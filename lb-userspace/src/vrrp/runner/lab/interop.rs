@@ -40,7 +40,7 @@ impl Way {
     fn take_over_both_ways(&self) {
         let Some(lab) = Lab::new() else { return };
         if !std::path::Path::new(KEEPALIVED).exists() {
-            eprintln!("skipped: {KEEPALIVED} is not installed");
+            crate::skip::skip(&format!("{KEEPALIVED} is not installed"));
             return;
         }
         self.lb_follows_keepalived(&lab);

@@ -36,7 +36,7 @@ impl Lab {
         let lab = Self { names: [name("a"), name("b")], directory: tempfile::tempdir().unwrap() };
         for name in &lab.names {
             if !ip(&["netns", "add", name]) {
-                eprintln!("skipped: network namespaces can't be made here: run as root");
+                crate::skip::skip("VRRP in namespaces: needs root");
                 return None;
             }
             let quick = "for f in all default; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done";
