@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod directors;
 pub mod fixture;
 pub mod frame;
 pub mod host;

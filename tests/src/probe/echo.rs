@@ -43,8 +43,8 @@ impl Echo {
                 Ok::<_, anyhow::Error>((capture_socket(&host.nic().device)?, sockets))
             })?
             .with_context(|| format!("no echo at port {port} of {}", host.name()))?;
-        let title = host.title().to_owned();
-        Self::start(move |stop| behind(&frames, &sockets, port, &title, stop))
+        let (title, mac) = (host.title().to_owned(), host.mac());
+        Self::start(move |stop| behind(&frames, mac, &sockets, port, &title, stop))
     }
 
     /// Answers at `port` of whatever IPv4 address the host has, from that address.
@@ -98,14 +98,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<(u64, Answer)> {
 
 /// Reads frames, since a UDP socket doesn't tell the MAC address that a datagram came from. The sockets answer, and
 /// keep the kernel from saying that nobody listens; what they receive themselves is left to overflow.
-fn behind(frames: &Socket, sockets: &HashMap<IpAddr, UdpSocket>, port: u16, title: &str, stop: &AtomicBool) {
+fn behind(frames: &Socket, mac: Mac, sockets: &HashMap<IpAddr, UdpSocket>, port: u16, title: &str, stop: &AtomicBool) {
     let mut buffer = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
         let Ok(received) = sys::receive_packet(frames, &mut buffer) else {
             continue;
         };
         let question = buffer.get(..received.length).filter(|_| !received.outgoing).and_then(Question::read);
-        let Some(question) = question.filter(|question| question.to.port() == port) else {
+        // A switch that doesn't know where a host is floods what is for it to everybody.
+        let Some(question) = question.filter(|question| question.target == mac && question.to.port() == port) else {
             continue;
         };
         if let Some(socket) = sockets.get(&question.to.ip()) {
@@ -118,6 +119,7 @@ fn behind(frames: &Socket, sockets: &HashMap<IpAddr, UdpSocket>, port: u16, titl
 /// A datagram of the probe in its frame.
 struct Question {
     number: [u8; 8],
+    target: Mac,
     through: Mac,
     from: SocketAddr,
     to: SocketAddr,
@@ -125,7 +127,7 @@ struct Question {
 
 impl Question {
     fn read(frame: &[u8]) -> Option<Self> {
-        let through = Mac(*frame.get(6..)?.first_chunk()?);
+        let [target, through] = [Mac(*frame.first_chunk()?), Mac(*frame.get(6..)?.first_chunk()?)];
         let packet = SlicedPacket::from_ethernet(frame).ok()?;
         let (from, to): (IpAddr, IpAddr) = match packet.net? {
             NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
@@ -137,7 +139,7 @@ impl Question {
         };
         let number = *udp.payload().first_chunk()?;
         let (from, to) = ((from, udp.source_port()).into(), (to, udp.destination_port()).into());
-        Some(Self { number, through, from, to })
+        Some(Self { number, target, through, from, to })
     }
 }
 
