@@ -57,6 +57,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: net::neighbour::Handle,
     routers: Option<Routers>,
+    /// What VRRP was told last.
+    ready: bool,
 }
 
 impl Controller {
@@ -83,12 +85,14 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            ready: false,
         }
     }
 
     /// Takes charge of the virtual routers.
     pub fn join_routers(&mut self, routers: Routers) {
         self.routers = Some(routers);
+        self.tell_routers();
     }
 
     /// Writes the maps for the first time, and starts the checks and the neighbour table.
@@ -253,6 +257,7 @@ impl Controller {
         if let Some(routers) = &self.routers {
             routers.reload(&config)?;
         }
+        self.tell_routers();
         Ok(())
     }
 
@@ -289,6 +294,18 @@ impl Controller {
                 }
                 self.fault = Some(fault);
             }
+        }
+        self.tell_routers();
+    }
+
+    /// Tells VRRP when this director has become able to forward as the others do, or isn't any more.
+    fn tell_routers(&mut self) {
+        let ready = self.fault.is_none() && self.model.is_ready();
+        if let Some(routers) = &self.routers
+            && ready != self.ready
+            && routers.handle().ready(ready).is_ok()
+        {
+            self.ready = ready;
         }
     }
 
