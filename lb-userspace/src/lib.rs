@@ -8,6 +8,7 @@ pub mod config;
 pub mod dataplane;
 pub mod health;
 pub mod net;
+pub mod plan;
 #[cfg(test)]
 mod skip;
 pub mod vrrp;

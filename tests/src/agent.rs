@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_userspace::api::{RealStatus, RouterStatus, State, Status};
+use lb_userspace::api::{RealStatus, RouterStatus, ServiceStatus, State, Status};
 
-use crate::lab::{DEADLINE, Host, Process, wait_until};
+use crate::lab::{DEADLINE, Host, Process, VIP, VIP6, wait_until};
 
 /// Longest run of a verb of `lb` that isn't `run`.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,9 +37,7 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It isn't within the deadline.
     pub fn start(host: &'a Host, config: &str) -> Result<Self> {
-        let path = host.dir().join("lb.toml");
-        fs::write(&path, config)?;
-        Self::start_from(host, path)
+        Self::start_from(host, &binary()?, write(host, config)?)
     }
 
     /// Starts it with the configuration of the run before.
@@ -47,12 +45,20 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_again(host: &'a Host) -> Result<Self> {
-        Self::start_from(host, host.dir().join("lb.toml"))
+        Self::start_from(host, &binary()?, config_file(host))
     }
 
-    fn start_from(host: &'a Host, config: PathBuf) -> Result<Self> {
+    /// Starts another binary with the configuration of the run before.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_binary(host: &'a Host, binary: &Path) -> Result<Self> {
+        Self::start_from(host, binary, config_file(host))
+    }
+
+    fn start_from(host: &'a Host, binary: &Path, config: PathBuf) -> Result<Self> {
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let mut process = host.spawn(binary()?, arguments)?;
+        let mut process = host.spawn(binary, arguments)?;
         process.wait_for_log(DEADLINE, ": ready")?;
         Ok(Self { host, process, config })
     }
@@ -62,12 +68,37 @@ impl<'a> Agent<'a> {
         &mut self.process
     }
 
+    /// All that it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Replaces the configuration's text, without a word to the agent.
     ///
     /// # Errors
     /// The file can't be written.
     pub fn write_config(&self, config: &str) -> Result<()> {
         Ok(fs::write(&self.config, config)?)
+    }
+
+    /// Replaces the configuration and has the agent take it.
+    ///
+    /// # Errors
+    /// It refuses; the text has its words.
+    pub fn reload(&self, config: &str) -> Result<String> {
+        self.write_config(config)?;
+        self.lb(&["reload"])
+    }
+
+    /// Ends it as an operator does (SIGTERM).
+    ///
+    /// # Errors
+    /// It isn't gone within the deadline, or says that it failed.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.process.terminate(DEADLINE)?;
+        ensure!(status.success(), "the agent ended with {status}: {}", self.process.log());
+        Ok(())
     }
 
     /// Runs `lb` with these arguments beside the agent.
@@ -84,6 +115,35 @@ impl<'a> Agent<'a> {
     /// No understandable answer.
     pub fn status(&self) -> Result<Status> {
         status(self.host)
+    }
+
+    /// A service's status.
+    ///
+    /// # Errors
+    /// The agent has none of this name.
+    pub fn service(&self, name: &str) -> Result<ServiceStatus> {
+        let services = self.status()?.services;
+        let found = services.into_iter().find(|service| service.name.as_deref() == Some(name));
+        found.with_context(|| format!("no service {name}"))
+    }
+
+    /// A real's status.
+    ///
+    /// # Errors
+    /// The service has none of this address.
+    pub fn real(&self, service: &str, address: impl Into<IpAddr>) -> Result<RealStatus> {
+        let address = address.into();
+        let reals = self.service(service)?.reals;
+        reals.into_iter().find(|real| real.address == address).with_context(|| format!("no real {address}"))
+    }
+
+    /// Packets that met the verdict of this name so far.
+    ///
+    /// # Errors
+    /// No understandable answer.
+    pub fn verdict(&self, name: &str) -> Result<u64> {
+        let verdicts = self.status()?.verdicts;
+        Ok(verdicts.iter().find(|counted| counted.verdict == name).map_or(0, |counted| counted.packets))
     }
 
     /// Waits until a real stands so; tells how long that took.
@@ -140,6 +200,20 @@ impl<'a> Agent<'a> {
     }
 }
 
+fn config_file(host: &Host) -> PathBuf {
+    host.dir().join("lb.toml")
+}
+
+/// Writes a director's configuration, and tells where.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write(host: &Host, config: &str) -> Result<PathBuf> {
+    let path = config_file(host);
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
 /// Runs `lb` with these arguments on a director.
 ///
 /// # Errors
@@ -152,10 +226,53 @@ pub fn lb(host: &Host, arguments: &[&str]) -> Result<String> {
     Ok(out.into_owned())
 }
 
+/// Runs a program on a director that is to fail, by itself and with status 1; returns what it printed.
+///
+/// # Errors
+/// It doesn't end, or ends well, or by a signal or a panic.
+pub fn refusal(host: &Host, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = host.output_within(PATIENCE, program, arguments)?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    ensure!(output.status.code() == Some(1), "it ended with {}: {text}", output.status);
+    Ok(text)
+}
+
 /// The status that `lb list --json` tells on a director.
 ///
 /// # Errors
 /// No understandable answer.
 pub fn status(host: &Host) -> Result<Status> {
     Ok(serde_json::from_str(&lb(host, &["list", "--json"])?)?)
+}
+
+/// Waits until a director has these traces of an agent, in this order, and no others: its pins, its socket, the VIPs'
+/// addresses, XDP programs. Each is known by a part of it; there are none where no agent has run or `lb detach` has.
+/// (The kernel takes a program off its interface a moment after its link was unpinned.)
+///
+/// # Errors
+/// It has others after the deadline; the text has them.
+pub fn wait_for_traces(host: &Host, expected: &[&str]) -> Result<()> {
+    let are = |traces: &[String]| {
+        traces.len() == expected.len() && traces.iter().zip(expected).all(|(trace, part)| trace.contains(part))
+    };
+    let waited = wait_until(DEADLINE, "the agent's traces", || traces(host).is_ok_and(|traces| are(&traces)));
+    let left = traces(host)?;
+    ensure!(are(&left), "expected {expected:?}, found {left:#?}");
+    waited.map(drop)
+}
+
+fn traces(host: &Host) -> Result<Vec<String>> {
+    let mut traces = Vec::new();
+    for path in ["/sys/fs/bpf/lb", "/run/lb/lb.sock"] {
+        if host.within(|| Path::new(path).exists())? {
+            traces.push(path.to_owned());
+        }
+    }
+    let held = host.ip("-oneline address show")?;
+    let vips = [IpAddr::from(VIP), VIP6.into()].map(|vip| format!(" {vip}/"));
+    traces.extend(held.lines().filter(|line| vips.iter().any(|vip| line.contains(vip))).map(str::to_owned));
+    let links = host.ip("-oneline -details link show")?;
+    traces.extend(links.lines().filter(|line| line.contains("prog/xdp")).map(str::to_owned));
+    Ok(traces)
 }

@@ -134,6 +134,29 @@ impl Client {
         Ok(socket)
     }
 
+    /// Sends an ICMP echo request and waits for the answer to it.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn ping(&self, address: Ipv4Addr) -> Result<()> {
+        // Echo request, its checksum, id 0x6c62, sequence number 1.
+        const REQUEST: [u8; 8] = [8, 0, 0x8b, 0x9c, 0x6c, 0x62, 0, 1];
+        const REPLY: [u8; 8] = [0, 0, 0x93, 0x9c, 0x6c, 0x62, 0, 1];
+        let socket = self.host.within(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)))??;
+        let timeout = Some(self.timeout);
+        socket.set_read_timeout(timeout)?;
+        socket.connect(&SocketAddr::from((address, 0)).into())?;
+        socket.send(&REQUEST)?;
+        let mut socket = socket;
+        let mut buffer = [0; 128];
+        loop {
+            let length = socket.read(&mut buffer).with_context(|| format!("no echo from {address}"))?;
+            if buffer.get(..length).is_some_and(|packet| packet.ends_with(&REPLY)) {
+                return Ok(());
+            }
+        }
+    }
+
     /// Asks once in every `interval`, each time over a new connection, until told to stop.
     #[must_use]
     pub fn poll(&self, server: (impl Into<IpAddr>, u16), interval: Duration) -> Background {
@@ -251,6 +274,13 @@ pub fn tally<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<Stri
         *tally.entry(answer.real.clone()).or_default() += 1;
     }
     tally
+}
+
+/// Whether no real gave two answers in a row.
+#[must_use]
+pub fn alternate<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> bool {
+    let mut last = None;
+    answers.into_iter().all(|answer| last.replace(&answer.real) != Some(&answer.real))
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! Desired maps of made-up services, for packet tests and the bench.
 
-use std::sync::Arc;
-
 use lb_common::maps::{Address, MAX_REALS, Port, Real, ReturnKey, Service, ServiceKey, mapped};
-use lb_common::ring::{Member, ring, turns};
-use lb_userspace::dataplane::Desired;
+use lb_common::ring::Member;
+use lb_userspace::dataplane::{Desired, Ring};
 
 use crate::frame::DIRECTOR;
 
@@ -78,11 +76,8 @@ pub fn desired(services: &[ServiceSpec]) -> Desired {
             }
             index += 1;
         }
-        let mut content = ring(0, spec.ring_size, &members);
-        let turns = if spec.flags & Service::TRACKED != 0 { turns(&members) } else { Vec::new() };
-        content.push(turns.len() as u32);
-        content.extend(turns);
-        desired.rings.insert(id, Arc::new(content));
+        let tracked = spec.flags & Service::TRACKED != 0;
+        desired.rings.insert(id, Ring { seed: 0, size: spec.ring_size, tracked, members });
         let key =
             ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
         desired

@@ -48,6 +48,7 @@ impl Host {
             director: desired.director(flow_mask),
             desired,
             flows: (0..buckets).map(|_| UnsafeCell::new(Bucket::new_zeroed())).collect(),
+            rings: BTreeMap::new(),
             gates: BTreeMap::new(),
             virtual_macs: BTreeMap::new(),
             turns: RefCell::default(),
@@ -99,6 +100,7 @@ impl Side for Host {
             }
         }
         tables.director = desired.director(tables.director.flow_mask);
+        tables.rings = desired.rings.iter().map(|(id, ring)| (*id, ring.content())).collect();
         tables.desired = desired.clone();
         Ok(())
     }
@@ -159,6 +161,7 @@ struct Tables {
     desired: Desired,
     director: Director,
     flows: Vec<UnsafeCell<Bucket>>,
+    rings: BTreeMap<u32, Vec<u32>>,
     gates: BTreeMap<u32, bool>,
     virtual_macs: BTreeMap<[u8; 6], bool>,
     turns: RefCell<BTreeMap<u32, u64>>,
@@ -189,7 +192,7 @@ impl Environment for Run<'_> {
     }
 
     fn slot(&self, service: u32, index: u32) -> Option<u32> {
-        self.tables.desired.rings.get(&service)?.get(index as usize).copied()
+        self.tables.rings.get(&service)?.get(index as usize).copied()
     }
 
     fn real(&self, index: u32) -> Option<&Real> {

@@ -3,6 +3,8 @@
 
 pub mod agent;
 pub mod client;
+pub mod config;
+pub mod demo;
 pub mod directors;
 pub mod fixture;
 pub mod frame;

@@ -304,7 +304,7 @@ pub fn ring_choice(desired: &Desired, frame: &[u8]) -> Result<u32> {
         flow_hash(desired.hash_seed, &client, &vip, [a, b, c, d], protocol)
     };
     let ring = desired.rings.get(&service.id).context("no ring")?;
-    ring.get(scale(hash, service.ring_size) as usize).copied().context("no slot")
+    ring.content().get(scale(hash, service.ring_size) as usize).copied().context("no slot")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,20 +9,29 @@ use crate::checkout::Checkout;
 use crate::setup::{self, packages};
 use crate::{build, shell};
 
-/// Build, then show a scenario of the network-namespace lab.
+/// The word that isn't a scenario.
+const REMOVE: &str = "remove";
+
+/// Build, then show a scenario of the network-namespace lab; without a name, list them.
+///
+/// `remove` in place of a name takes away the labs that `run --keep` has left up.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The scenario and its options, as the binary `lab` takes them after `scenario`.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SCENARIO")]
-    args: Vec<String>,
+    /// The scenario.
+    #[arg(value_name = "SCENARIO")]
+    scenario: Option<String>,
 }
 
 /// Runs `cargo xtask lab`.
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
-    packages::ensure(checkout, packages::LAB)?;
-    prepare(checkout)?;
     let mut command = program(checkout, "lb-tests", "lab");
-    command.arg("scenario").args(&args.args);
+    if args.scenario.as_deref() == Some(REMOVE) {
+        command.arg(REMOVE);
+    } else {
+        packages::ensure(checkout, packages::NAMESPACES)?;
+        prepare(checkout)?;
+        command.arg("scenario").args(&args.scenario);
+    }
     Err(shell::exec(&mut command))
 }
 

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::checkout::Checkout;
-use crate::{build, lab, setup, shell};
+use crate::setup::{self, packages};
+use crate::{build, lab, shell};
 
 /// The configuration that `lb run` takes by itself.
 const INSTALLED_CONFIG: &str = "/etc/lb/lb.toml";
@@ -32,6 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     match choose(args, Path::new(INSTALLED_CONFIG).exists())? {
         Program::Demo { keep } => {
+            packages::ensure(checkout, if keep { packages::INSPECTION } else { packages::NAMESPACES })?;
             lab::prepare(checkout)?;
             let mut command = lab::program(checkout, "lb-tests", "lab");
             command.arg("demo").args(keep.then_some("--keep"));

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use crate::api::{Request, Status};
-use crate::dataplane::{Dataplane, Desired, StatsReader};
+use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
 use crate::net::neighbour::NeighbourEvent;
 use crate::{health, net, vrrp};
 
 use super::allocation::Allocation;
 use super::model::{self, Hop, Model};
-use super::plan::{Rings, plan};
+use super::plan::plan;
 use super::routers::Routers;
 use super::start;
 
@@ -48,7 +48,6 @@ pub struct Controller {
     path: PathBuf,
     model: Model,
     allocation: Allocation,
-    rings: Rings,
     dataplane: Dataplane,
     stats: StatsReader,
     desired: Desired,
@@ -77,7 +76,6 @@ impl Controller {
             path,
             model,
             allocation,
-            rings: Rings::default(),
             dataplane,
             stats,
             desired: Desired::default(),
@@ -101,6 +99,11 @@ impl Controller {
     /// The maps can't hold what the configuration asks for, or can't be written.
     pub fn start(&mut self) -> Result<()> {
         self.write()?;
+        // Those of an earlier run's configuration that are in this one no more.
+        let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
+        let mut left = Pins::default().linked()?;
+        left.retain(|index| !held.contains(index));
+        self.detach(&left);
         self.follow();
         Ok(())
     }
@@ -310,7 +313,7 @@ impl Controller {
     }
 
     fn write(&mut self) -> Result<()> {
-        let desired = plan(&self.model, &mut self.allocation, &mut self.rings);
+        let desired = plan(&self.model, &mut self.allocation);
         self.dataplane.apply(&desired)?;
         self.desired = desired;
         Ok(())

@@ -1,37 +1,19 @@
-//! From the model to the maps: what each shall hold. Pure, but for a memory of the rings built before.
+//! From the model to the maps: what each shall hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::thread;
 
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
-use lb_common::ring::{Member, ring, turns};
+use lb_common::ring::Member;
 
 use crate::config::{Scheduler, Service};
-use crate::dataplane::{Desired, RingContent};
+use crate::dataplane::{Desired, Ring};
 
 use super::allocation::{Allocation, ServiceIdentity};
 use super::model::{Model, protocol_number};
 
-/// What a ring is built from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Recipe {
-    seed: u64,
-    size: u32,
-    tracked: bool,
-    members: Vec<Member>,
-}
-
-/// Rings built before, by service id.
-#[derive(Debug, Default)]
-pub struct Rings {
-    built: HashMap<u32, (Recipe, RingContent)>,
-}
-
 /// The maps that follow from the model.
-pub fn plan(model: &Model, allocation: &mut Allocation, rings: &mut Rings) -> Desired {
+pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
     let ports = model.interfaces.values();
     let mut desired = Desired {
@@ -39,7 +21,6 @@ pub fn plan(model: &Model, allocation: &mut Allocation, rings: &mut Rings) -> De
         ports: ports.map(|port| Port { ifindex: port.index, mac: port.mac, reserved: [0; 2] }).collect(),
         ..Desired::default()
     };
-    let mut recipes = BTreeMap::new();
     for service in &model.config.services {
         let identity = identity(service);
         let id = allocation.service(identity);
@@ -48,10 +29,9 @@ pub fn plan(model: &Model, allocation: &mut Allocation, rings: &mut Rings) -> De
         let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate: 0 };
         desired.services.insert(identity.key, value);
         let tracked = service.scheduler.is_tracked();
-        recipes.insert(id, Recipe { seed, size: service.ring_size, tracked, members });
+        desired.rings.insert(id, Ring { seed, size: service.ring_size, tracked, members });
     }
     desired.tx_ports = allocation.tx_ports().to_vec();
-    desired.rings = rings.build(recipes);
     let services: BTreeSet<u32> = desired.rings.keys().copied().collect();
     let reals: BTreeSet<u32> = desired.reals.keys().copied().collect();
     allocation.keep(&services, &reals);
@@ -126,36 +106,4 @@ pub fn mapped_address(address: IpAddr) -> Address {
         IpAddr::V4(address) => mapped(address.octets()),
         IpAddr::V6(address) => address.octets(),
     }
-}
-
-impl Rings {
-    /// The rings of these recipes; only those that changed are built, on all CPUs.
-    fn build(&mut self, recipes: BTreeMap<u32, Recipe>) -> BTreeMap<u32, RingContent> {
-        self.built.retain(|id, _| recipes.contains_key(id));
-        let stale: Vec<(u32, Recipe)> = recipes
-            .into_iter()
-            .filter(|(id, recipe)| self.built.get(id).is_none_or(|(built, _)| built != recipe))
-            .collect();
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let share = stale.len().div_ceil(threads).max(1);
-        let fresh: Vec<(u32, RingContent)> = thread::scope(|scope| {
-            let parts: Vec<_> = stale
-                .chunks(share)
-                .map(|part| scope.spawn(|| part.iter().map(|(id, recipe)| (*id, content(recipe))).collect::<Vec<_>>()))
-                .collect();
-            parts.into_iter().filter_map(|part| part.join().ok()).flatten().collect()
-        });
-        for ((id, recipe), (_, content)) in stale.into_iter().zip(fresh) {
-            self.built.insert(id, (recipe, content));
-        }
-        self.built.iter().map(|(id, (_, content))| (*id, content.clone())).collect()
-    }
-}
-
-fn content(recipe: &Recipe) -> RingContent {
-    let mut content = ring(recipe.seed, recipe.size, &recipe.members);
-    let turns = if recipe.tracked { turns(&recipe.members) } else { Vec::new() };
-    content.push(turns.len() as u32);
-    content.extend(turns);
-    Arc::new(content)
 }

@@ -1,14 +1,14 @@
 //! What happens before the first event: the configuration is read and held against the machine, the program
 //! loaded and attached, the maps brought to what was adopted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::maps;
+use lb_common::maps::{self, Address};
 use nix::fcntl::{Flock, FlockArg};
 use tracing::{info, warn};
 
@@ -159,12 +159,13 @@ pub fn adopt(
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
+    let held: HashMap<(u32, Address), &maps::Real> =
+        adopted.reals.values().map(|real| ((real.service, real.address), real)).collect();
     for service in &model.config.clone().services {
         let identity = identity(service);
-        let Some(held) = adopted.services.get(&identity.key) else { continue };
+        let Some(id) = adopted.services.get(&identity.key).map(|service| service.id) else { continue };
         for real in &service.reals {
-            let address = mapped_address(real.address);
-            let entry = adopted.reals.values().find(|entry| entry.service == held.id && entry.address == address);
+            let entry = held.get(&(id, mapped_address(real.address)));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
             let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };

@@ -1,5 +1,6 @@
 //! What the agent tells of itself: the model and the counters as a [`Status`].
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,14 +18,15 @@ use super::plan::{key, mapped_address};
 /// # Errors
 /// The counters can't be read.
 pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Option<String>) -> Result<Status, Error> {
+    let indices: HashMap<(u32, Address), u32> =
+        desired.reals.iter().map(|(index, real)| ((real.service, real.address), *index)).collect();
     let mut services = Vec::new();
     for service in &model.config.services {
         let placed = desired.services.get(&key(service));
         let id = placed.map(|placed| placed.id);
         let mut reals = Vec::new();
         for real in &service.reals {
-            let address = mapped_address(real.address);
-            let index = desired.reals.iter().find(|(_, entry)| Some(entry.service) == id && entry.address == address);
+            let index = id.and_then(|id| indices.get(&(id, mapped_address(real.address))));
             let (state, since, why) = describe(model.standing(service, real));
             reals.push(RealStatus {
                 address: real.address,
@@ -33,7 +35,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
                 since: since.map(seconds),
                 why,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
-                counters: index.map_or(Ok(Counters::default()), |(index, _)| stats.real(*index))?,
+                counters: index.map_or(Ok(Counters::default()), |index| stats.real(*index))?,
             });
         }
         reals.sort_by_key(|real| real.address);

@@ -3,6 +3,7 @@
 mod check;
 mod detach;
 mod list;
+mod plan;
 mod release;
 mod run;
 mod vrrp;
@@ -32,6 +33,8 @@ enum Verb {
     /// List the services and reals, as ipvsadm does.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Compute the VIPs and priorities that several active directors need.
+    Plan(plan::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
     Vrrp(vrrp::Arguments),
     /// Have the running agent read its configuration again.
@@ -63,6 +66,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(run::run(args.config)),
             Verb::Check(args) => runtime.block_on(check::run(args.config)),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Plan(args) => plan::run(&args),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)),
             Verb::Reload => runtime.block_on(reload()),
             Verb::Release => release::release(),

@@ -1,12 +1,33 @@
 //! What the maps shall hold: plain values, made by the controller, applied by the writer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey};
+use lb_common::ring::{Member, ring, turns};
 
-/// A ring's map: its slots, the number of turns, the turns.
-pub type RingContent = Arc<Vec<u32>>;
+/// What a service's ring and turns are built from. Equal recipes give equal rings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    /// Mixed into the reals' preferences.
+    pub seed: u64,
+    /// Slots.
+    pub size: u32,
+    /// The service takes turns.
+    pub tracked: bool,
+    /// The reals that take traffic.
+    pub members: Vec<Member>,
+}
+
+impl Ring {
+    /// The entries of its map: the slots, the number of turns, the turns.
+    pub fn content(&self) -> Vec<u32> {
+        let mut content = ring(self.seed, self.size, &self.members);
+        let turns = if self.tracked { turns(&self.members) } else { Vec::new() };
+        content.push(turns.len() as u32);
+        content.extend(turns);
+        content
+    }
+}
 
 /// The whole state of the data plane.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,7 +41,7 @@ pub struct Desired {
     /// By VIP, port and protocol.
     pub services: BTreeMap<ServiceKey, Service>,
     /// By service id.
-    pub rings: BTreeMap<u32, RingContent>,
+    pub rings: BTreeMap<u32, Ring>,
     /// By index.
     pub reals: BTreeMap<u32, Real>,
     /// Frames that are not sent on.

@@ -183,12 +183,17 @@ fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
 }
 
 fn check_kernel() -> Result<(), Error> {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    require_kernel(KernelVersion::current().ok(), release.unwrap_or_default())
+}
+
+/// A kernel whose version can't be told is too old.
+fn require_kernel(running: Option<KernelVersion>, release: String) -> Result<(), Error> {
     let (major, minor) = KERNEL;
-    if KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(major, minor, 0)) {
+    if running.is_some_and(|running| running >= KernelVersion::new(major, minor, 0)) {
         return Ok(());
     }
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    Err(Error::Kernel { what: "XDP over fragmented frames", needs: "5.18", release: release.unwrap_or_default() })
+    Err(Error::Kernel { what: "XDP over fragmented frames", needs: "5.18", release })
 }
 
 fn refused_object(error: EbpfError) -> Error {
@@ -235,4 +240,31 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_named_with_what_it_lacks() {
+        let require = |major, minor| require_kernel(Some(KernelVersion::new(major, minor, 3)), "5.17.3-old".to_owned());
+        assert!(require(5, 18).is_ok() && require(6, 0).is_ok());
+        let told = require(5, 17).unwrap_err().to_string();
+        assert!(told.contains("needs Linux 5.18 or newer, this is 5.17.3-old"), "{told}");
+        assert!(require(4, 19).is_err());
+        assert!(require_kernel(None, String::new()).is_err());
+    }
+
+    #[test]
+    fn a_refusal_for_want_of_privilege_is_told_as_that() {
+        let refused = |code| {
+            let io_error = io::Error::from_raw_os_error(code);
+            ProgramError::SyscallError(aya::sys::SyscallError { call: "bpf_prog_load", io_error })
+        };
+        for code in [libc::EPERM, libc::EACCES] {
+            assert!(matches!(refused_program(refused(code)), Error::Privilege { .. }), "{code}");
+        }
+        assert!(matches!(refused_program(refused(libc::EINVAL)), Error::Refused { .. }));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::xdp::DevMap;
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use lb_common::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Stats, Turn};
 
 use super::load::innermost;
@@ -12,7 +12,7 @@ use super::{Error, Pins};
 /// Handles of every map that the agent writes.
 pub struct Maps {
     pub(super) services: HashMap<MapData, ServiceKey, Service>,
-    pub(super) rings: ArrayOfMaps<MapData>,
+    pub(super) rings: MapData,
     pub(super) reals: Array<MapData, Real>,
     pub(super) ports: Array<MapData, Port>,
     pub(super) director: Array<MapData, Director>,
@@ -22,6 +22,7 @@ pub struct Maps {
     pub(super) service_stats: PerCpuArray<MapData, Stats>,
     pub(super) real_stats: PerCpuArray<MapData, Stats>,
     pub(super) tx_ports: DevMap<MapData>,
+    service_capacity: u32,
 }
 
 /// What pinned maps held when they were opened.
@@ -42,9 +43,12 @@ pub(super) fn open<T>(pins: &Pins, name: &'static str) -> Result<T, Error>
 where
     T: TryFrom<Map, Error: std::fmt::Display>,
 {
-    let data = MapData::from_pin(pins.map(name)).map_err(|error| Error::map(name, innermost(&error)))?;
-    let map = Map::from_map_data(data).map_err(|error| Error::map(name, error))?;
+    let map = Map::from_map_data(open_data(pins, name)?).map_err(|error| Error::map(name, error))?;
     T::try_from(map).map_err(|error| Error::map(name, error))
+}
+
+fn open_data(pins: &Pins, name: &'static str) -> Result<MapData, Error> {
+    MapData::from_pin(pins.map(name)).map_err(|error| Error::map(name, innermost(&error)))
 }
 
 impl Maps {
@@ -53,9 +57,9 @@ impl Maps {
     /// # Errors
     /// A map isn't pinned, or isn't of the kind and size that this version makes.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
+        let rings = open_data(pins, "rings")?;
         Ok(Self {
             services: open(pins, "services")?,
-            rings: open(pins, "rings")?,
             reals: open(pins, "reals")?,
             ports: open(pins, "ports")?,
             director: open(pins, "director")?,
@@ -65,6 +69,8 @@ impl Maps {
             service_stats: open(pins, "service_stats")?,
             real_stats: open(pins, "real_stats")?,
             tx_ports: open(pins, "tx_ports")?,
+            service_capacity: rings.info().map_err(|error| Error::map("rings", innermost(&error)))?.max_entries(),
+            rings,
         })
     }
 
@@ -100,6 +106,6 @@ impl Maps {
 
     /// Services at most.
     pub fn service_capacity(&self) -> u32 {
-        self.rings.len()
+        self.service_capacity
     }
 }

@@ -16,7 +16,7 @@ mod stats;
 mod writer;
 
 pub use attach::{Attached, XdpMode};
-pub use desired::{Desired, RingContent};
+pub use desired::{Desired, Ring};
 pub use error::Error;
 pub use gate::Gates;
 pub use load::{Dataplane, MapRow, Sizes, map_rows, object};

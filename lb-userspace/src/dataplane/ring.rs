@@ -2,11 +2,12 @@
 #![expect(unsafe_code, reason = "a ring is filled through a shared mapping, not by a system call for each slot")]
 
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, RawFd};
 use std::ptr::NonNull;
 
 use aya::maps::MapData;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use aya_obj::generated::{bpf_attr, bpf_cmd};
 use lb_common::maps::SlotPair;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -27,6 +28,36 @@ pub(super) fn create(content: &[u32]) -> Result<MapData, Error> {
     let mapping = Mapping::new(map.fd(), content.len())?;
     mapping.write(content);
     Ok(map)
+}
+
+/// Puts rings into their places in `rings`, all by one system call. Each single update would wait until every CPU
+/// has left the old ring (an RCU grace period, some 10 ms); a batch waits once.
+///
+/// # Errors
+/// The kernel refuses one; those before it may be in place.
+pub(super) fn put(outer: &MapData, rings: &[(u32, MapData)]) -> Result<(), Error> {
+    let keys: Vec<u32> = rings.iter().map(|(id, _)| *id).collect();
+    let fds: Vec<RawFd> = rings.iter().map(|(_, map)| map.fd().as_fd().as_raw_fd()).collect();
+    // SAFETY: an attribute is valid when it is all zeros.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    attribute.batch.keys = keys.as_ptr() as u64;
+    attribute.batch.values = fds.as_ptr() as u64;
+    attribute.batch.count = keys.len() as u32;
+    attribute.batch.map_fd = outer.fd().as_fd().as_raw_fd() as u32;
+    // SAFETY: the keys and values that the attribute points to outlive the call, `count` of each, and are of the
+    // sizes that the map was made with: u32, and a file descriptor.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_MAP_UPDATE_BATCH as libc::c_long,
+            &raw mut attribute,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        return Err(Error::map("rings", std::io::Error::last_os_error()));
+    }
+    Ok(())
 }
 
 /// A mapping of a ring's map.

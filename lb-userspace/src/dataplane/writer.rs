@@ -4,12 +4,16 @@
 //! before the entry, and removed after it.
 
 use aya::maps::Array;
+use std::num::NonZeroUsize;
+use std::thread;
+
 use aya::maps::MapData;
 use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn};
+use lb_common::ring::NOBODY;
 use tracing::debug;
 
 use super::load::innermost;
-use super::{Dataplane, Desired, Error, ring};
+use super::{Dataplane, Desired, Error, Ring, ring};
 
 impl Dataplane {
     /// Brings the maps to `desired`. What is there already is not touched.
@@ -87,14 +91,22 @@ impl Dataplane {
     }
 
     fn write_rings(&mut self, desired: &Desired) -> Result<(), Error> {
-        for (id, content) in &desired.rings {
-            if self.applied.rings.get(id).is_some_and(|held| held == content) {
-                continue;
-            }
-            let ring = ring::create(content)?;
-            self.maps.rings.set(*id, &ring, 0).map_err(|error| Error::map("rings", innermost(&error)))?;
-            debug!(service = id, entries = content.len(), "ring swapped");
-            self.applied.rings.insert(*id, content.clone());
+        let stale: Vec<(u32, &Ring)> = desired
+            .rings
+            .iter()
+            .filter(|(id, ring)| self.applied.rings.get(id) != Some(ring))
+            .map(|(id, ring)| (*id, ring))
+            .collect();
+        let maps = build_rings(&stale)?;
+        self.put_rings(&maps)?;
+        self.applied.rings.extend(stale.into_iter().map(|(id, ring)| (id, ring.clone())));
+        Ok(())
+    }
+
+    fn put_rings(&mut self, maps: &[(u32, MapData)]) -> Result<(), Error> {
+        if !maps.is_empty() {
+            debug!(rings = maps.len(), "swapped");
+            ring::put(&self.maps.rings, maps)?;
         }
         Ok(())
     }
@@ -136,10 +148,10 @@ impl Dataplane {
     /// Rings of services that went.
     fn clear_rings(&mut self, desired: &Desired) -> Result<(), Error> {
         let gone: Vec<u32> = self.applied.rings.keys().filter(|id| !desired.rings.contains_key(id)).copied().collect();
+        // An array of maps can't be emptied at an index, so a ring of one slot that names nobody takes the place.
+        let empty = gone.iter().map(|id| Ok((*id, ring::create(&[NOBODY])?))).collect::<Result<Vec<_>, Error>>()?;
+        self.put_rings(&empty)?;
         for id in gone {
-            // An array of maps can't be emptied at an index, so a ring of one slot that names nobody takes the place.
-            let empty = ring::create(&[0])?;
-            self.maps.rings.set(id, &empty, 0).map_err(|error| Error::map("rings", innermost(&error)))?;
             self.applied.rings.remove(&id);
         }
         Ok(())
@@ -178,6 +190,29 @@ impl Dataplane {
             aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
         map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
     }
+}
+
+/// Builds rings and fills their maps, on all CPUs.
+fn build_rings(rings: &[(u32, &Ring)]) -> Result<Vec<(u32, MapData)>, Error> {
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = rings.len().div_ceil(threads).max(1);
+    let build = |part: &[(u32, &Ring)]| {
+        part.iter().map(|(id, ring)| Ok((*id, ring::create(&ring.content())?))).collect::<Result<Vec<_>, Error>>()
+    };
+    if rings.len() <= 1 {
+        return build(rings);
+    }
+    let parts: Vec<Result<Vec<_>, Error>> = thread::scope(|scope| {
+        let parts: Vec<_> = rings.chunks(share).map(|part| scope.spawn(move || build(part))).collect();
+        let join = |part: thread::ScopedJoinHandle<'_, _>| {
+            part.join().unwrap_or_else(|_| Err(Error::map("rings", "the ring builder failed")))
+        };
+        parts.into_iter().map(join).collect()
+    });
+    parts.into_iter().try_fold(Vec::new(), |mut all, part| {
+        all.extend(part?);
+        Ok(all)
+    })
 }
 
 /// An entry of `reals` that is free.

@@ -3,8 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use anyhow::Result;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use nix::net::if_::if_nametoindex;
 
+use super::host::Host;
 use super::port::Port;
 use super::sys::{self, Insn};
 
@@ -77,6 +80,14 @@ pub(crate) fn attach(name: &str, program: &[Insn], hook: Hook, ifindex: u32) -> 
     };
     let loaded = sys::prog_load(kind as u32, attach_type as u32, name, program)?;
     sys::link_create(loaded.as_fd(), ifindex, attach_type as u32, flags)
+}
+
+/// Runs a program that is not the balancer's on an interface, for as long as what is returned is open.
+///
+/// # Errors
+/// When there is no such interface, or it runs one already.
+pub fn occupy(host: &Host, device: &str) -> Result<OwnedFd> {
+    host.within(|| attach("somebody", &pass(), Hook::Xdp, if_nametoindex(device)?).map_err(io::Error::into))?
 }
 
 /// Loads [`pass`] and attaches it nowhere: whether this process may use BPF at all.
@@ -152,8 +163,6 @@ fn short(length: usize) -> i16 {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use nix::net::if_::if_nametoindex;
 
     use super::*;
     use crate::client::Client;

@@ -1,6 +1,7 @@
 //! nginx as a real server.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -8,7 +9,15 @@ use super::host::Host;
 use super::process::Process;
 
 /// Where Debian installs it.
-pub(crate) const NGINX: &str = "/usr/sbin/nginx";
+const NGINX: &str = "/usr/sbin/nginx";
+
+/// Whether it is installed. A test may need it; the lab itself doesn't.
+///
+/// # Errors
+/// One line: what is missing and the mend.
+pub(crate) fn require() -> Result<(), String> {
+    if Path::new(NGINX).exists() { Ok(()) } else { Err(format!("{NGINX} is missing: install nginx-light")) }
+}
 
 /// Starts nginx in `host`, answering `I am Real-1` (or whatever the host's title is) at port 80 of all its addresses,
 /// IPv4 and IPv6, and waits until it listens.

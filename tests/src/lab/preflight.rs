@@ -1,6 +1,6 @@
 //! Whether this machine can carry the lab.
 
-use std::path::Path;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -8,7 +8,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
 use super::bpf;
-use super::nginx::NGINX;
 
 /// Whether the lab can run here.
 ///
@@ -27,9 +26,6 @@ fn check() -> Result<(), String> {
         if !on_path(program) {
             return Err(format!("{program} is missing: install {package}"));
         }
-    }
-    if !Path::new(NGINX).exists() {
-        return Err(format!("{NGINX} is missing: install nginx-light"));
     }
     bpf::probe().map_err(|error| {
         format!("bpf(2) is refused ({error}): run with CAP_BPF and CAP_NET_ADMIN on a kernel with BPF")
@@ -54,7 +50,8 @@ fn namespaces() -> Result<(), String> {
 }
 
 fn succeeds(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| error.to_string())?;
+    // As all that a lab starts: Ctrl-C must not end it as if it had failed.
+    let output = command.process_group(0).output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());
     }

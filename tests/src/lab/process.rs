@@ -193,6 +193,7 @@ pub(crate) fn ip_batch(namespace: Option<&str>, lines: &str) -> Result<()> {
     }
     let mut child = command
         .args(["-batch", "-"])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

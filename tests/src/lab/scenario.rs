@@ -6,13 +6,15 @@ use anyhow::{Context, Result};
 
 use super::Lab;
 use super::builder::Builder;
+use super::nginx;
 use super::preflight::require;
 use crate::skip::skip;
 
-/// Whether a test that needs a lab is to go on. Where [`require`] says that none can run here, the test is skipped.
+/// Whether a test that needs a lab is to go on. Where [`require`] says that none can run here, or nginx is missing, the
+/// test is skipped.
 #[must_use]
 pub fn available() -> bool {
-    let Err(reason) = require() else {
+    let Err(reason) = require().and_then(|()| nginx::require()) else {
         return true;
     };
     let current = thread::current();

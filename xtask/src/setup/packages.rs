@@ -26,6 +26,12 @@ pub(crate) const LAB: &[Tool] = &[
     tool("ethtool", "ethtool"),
 ];
 
+/// What the lab itself is made with.
+pub(crate) const NAMESPACES: &[Tool] = &[tool("ip", "iproute2")];
+
+/// What a person looks into a lab with.
+pub(crate) const INSPECTION: &[Tool] = &[tool("ip", "iproute2"), tool("bpftool", "bpftool")];
+
 /// Packages of [`LAB`] that bring a service, which Debian starts where systemd runs.
 const SERVICES: [&str; 2] = ["nginx", "keepalived"];
 

@@ -103,7 +103,7 @@ fn limits(raw: &raw::Limits, findings: &mut Findings) -> Limits {
 fn fits(file: &File, limits: Limits, findings: &mut Findings) {
     let services = file.services.len();
     let reals = file.services.iter().map(|service| service.reals.len()).sum();
-    let cases: [(&str, usize, u32, usize, &Option<Spanned<u64>>); 2] = [
+    let cases = [
         ("services", services, limits.services, MAX_SERVICES as usize, &file.limits.services),
         ("reals", reals, limits.reals, MAX_REALS as usize, &file.limits.reals),
     ];

@@ -5,7 +5,8 @@
 //! - A real's interface is the one that its configuration names, else the one of its route. A route by a gateway is no
 //!   segment of this director: direct routing can't reach such a real.
 //! - An entry of the kernel that has a MAC address is good (also STALE, DELAY, PROBE). It is confirmed by a probe once a [`PERIOD`],
-//!   longer for many reals so that at most [`PROBES_PER_SECOND`] are sent.
+//!   longer for many reals so that at most [`PROBES_PER_SECOND`] are sent. One that doesn't answer, at the MAC address that it
+//!   had, within [`CONFIRM_WITHIN`] is asked for by a broadcast: its MAC address may have changed without a word.
 //! - Without one the kernel is asked to resolve, soon again at first. The last MAC address stays good for [`ANSWER_WITHIN`]: an entry that
 //!   was flushed, or that failed its unicast probes since the real has a new MAC address, is resolved by a broadcast
 //!   within that time and traffic goes on.
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::NeighbourEvent;
 use super::event::{Action, Input, Neighbour, Route};
-pub use super::real::{ANSWER_WITHIN, PERIOD};
+pub use super::real::{ANSWER_WITHIN, CONFIRM_WITHIN, PERIOD};
 use super::real::{Egress, Path, Real, Verdict};
 use crate::net::links::Link;
 
@@ -277,6 +278,7 @@ impl Machine {
                 real.refused = None;
                 real.asked = 0;
                 if first {
+                    real.confirming = false;
                     real.next_ask = Some(now + spread);
                 }
             }

@@ -8,13 +8,17 @@ use super::event::{Action, Nud};
 use super::{NeighbourEvent, Resolved};
 use crate::net::links::Link;
 
-/// Time between two probes of one real whose MAC address is known.
-pub const PERIOD: Duration = Duration::from_secs(5);
+/// Time between two probes of one real whose MAC address is known. With [`CONFIRM_WITHIN`] a second: so soon is a MAC
+/// address found out that changed without an announcement.
+pub const PERIOD: Duration = Duration::from_millis(750);
+/// A real that hasn't answered a probe, which goes to its last MAC address, is asked for by a broadcast after this time.
+/// The kernel by itself would repeat the probe, a second apart, before it broadcasts.
+pub const CONFIRM_WITHIN: Duration = Duration::from_millis(250);
 /// A real that has no MAC address this long after the kernel was asked is told to have none. The kernel
 /// repeats a lost request after a second: two fit in.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
 
-/// Waits between the first requests to resolve; then it is [`PERIOD`].
+/// Waits between the first requests to resolve; then it is [`RETRY`].
 const RETRIES: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -22,6 +26,9 @@ const RETRIES: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+
+/// Wait between two requests for a real that has not answered for long.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// One real, as the machine keeps it.
 #[derive(Debug)]
@@ -39,6 +46,8 @@ pub(super) struct Real {
     pub(super) told: Option<NeighbourEvent>,
     /// Why the kernel doesn't resolve.
     pub(super) refused: Option<String>,
+    /// A probe was asked for, and its answer is looked for next.
+    pub(super) confirming: bool,
     /// Requests to resolve in a row.
     pub(super) asked: u32,
     /// Since when there is no MAC address, though one was asked for.
@@ -77,6 +86,7 @@ impl Real {
             seen: BTreeMap::new(),
             told: None,
             refused: None,
+            confirming: false,
             asked: 0,
             missing: None,
             next_ask: None,
@@ -134,13 +144,18 @@ impl Real {
         pace: Duration,
         actions: &mut Vec<Action>,
     ) {
+        let confirming = std::mem::take(&mut self.confirming);
         let wait = match self.entry() {
-            Some((nud, Some(_))) => {
-                if nud == Nud::Usable {
-                    actions.push(Action::Confirm(address, ifindex));
-                }
-                PERIOD
+            Some((Nud::Usable, Some(_))) if !confirming => {
+                actions.push(Action::Confirm(address, ifindex));
+                self.confirming = true;
+                CONFIRM_WITHIN
             }
+            Some((Nud::Probe, Some(_))) => {
+                actions.push(Action::Repeat(address, ifindex));
+                PERIOD.max(pace)
+            }
+            Some((_, Some(_))) => PERIOD.max(pace).saturating_sub(CONFIRM_WITHIN),
             entry => {
                 if entry.is_none_or(|(nud, _)| nud != Nud::Incomplete) {
                     actions.push(Action::Resolve(address, ifindex));
@@ -150,10 +165,10 @@ impl Real {
                 }
                 let retry = RETRIES.get(self.asked as usize).copied();
                 self.asked = self.asked.saturating_add(1);
-                retry.unwrap_or(PERIOD)
+                retry.unwrap_or(RETRY).max(pace)
             }
         };
-        self.next_ask = Some(now + wait.max(pace));
+        self.next_ask = Some(now + wait);
     }
 }
 

@@ -132,6 +132,10 @@ fn each_state_of_an_entry() {
             assert_eq!(bench.feed(news.clone()), at_once, "{name}: {news:?}");
             let mut actions = bench.pass(ANSWER_WITHIN);
             actions.retain(|action| !matches!(action, Action::Confirm(..)));
+            if matches!(news, Input::Neighbour(Neighbour { nud: Nud::Probe, .. })) {
+                // Nobody answers the probe: `a_real_that_does_not_answer_at_its_mac_address_is_asked_for_by_a_broadcast`.
+                actions.retain(|action| !matches!(action, Action::Repeat(..)));
+            }
             assert_eq!(actions, later, "{name}, later: {news:?}");
         }
     }
@@ -274,12 +278,30 @@ fn a_resolved_real_is_confirmed_in_its_turn() {
     let confirms = actions.len();
     assert!((10..=11).contains(&confirms), "{confirms}");
     assert!(actions.iter().all(|action| *action == Action::Confirm(real(), ETH1)));
-    for quiet in [Nud::Probe, Nud::Fixed] {
-        bench.feed(entry(quiet, Some(MAC)));
-        assert_eq!(bench.pass(PERIOD * 3), [], "{quiet:?} needs none");
-    }
+    bench.feed(entry(Nud::Fixed, Some(MAC)));
+    assert_eq!(bench.pass(PERIOD * 3), [], "what is fixed needs none");
     bench.feed(entry(Nud::Usable, Some(MAC)));
     assert_eq!(bench.feed(Input::ConfirmRefused(real(), ETH1)), [Action::Resolve(real(), ETH1)]);
+}
+
+#[test]
+fn a_real_that_does_not_answer_at_its_mac_address_is_asked_for_by_a_broadcast() {
+    let mut bench = Bench::resolved();
+    let start = bench.now;
+    let again = || Action::Repeat(real(), ETH1);
+    while bench.feed(Input::Tick) != [Action::Confirm(real(), ETH1)] {
+        bench.now = bench.machine.deadline().unwrap();
+    }
+    // The kernel's probe goes to the old address; nobody answers there.
+    assert_eq!(bench.feed(entry(Nud::Probe, Some(MAC))), []);
+    assert_eq!(bench.pass(CONFIRM_WITHIN), [again()]);
+    assert!(bench.now - start <= PERIOD + CONFIRM_WITHIN);
+    // The broadcast's answer: nothing was told of the time between.
+    assert_eq!(bench.feed(entry(Nud::Incomplete, None)), [again()]);
+    assert_eq!(bench.feed(entry(Nud::Usable, Some(OTHER_MAC))), [report(on_eth1(OTHER_MAC), "resolved on eth1")]);
+    // One that answers in time is left alone.
+    let actions = bench.pass(PERIOD * 4);
+    assert!(actions.iter().all(|action| *action == Action::Confirm(real(), ETH1)), "{actions:?}");
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! The client's loop as the audience sees it: each answer is printed as it comes, and counted to the phase in which it
+//! was asked for.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+use super::figures::{reason, time};
+use super::screen::say;
+use crate::client::{Background, Client, Entry, Report, tally};
+use crate::lab::{Host, VIP};
+
+/// The client's beat: twice as fast as the published lab's, which nobody has to sit through.
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
+
+/// How long a request may take; the published lab's client would wait for the next beat.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a phase may take that ends with an event.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// A client that asks the VIP over and over, and the phases of the story that it does so in.
+pub(crate) struct Show {
+    asking: Background,
+    shown: usize,
+    phases: Vec<Phase>,
+}
+
+struct Phase {
+    title: String,
+    start: Instant,
+    took: Duration,
+}
+
+impl Show {
+    /// Starts the loop.
+    pub(crate) fn begin(client: &Host) -> Self {
+        let asking = Client::new(client).timeout(PATIENCE).poll((VIP, 80), BEAT);
+        Self { asking, shown: 0, phases: Vec::new() }
+    }
+
+    /// Prints answers for as long as `done` doesn't hold, as one phase. Tells how long it took.
+    ///
+    /// # Errors
+    /// It doesn't within the deadline, or can't be told.
+    pub(crate) fn until(&mut self, title: &str, mut done: impl FnMut() -> Result<bool>) -> Result<Duration> {
+        self.phase(title, |_| done())
+    }
+
+    /// Prints this many more answers, as one phase.
+    ///
+    /// # Errors
+    /// They don't come within the deadline.
+    pub(crate) fn requests(&mut self, title: &str, count: usize) -> Result<()> {
+        let wanted = self.shown + count;
+        self.phase(title, |shown| Ok(shown >= wanted)).map(|_| ())
+    }
+
+    /// When the first answer was there.
+    pub(crate) fn first_answer(&self) -> Option<Instant> {
+        self.asking.log().iter().find(|entry| entry.outcome.is_ok()).map(|entry| entry.end)
+    }
+
+    fn phase(&mut self, title: &str, mut done: impl FnMut(usize) -> Result<bool>) -> Result<Duration> {
+        let (start, before) = (Instant::now(), self.shown);
+        loop {
+            self.print(before)?;
+            if done(self.shown)? {
+                break;
+            }
+            ensure!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {title}");
+            thread::sleep(GLANCE);
+        }
+        let took = start.elapsed();
+        self.phases.push(Phase { title: title.to_owned(), start, took });
+        Ok(took)
+    }
+
+    /// Prints what is new; in front of a phase's first line, which has the number `first`, an empty one.
+    fn print(&mut self, first: usize) -> Result<()> {
+        for entry in self.asking.log().iter().skip(self.shown) {
+            if self.shown == first {
+                say!()?;
+            }
+            match &entry.outcome {
+                Ok(answer) => say!("  {}", answer.body.trim_end())?,
+                Err(error) => say!("  no answer: {}", reason(error))?,
+            }
+            self.shown += 1;
+        }
+        Ok(())
+    }
+
+    /// Stops the loop and sums it up.
+    pub(crate) fn end(self) -> Summary {
+        Summary { phases: self.phases, report: self.asking.finish() }
+    }
+}
+
+/// What the client has seen, by phase.
+pub(crate) struct Summary {
+    phases: Vec<Phase>,
+    pub(crate) report: Report,
+}
+
+impl Summary {
+    /// A row for each phase, and one for their sum.
+    pub(crate) fn print(&self) -> Result<()> {
+        let reals: BTreeSet<String> = self.report.answers().map(|answer| answer.real.clone()).collect();
+        let mut table = Table::new();
+        table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
+        let columns = ["Phase", "Time", "Requests"].into_iter().chain(reals.iter().map(String::as_str));
+        table.set_header(columns.chain(["Failed"]));
+        let starts = self.phases.iter().map(|phase| phase.start);
+        let ends = starts.skip(1).map(Some).chain([None]);
+        for (phase, end) in self.phases.iter().zip(ends) {
+            let inside = |entry: &&Entry| entry.at >= phase.start && end.is_none_or(|end| entry.at < end);
+            let entries: Vec<&Entry> = self.report.entries.iter().filter(inside).collect();
+            table.add_row(row(&phase.title, phase.took, &reals, &entries));
+        }
+        let whole = self.phases.iter().map(|phase| phase.took).sum();
+        table.add_row(row("in all", whole, &reals, &self.report.entries.iter().collect::<Vec<_>>()));
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.lines().try_for_each(|line| say!(" {}", line.trim_end()))
+    }
+}
+
+fn row(title: &str, took: Duration, reals: &BTreeSet<String>, entries: &[&Entry]) -> Vec<String> {
+    let answers = tally(entries.iter().filter_map(|entry| entry.outcome.as_ref().ok()));
+    let failed = entries.iter().filter(|entry| entry.outcome.is_err()).count();
+    let mut row = vec![title.to_owned(), time(took), entries.len().to_string()];
+    row.extend(reals.iter().map(|real| answers.get(real).copied().unwrap_or_default().to_string()));
+    row.push(failed.to_string());
+    row
+}

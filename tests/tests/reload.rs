@@ -1,0 +1,230 @@
+//! A new configuration for a running director: a good one applies whole, a bad one not at all, and traffic goes on.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lb_tests::agent::{Agent, refusal};
+use lb_tests::client::{Client, tally};
+use lb_tests::config::{director, real, service};
+use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
+use lb_userspace::api::State;
+use nix::sys::signal::Signal;
+
+const RR: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
+const WRR: &str = "protocol = \"tcp\"\nscheduler = \"wrr\"";
+const BEAT: Duration = Duration::from_millis(2);
+
+#[test]
+fn sighup_adds_reals_and_services_changes_weights_and_removes_what_is_gone() {
+    scenario(Lab::builder().reals(3), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let head = director(&["eth1"]);
+        let one = service("web", vip(80), WRR, [real(lab.real(1).v4(), "")]);
+        let mut agent = Agent::start(lab.director(), &(head.clone() + &one))?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let polled = client.poll((VIP, 80), BEAT);
+        let held = client.hold((VIP, 80), BEAT)?;
+        let shares = |count| Ok::<_, anyhow::Error>(tally(&client.get_many((VIP, 80), count)?));
+
+        // Two reals more, of other weights.
+        let weights = [(1, 3), (2, 2), (3, 1)];
+        let reals = weights.map(|(number, weight)| real(lab.real(number).v4(), &format!("weight = {weight}")));
+        agent.write_config(&(head.clone() + &service("web", vip(80), WRR, reals.clone())))?;
+        agent.process().signal(Signal::SIGHUP)?;
+        agent.process().wait_for_log(DEADLINE, ": reloaded")?;
+        agent.wait_until_served()?;
+        drop(polled);
+        assert_eq!(shares(60)?.into_values().collect::<Vec<_>>(), [30, 20, 10]);
+
+        // A second service, that of the first with one real less.
+        let two = service("web", vip(80), WRR, reals[1..].to_vec());
+        let other = service("other", vip(81), RR, [real(lab.real(1).v4(), "")]);
+        agent.reload(&(head.clone() + &two + &other))?;
+        agent.wait_until_served()?;
+        assert_eq!(shares(30)?, [("Real-2".to_owned(), 20), ("Real-3".to_owned(), 10)].into());
+        assert_eq!(agent.status()?.services.len(), 2);
+        // Nothing listens there on the real: its own refusal comes back, by way of the director.
+        assert!(client.get((VIP, 81)).is_err());
+        assert_eq!(agent.service("other")?.counters.connections, 1);
+
+        // The first service goes, and its port is the director's own again.
+        agent.reload(&(head + &other))?;
+        let before = agent.verdict("not-service")?;
+        assert!(client.get((VIP, 80)).is_err());
+        assert!(agent.verdict("not-service")? > before);
+        assert_eq!(agent.status()?.services.len(), 1);
+        drop(held);
+        Ok(())
+    });
+}
+
+#[test]
+fn reloads_under_load_lose_nothing() {
+    scenario(Lab::builder().reals(3), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let config = |weights: &[u32]| {
+            let reals = lab.reals().zip(weights).map(|(host, weight)| real(host.v4(), &format!("weight = {weight}")));
+            director(&["eth1"]) + &service("web", vip(80), WRR, reals)
+        };
+        let agent = Agent::start(lab.director(), &config(&[1, 1]))?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let (polled, held) = (client.poll((VIP, 80), BEAT), client.hold((VIP, 80), BEAT)?);
+        for _ in 0..10 {
+            // The third comes and is quiesced: one that is removed takes its connections with it.
+            for weights in [&[1, 1, 1][..], &[3, 1, 0]] {
+                agent.reload(&config(weights))?;
+                polled.wait_for_answers(5, DEADLINE)?;
+                held.wait_for_answers(5, DEADLINE)?;
+            }
+        }
+        polled.finish().without_loss()?;
+        let report = held.finish();
+        report.without_loss()?;
+        assert_eq!(report.retransmitted, Some(0), "{report}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let good = director(&["eth1"]) + &web(lab, RR, 2);
+        let mut agent = Agent::start(lab.director(), &good)?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let held = client.hold((VIP, 80), BEAT)?;
+        let (maps, list) = (maps(lab.director())?, agent.lb(&["list"])?.lines().count());
+        let bad = [
+            ("scheduler = \"rrr\"", good.replace("\"rr\"", "\"rrr\"")),
+            ("there is no interface eth7", good.replace("[\"eth1\"]", "[\"eth7\"]")),
+            ("192.0.2.1", good.replace("172.28.128.40", "192.0.2.1")),
+            ("[service", good.replace("[service.web]", "[service.web")),
+        ];
+        for (words, file) in bad {
+            agent.write_config(&file)?;
+            let lb = lb_tests::agent::binary()?.display().to_string();
+            let told = refusal(lab.director(), &lb, &["reload"])?;
+            assert!(told.contains(words), "{told}");
+            agent.process().signal(Signal::SIGHUP)?;
+            wait_until(DEADLINE, "the log to have both refusals", || agent.log().matches(words).count() >= 2)?;
+            assert_eq!(self::maps(lab.director())?, maps);
+        }
+        assert!(agent.log().contains("reload refused, the configuration in force stays"));
+        assert_eq!(agent.lb(&["list"])?.lines().count(), list);
+        let answers = client.get_many((VIP, 80), 20)?;
+        assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
+        let report = held.finish();
+        report.without_loss()?;
+        assert_eq!(report.retransmitted, Some(0), "{report}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_that_does_not_fit_the_maps_changes_nothing() {
+    scenario(Lab::builder().reals(3), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let head = director(&["eth1"]) + "\n[limits]\nservices = 1\nreals = 3\nflows = 1024\n";
+        let agent = Agent::start(lab.director(), &(head.clone() + &web(lab, RR, 2)))?;
+        agent.wait_until_served()?;
+        let maps = maps(lab.director())?;
+        let other = service("other", vip(81), RR, [real(lab.real(1).v4(), "")]);
+        for (file, limit) in [
+            (head.clone() + &web(lab, RR, 3), "reals"),
+            (head.clone() + &web(lab, RR, 1) + &other, "services"),
+            // The file may ask for more; the maps are as they are.
+            (head.replace("services = 1\nreals = 3", "services = 2\nreals = 9") + &web(lab, RR, 3), "reals"),
+        ] {
+            let told = format!("{:#}", agent.reload(&file).expect_err("it doesn't fit"));
+            assert!(told.contains(limit) && told.contains("[limits]"), "{told}");
+            assert_eq!(self::maps(lab.director())?, maps);
+            assert_eq!(agent.status()?.fault, None);
+        }
+        let answers = Client::new(lab.client()).get_many((VIP, 80), 20)?;
+        assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_weight_of_zero_keeps_connections_and_takes_no_new_ones() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let reals = |weight: u32| {
+            let first = real(lab.real(1).v4(), &format!("weight = {weight}"));
+            director(&["eth1"]) + &service("web", vip(80), RR, [first, real(lab.real(2).v4(), "")])
+        };
+        let agent = Agent::start(lab.director(), &reals(1))?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let held = [client.hold((VIP, 80), BEAT)?, client.hold((VIP, 80), BEAT)?];
+        agent.reload(&reals(0))?;
+        agent.wait_for_real("web", lab.real(1).v4(), |real| real.state == State::Quiesced)?;
+        assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-2".to_owned(), 20)].into());
+        let mut titles = Vec::new();
+        for held in held {
+            held.wait_for_answers(10, DEADLINE)?;
+            let report = held.finish();
+            report.without_loss()?;
+            titles.extend(tally(report.answers()).into_keys());
+        }
+        titles.sort();
+        assert_eq!(titles, ["Real-1", "Real-2"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_comes_and_goes_by_reload() {
+    scenario(Lab::builder().place("real-2", Segment::Back), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let one = director(&["eth1"]) + &web(lab, RR, 1);
+        let both = director(&["eth1", "eth2"]) + &web(lab, RR, 2);
+        let agent = Agent::start(lab.director(), &one)?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let held = client.hold((VIP, 80), BEAT)?;
+        assert_eq!(programs(lab.director())?, ["eth1"]);
+        agent.reload(&both)?;
+        agent.wait_until_served()?;
+        assert_eq!(programs(lab.director())?, ["eth1", "eth2"]);
+        let shares = tally(&client.get_many((VIP, 80), 20)?);
+        assert_eq!(shares.into_values().collect::<Vec<_>>(), [10, 10]);
+        agent.reload(&one)?;
+        wait_until(DEADLINE, "the program to leave eth2", || {
+            programs(lab.director()).is_ok_and(|names| names == ["eth1"])
+        })?;
+        assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-1".to_owned(), 20)].into());
+        let report = held.finish();
+        report.without_loss()?;
+        assert_eq!(report.retransmitted, Some(0), "{report}");
+        Ok(())
+    });
+}
+
+fn vip(port: u16) -> String {
+    format!("{VIP}:{port}")
+}
+
+/// The reference service with the lab's first `count` reals.
+fn web(lab: &Lab, keys: &str, count: usize) -> String {
+    service("web", vip(80), keys, lab.reals().take(count).map(|host| real(host.v4(), "")))
+}
+
+/// What the maps that the agent writes hold, as text to compare.
+fn maps(director: &Host) -> Result<Vec<String>> {
+    ["services", "reals", "director", "returns", "ports"]
+        .iter()
+        .map(|name| director.run("bpftool", &["-j", "map", "dump", "pinned", &format!("/sys/fs/bpf/lb/v1/{name}")]))
+        .collect()
+}
+
+/// The director's interfaces that run an XDP program.
+fn programs(director: &Host) -> Result<Vec<String>> {
+    let links = director.ip("-oneline link show")?;
+    let with = links.lines().filter(|line| line.contains(" xdp"));
+    Ok(with.filter_map(|line| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned())).collect())
+}
