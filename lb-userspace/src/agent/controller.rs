@@ -57,6 +57,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: net::neighbour::Handle,
     routers: Option<Ownership>,
+    /// What VRRP was told last.
+    ready: bool,
 }
 
 /// The virtual routers, and what goes with them.
@@ -92,6 +94,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            ready: false,
         }
     }
 
@@ -103,7 +106,7 @@ impl Controller {
     /// Takes charge of the virtual routers.
     pub fn join_routers(&mut self, ownership: Ownership) {
         self.routers = Some(ownership);
-        self.tell_health();
+        self.tell_routers();
     }
 
     /// Writes the maps for the first time, and starts the checks and the neighbour table.
@@ -269,7 +272,7 @@ impl Controller {
             routers.reload(&config, &self.model.gates)?;
             tracks.follow(config);
         }
-        self.tell_health();
+        self.tell_routers();
         Ok(())
     }
 
@@ -291,16 +294,8 @@ impl Controller {
         self.neighbours.set_addresses(model::addresses(&self.model.config));
     }
 
-    /// Tells the virtual routers that track services.
-    fn tell_health(&mut self) {
-        if let Some(Ownership { tracks, .. }) = &mut self.routers {
-            tracks.set_services(self.model.health_of_services());
-        }
-    }
-
     /// Brings the maps to what the model says; a failure is kept, shown, and tried again.
     fn settle(&mut self) {
-        self.tell_health();
         match self.write() {
             Ok(()) => {
                 if self.fault.take().is_some() {
@@ -314,6 +309,17 @@ impl Controller {
                 }
                 self.fault = Some(fault);
             }
+        }
+        self.tell_routers();
+    }
+
+    /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good.
+    fn tell_routers(&mut self) {
+        let ready = self.fault.is_none() && self.model.is_ready();
+        let Some(Ownership { routers, tracks, .. }) = &mut self.routers else { return };
+        tracks.set_services(self.model.health_of_services());
+        if ready != self.ready && routers.handle().ready(ready).is_ok() {
+            self.ready = ready;
         }
     }
 

@@ -159,6 +159,13 @@ impl Model {
         self.config.services.iter().map(|service| (service.name.clone(), count(service))).collect()
     }
 
+    /// Whether every real takes the traffic that it should: a director that takes a VIP over then sends no flow to
+    /// another real than the one before did.
+    pub fn is_ready(&self) -> bool {
+        let services = &self.config.services;
+        services.iter().all(|service| service.reals.iter().all(|real| self.standing(service, real).is_usable()))
+    }
+
     /// Where a real of a service stands.
     pub fn standing(&self, service: &Service, real: &Real) -> Standing {
         let health = match target(service, real) {

@@ -53,7 +53,9 @@ impl Routers {
         let thread = thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
             // The runner's sockets are this thread's, so it is made here.
             match Runner::new(host, settings) {
-                Ok((runner, handle)) => {
+                Ok((mut runner, handle)) => {
+                    // Until the controller has seen every real.
+                    runner.set_ready(false);
                     let _ = ready.send(Ok(handle));
                     if let Err(error) = runner.run() {
                         error!("VRRP ended: {error}");

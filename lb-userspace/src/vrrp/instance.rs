@@ -216,6 +216,11 @@ impl Instance {
         }
     }
 
+    /// See [`Machine::defer_preemption`].
+    pub fn defer_preemption(&mut self, until: Option<Time>) {
+        self.machine.defer_preemption(until);
+    }
+
     /// The adverts of this priority: where each one goes and its bytes.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ pub struct Machine {
     held: bool,
     /// Backup: released, so it does not preempt.
     yielded: bool,
+    /// Backup: it does not preempt before.
+    deferred: Option<Time>,
     /// Releasing: what comes after, and when it is over anyway.
     ending: Option<Ending>,
     /// Master: when it may answer a losing advert again.
@@ -113,6 +115,7 @@ impl Machine {
             postponed: false,
             held: false,
             yielded: false,
+            deferred: None,
             ending: None,
             answers_from: now,
             announces_from: now,
@@ -179,6 +182,12 @@ impl Machine {
         if self.state != State::Backup {
             self.learned = config.interval;
         }
+    }
+
+    /// Lets a master of lower priority be until this time, or until this is called with `None`: what is behind
+    /// this router is not ready. A master that resigns or falls silent is followed nevertheless.
+    pub fn defer_preemption(&mut self, until: Option<Time>) {
+        self.deferred = until;
     }
 
     /// Skew_Time: a backup of lower priority waits longer (RFC 3768 §6.1, RFC 9568 §6.1).
@@ -292,7 +301,8 @@ impl Machine {
             self.timer = Some(now.saturating_add(self.skew()));
             return;
         }
-        let preempts = heard.priority < self.priority && self.config.preempt && !self.yielded;
+        let may_preempt = self.config.preempt && !self.yielded && self.deferred.is_none_or(|until| until <= now);
+        let preempts = may_preempt && heard.priority < self.priority;
         if preempts && self.config.preempt_delay.is_zero() {
             // Discarded: the timer runs on, and then this router is master.
             self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });

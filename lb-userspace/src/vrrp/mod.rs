@@ -34,5 +34,5 @@ pub use instance::{Instance, Status};
 pub use machine::Machine;
 pub use packet::{Advert, Received};
 pub use refusal::{Refusal, Refusals};
-pub use runner::{Error, Handle, Owner, Runner};
+pub use runner::{Error, Handle, Owner, Runner, UNREADY};
 pub use settings::Settings;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -39,6 +39,10 @@ use slot::Slot;
 /// Packets read from one socket before the timers are looked at again: adverts that waited while the thread
 /// was not scheduled count before the timer that they should have restarted, and a flood is bounded.
 const BATCH: usize = 256;
+
+/// The longest time that an instance which has started leaves a master of lower priority alone because this host
+/// isn't ready: one real that stays down must not keep a director out.
+pub const UNREADY: Duration = Duration::from_secs(5);
 
 /// Does on this host what a change of state demands. Called in the VRRP thread: must not block on anything
 /// but the kernel.
@@ -88,6 +92,7 @@ pub struct Runner<O> {
     look: Option<Time>,
     looked: Time,
     shutting_down: bool,
+    ready: bool,
 }
 
 /// What is to be read without waiting.
@@ -118,6 +123,7 @@ impl<O: Owner> Runner<O> {
             look: None,
             looked: Time::ZERO,
             shutting_down: false,
+            ready: true,
         };
         for settings in settings {
             runner.insert(settings);

@@ -47,6 +47,7 @@ use anyhow::Result;
 pub use address::{Mac, Segment, VIP, VIP6};
 pub use bpf::occupy;
 pub use builder::Builder;
+pub(crate) use capture::open_socket as capture_socket;
 pub use capture::{Capture, Frame};
 pub use host::{Host, Nic, Role};
 pub use port::Port;

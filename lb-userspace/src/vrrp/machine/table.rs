@@ -307,6 +307,31 @@ fn a_preempt_delay_ends_with_its_reason() {
 }
 
 #[test]
+fn a_router_that_is_not_ready_lets_a_lower_master_be_but_follows_a_dead_one() {
+    let unready = || {
+        let mut machine = in_state(Backup, config());
+        machine.defer_preemption(Some(AT + 5 * S));
+        handle(&mut machine, AT, advert(50, 1));
+        assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN), "the timer starts anew");
+        machine
+    };
+    let mut ready = unready();
+    ready.defer_preemption(None);
+    handle(&mut ready, AT + S, advert(50, 1));
+    assert_eq!(ready.deadline(), Some(AT + THEIR_DOWN), "the timer was let run");
+
+    let mut late = unready();
+    handle(&mut late, AT + 5 * S, advert(50, 1));
+    assert_eq!(late.deadline(), Some(AT + THEIR_DOWN), "it has waited long enough");
+
+    let actions = handle(&mut unready(), AT + THEIR_DOWN, Event::Timer);
+    assert_eq!(actions.last(), Some(&Entered(Master, Cause::MasterDown)));
+    let mut resigned = unready();
+    handle(&mut resigned, AT, advert(0, 1));
+    assert_eq!(resigned.deadline(), Some(AT + 2 * SKEW), "their interval is 2 s");
+}
+
+#[test]
 fn a_released_router_does_not_preempt_its_successor_but_replaces_a_dead_one() {
     let mut machine = in_state(Releasing, config());
     handle(&mut machine, AT, advert(50, 1));

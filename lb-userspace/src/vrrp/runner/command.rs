@@ -20,6 +20,7 @@ pub(super) enum Request {
     Status,
     Event { instance: String, event: Event },
     Stand { instance: String, standing: Standing, why: String },
+    Ready(bool),
     Reload(Vec<Settings>),
     ShutDown,
 }
@@ -108,6 +109,15 @@ impl Handle {
     /// [`Error::Unknown`], [`Error::Gone`].
     pub fn stand(&self, instance: &str, standing: Standing, why: String) -> Result<(), Error> {
         self.ask(Request::Stand { instance: instance.to_owned(), standing, why }).map(drop)
+    }
+
+    /// Says whether this host can serve now what is behind the VIPs. An instance that starts while it can't lets a
+    /// master of lower priority be until it can, though not for longer than [`super::UNREADY`].
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn ready(&self, ready: bool) -> Result<(), Error> {
+        self.ask(Request::Ready(ready)).map(drop)
     }
 
     /// Takes these settings in place of the running ones. An instance that stays the same router with the

@@ -39,6 +39,7 @@ impl<O: Owner> Runner<O> {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.stand(index, standing, why);
             }
+            Request::Ready(ready) => self.set_ready(ready),
             Request::Reload(settings) => self.reload(settings)?,
             Request::ShutDown => {
                 self.shutting_down = true;
@@ -49,6 +50,15 @@ impl<O: Owner> Runner<O> {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// See [`super::Handle::ready`].
+    pub fn set_ready(&mut self, ready: bool) {
+        self.ready = ready;
+        if ready {
+            let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
+            instances.for_each(|instance| instance.defer_preemption(None));
+        }
     }
 
     fn stand(&mut self, index: usize, standing: Standing, why: String) {

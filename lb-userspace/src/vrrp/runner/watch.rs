@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::port::Port;
 use super::slot::Slot;
-use super::{Owner, Runner};
+use super::{Owner, Runner, UNREADY};
 use crate::vrrp::instance::Instance;
 use crate::vrrp::machine::{Event, OWNER, Time};
 use crate::vrrp::place;
@@ -152,6 +152,10 @@ impl<O: Owner> Runner<O> {
             self.handle(index, Event::Priority(priority));
         }
         self.handle(index, Event::Start { holds_addresses });
+        let unready = (!self.ready).then(|| self.now().saturating_add(UNREADY));
+        if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
+            instance.defer_preemption(unready);
+        }
     }
 }
 
