@@ -18,7 +18,7 @@ pub fn advert(mac: Mac, source: IpAddr, group: IpAddr, identification: u16, adve
 }
 
 fn ipv4(mac: Mac, source: Ipv4Addr, group: Ipv4Addr, identification: u16, advert: &[u8]) -> Vec<u8> {
-    let mut header = vec![0x45, TOS as u8];
+    let mut header = vec![0x45, TOS];
     header.extend((20 + advert.len() as u16).to_be_bytes());
     header.extend(identification.to_be_bytes());
     header.extend([0, 0, TTL, PROTOCOL, 0, 0]);

@@ -59,7 +59,11 @@ fn is_device(name: &str, mac: Mac) -> bool {
 
 /// Tries every one; the first error is told.
 fn every<T>(items: impl IntoIterator<Item = T>, mut change: impl FnMut(T) -> io::Result<()>) -> io::Result<()> {
-    items.into_iter().fold(Ok(()), |first, item| first.and(change(item)))
+    let mut first = Ok(());
+    for item in items {
+        first = first.and(change(item));
+    }
+    first
 }
 
 impl Places {
