@@ -242,13 +242,13 @@ fn detaching_ends_forwarding_and_leaves_nothing() {
         let told = refusal(director, &lb_binary, &["list"])?;
         assert!(told.contains("lb run"), "{told}");
 
-        // An address that was there before stays there.
+        // A VIP is VRRP's, also where somebody else had put it there before.
         director.ip(&format!("address add {VIP}/24 dev eth1"))?;
         let agent = Agent::start_again(director)?;
         agent.wait_until_served()?;
         agent.stop()?;
         lb(director, &["detach"])?;
-        wait_for_traces(director, &[&VIP.to_string()])?;
+        wait_for_traces(director, &[])?;
         Ok(())
     });
 }

@@ -16,9 +16,12 @@ use crate::{health, net, vrrp};
 
 use super::allocation::Allocation;
 use super::model::{self, Hop, Model};
+use super::notify::Notifier;
 use super::plan::plan;
 use super::routers::Routers;
+use super::settings::GateNumbers;
 use super::start;
+use super::track::Tracks;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
@@ -33,8 +36,6 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
-    /// Virtual routers that entered another state.
-    pub entered: mpsc::UnboundedReceiver<vrrp::Status>,
     /// SIGHUP: reload.
     pub hangup: Signal,
     /// SIGTERM: stop.
@@ -55,9 +56,19 @@ pub struct Controller {
     fault: Option<String>,
     checks: health::Handle,
     neighbours: net::neighbour::Handle,
-    routers: Option<Routers>,
+    routers: Option<Ownership>,
     /// What VRRP was told last.
     ready: bool,
+}
+
+/// The virtual routers, and what goes with them.
+pub struct Ownership {
+    /// Their thread.
+    pub routers: Routers,
+    /// What they watch.
+    pub tracks: Tracks,
+    /// Who hears of their changes.
+    pub notifier: Notifier,
 }
 
 impl Controller {
@@ -87,9 +98,14 @@ impl Controller {
         }
     }
 
+    /// The gates of virtual routers.
+    pub fn gates(&self) -> &GateNumbers {
+        &self.model.gates
+    }
+
     /// Takes charge of the virtual routers.
-    pub fn join_routers(&mut self, routers: Routers) {
-        self.routers = Some(routers);
+    pub fn join_routers(&mut self, ownership: Ownership) {
+        self.routers = Some(ownership);
         self.tell_routers();
     }
 
@@ -109,7 +125,7 @@ impl Controller {
     }
 
     /// Folds events until a signal to stop. Returns the parts that are to be joined.
-    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle, Option<Routers>) {
+    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle, Option<Ownership>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -120,7 +136,6 @@ impl Controller {
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
-                Some(status) = inputs.entered.recv() => self.enter(&status),
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
                 _ = tick.tick() => self.tick(),
             }
@@ -162,11 +177,6 @@ impl Controller {
         self.settle();
     }
 
-    /// A virtual router entered another state; the thread has done already what that demands.
-    fn enter(&mut self, status: &vrrp::Status) {
-        debug!("vrrp.{} is {} now", status.name, status.state);
-    }
-
     async fn answer(&mut self, request: Request) {
         match request {
             Request::Status(answer) => {
@@ -194,7 +204,7 @@ impl Controller {
     /// The VRRP thread answers within microseconds.
     fn ask_routers<T>(&self, ask: impl FnOnce(&vrrp::Handle) -> Result<T, vrrp::Error>) -> Result<T, String> {
         match &self.routers {
-            Some(routers) => ask(routers.handle()).map_err(|error| error.to_string()),
+            Some(ownership) => ask(ownership.routers.handle()).map_err(|error| error.to_string()),
             None => Err("VRRP is not running".to_owned()),
         }
     }
@@ -257,8 +267,10 @@ impl Controller {
         }
         self.detach(&gone);
         self.follow();
-        if let Some(routers) = &self.routers {
-            routers.reload(&config)?;
+        if let Some(Ownership { routers, tracks, notifier }) = &self.routers {
+            notifier.follow(config.clone());
+            routers.reload(&config, &self.model.gates)?;
+            tracks.follow(config);
         }
         self.tell_routers();
         Ok(())
@@ -301,20 +313,22 @@ impl Controller {
         self.tell_routers();
     }
 
-    /// Tells VRRP when this director has become able to forward as the others do, or isn't any more.
+    /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good.
     fn tell_routers(&mut self) {
         let ready = self.fault.is_none() && self.model.is_ready();
-        if let Some(routers) = &self.routers
-            && ready != self.ready
-            && routers.handle().ready(ready).is_ok()
-        {
+        let Some(Ownership { routers, tracks, .. }) = &mut self.routers else { return };
+        tracks.set_services(self.model.health_of_services());
+        if ready != self.ready && routers.handle().ready(ready).is_ok() {
             self.ready = ready;
         }
     }
 
     fn write(&mut self) -> Result<()> {
+        let start = Instant::now();
         let desired = plan(&self.model, &mut self.allocation);
+        let planned = start.elapsed();
         self.dataplane.apply(&desired)?;
+        debug!("planned in {planned:?}, written in {:?}", start.elapsed().saturating_sub(planned));
         self.desired = desired;
         Ok(())
     }

@@ -7,18 +7,23 @@
 //!   with the cancellation token; their last word stays in the maps.
 //! - VRRP ([`routers`]) has a thread of its own. At the agent's end it hands every VIP over; one that nobody takes
 //!   stays, and is adopted by the next agent.
+//! - What they track ([`track`]) is watched until the controller ends. Notify scripts ([`notify`]) end after the VRRP
+//!   thread: they are told of its last changes.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 
 mod allocation;
+mod command;
 mod controller;
 mod guard;
 mod model;
+mod notify;
 mod owned;
 mod plan;
 mod routers;
 mod settings;
 mod start;
 mod status;
+mod track;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,8 +39,10 @@ use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
 use crate::{api, health, net};
 
-use controller::{Controller, Inputs};
+use controller::{Controller, Inputs, Ownership};
+use notify::Notifier;
 use routers::Routers;
+use track::Tracks;
 
 pub use guard::watch;
 pub use owned::{Owned, release};
@@ -74,12 +81,14 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone());
     let (entered_sender, entered) = mpsc::unbounded_channel();
-    controller.join_routers(Routers::spawn(&config, &Pins::default(), entered_sender)?);
+    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender)?;
+    let tracks = Tracks::spawn(config.clone(), routers.handle().clone());
+    let notifier = Notifier::spawn(config.clone(), entered);
+    controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,
         neighbours,
         requests,
-        entered,
         hangup: signal(SignalKind::hangup())?,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
@@ -89,9 +98,11 @@ pub async fn run(path: PathBuf) -> Result<()> {
     }
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let (checks, follower, routers) = controller.run(inputs).await;
-    if let Some(routers) = routers {
+    let (checks, follower, ownership) = controller.run(inputs).await;
+    if let Some(Ownership { routers, tracks, notifier }) = ownership {
+        drop(tracks);
         routers.shut_down().await;
+        notifier.join().await;
     }
     cancel.cancel();
     server.join().await;

@@ -10,6 +10,9 @@ use crate::dataplane::XdpMode;
 use crate::health::{Health, Target};
 use crate::net::neighbour::{NeighbourEvent, Resolved};
 
+use super::settings::{GateNumbers, gates_of};
+use super::track::{Healthy, Services};
+
 /// An interface of the director.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
@@ -76,6 +79,8 @@ pub struct Model {
     pub health: HashMap<Target, Health>,
     /// The way to each real.
     pub hops: HashMap<IpAddr, Hop>,
+    /// The gates of virtual routers.
+    pub gates: GateNumbers,
     /// When the agent started: reals that nothing is known of count from here.
     pub started: SystemTime,
 }
@@ -83,7 +88,8 @@ pub struct Model {
 impl Model {
     /// A model that knows only its configuration and interfaces.
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<String, Interface>, now: SystemTime) -> Self {
-        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), started: now }
+        let gates = gates_of(&config, &GateNumbers::new());
+        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
     }
 
     /// A check's news.
@@ -112,6 +118,7 @@ impl Model {
         self.health.retain(|target, _| targets.contains_key(target));
         let addresses = addresses(&config);
         self.hops.retain(|address, _| addresses.contains_key(address));
+        self.gates = gates_of(&config, &self.gates);
         self.config = config;
     }
 
@@ -127,6 +134,29 @@ impl Model {
             None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
         }?;
         Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None })
+    }
+
+    /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first
+    /// check hasn't ended, or nobody has looked for its MAC.
+    pub fn is_healthy(&self, service: &Service, real: &Real) -> Option<bool> {
+        if real.mac.is_none() && !self.hops.contains_key(&real.address) {
+            return None;
+        }
+        match self.standing(service, real) {
+            Standing::Up { .. } | Standing::Quiesced => Some(true),
+            Standing::Checking => None,
+            Standing::Down { .. } => Some(false),
+        }
+    }
+
+    /// How many reals of each service are healthy.
+    pub fn health_of_services(&self) -> Services {
+        let count = |service: &Service| {
+            let health: Vec<Option<bool>> = service.reals.iter().map(|real| self.is_healthy(service, real)).collect();
+            let of = |kind| health.iter().filter(|&&health| health == kind).count() as u32;
+            Healthy { healthy: of(Some(true)), unknown: of(None) }
+        };
+        self.config.services.iter().map(|service| (service.name.clone(), count(service))).collect()
     }
 
     /// Whether every real takes the traffic that it should: a director that takes a VIP over then sends no flow to

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::api::RUN;
 use crate::vrrp::address::Addresses;
+use crate::vrrp::place::Places;
 
 /// An address that the agent put on an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +39,16 @@ pub(super) fn write(owned: &[Owned]) -> io::Result<()> {
     fs::rename(staged, list())
 }
 
-/// Takes away every address that the agent put on an interface. Returns them.
+/// Takes away every address that the agent put on an interface, and the macvlans that it made. Returns the addresses.
 pub fn release() -> Vec<Owned> {
     let owned = read();
     let removed = Addresses::open()
         .and_then(|mut addresses| owned.iter().try_for_each(|held| addresses.remove(held.ifindex, held.address)));
     if let Err(error) = removed {
         warn!("a VIP can't be taken away: {error}");
+    }
+    if let Err(error) = Places::open().and_then(|mut places| places.forget_all()) {
+        warn!("the macvlan of a virtual MAC can't be removed: {error}");
     }
     let _ = fs::remove_file(list());
     owned

@@ -11,6 +11,7 @@ use crate::dataplane::{Desired, Ring};
 
 use super::allocation::{Allocation, ServiceIdentity};
 use super::model::{Model, protocol_number};
+use super::settings::gates_by_vip;
 
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
@@ -21,12 +22,14 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
         ports: ports.map(|port| Port { ifindex: port.index, mac: port.mac, reserved: [0; 2] }).collect(),
         ..Desired::default()
     };
+    let gates = gates_by_vip(&model.config, &model.gates);
     for service in &model.config.services {
         let identity = identity(service);
         let id = allocation.service(identity);
         let members = add_reals(model, allocation, service, id, &mut desired);
         let ServiceIdentity { ring_size, flags, .. } = identity;
-        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate: 0 };
+        let gate = gates.get(&service.address).copied().unwrap_or(0);
+        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate };
         desired.services.insert(identity.key, value);
         let tracked = service.scheduler.is_tracked();
         desired.rings.insert(id, Ring { seed, size: service.ring_size, tracked, members });

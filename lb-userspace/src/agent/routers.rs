@@ -3,29 +3,28 @@
 //! The thread (one, from [`Routers::spawn`]) ends after [`Routers::shut_down`], when every VIP is handed over or nobody
 //! took it. An agent that is killed leaves the VIPs where they are; the next one adopts them.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::dataplane::{Gates, Pins};
-use crate::vrrp::address::Addresses;
+use crate::vrrp::place::{Placed, Places};
 use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
-use super::settings::{gate_of, settings_of};
+use super::settings::{GateNumbers, settings_of};
 
 /// The running virtual routers.
 pub struct Routers {
     handle: Handle,
-    gates: Arc<Mutex<HashMap<String, u32>>>,
+    gates: Arc<Mutex<GateNumbers>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -34,16 +33,22 @@ impl Routers {
     ///
     /// # Errors
     /// The settings are wrong, or the system refuses a socket.
-    pub fn spawn(config: &Config, pins: &Pins, entered: mpsc::UnboundedSender<Status>) -> Result<Self> {
-        let gates = Arc::new(Mutex::new(gate_of(config)));
-        let host = Host {
+    pub fn spawn(
+        config: &Config,
+        gates: &GateNumbers,
+        pins: &Pins,
+        entered: mpsc::UnboundedSender<Status>,
+    ) -> Result<Self> {
+        let gates = Arc::new(Mutex::new(gates.clone()));
+        let mut host = Host {
             maps: Gates::open(pins)?,
-            addresses: Addresses::open().context("no netlink socket for the VIPs")?,
+            places: Places::open().context("no netlink socket for the VIPs")?,
             gates: gates.clone(),
             owned: owned::read(),
             entered,
         };
         let settings = settings_of(config);
+        forget_old_macs(&mut host.maps, &settings)?;
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
             // The runner's sockets are this thread's, so it is made here.
@@ -74,8 +79,8 @@ impl Routers {
     ///
     /// # Errors
     /// The settings are wrong; the running ones stay.
-    pub fn reload(&self, config: &Config) -> Result<()> {
-        let before = std::mem::replace(&mut *lock(&self.gates), gate_of(config));
+    pub fn reload(&self, config: &Config, gates: &GateNumbers) -> Result<()> {
+        let before = std::mem::replace(&mut *lock(&self.gates), gates.clone());
         if let Err(error) = self.handle.reload(settings_of(config)) {
             *lock(&self.gates) = before;
             return Err(error.into());
@@ -102,23 +107,33 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Forgets the virtual MACs that this configuration doesn't have. Those that it has stay as an agent that was killed
+/// left them, until their virtual router takes part.
+fn forget_old_macs(maps: &mut Gates, settings: &[Settings]) -> Result<(), crate::dataplane::Error> {
+    let index = |settings: &Settings| if_nametoindex(settings.interface.as_str()).ok();
+    let kept: Vec<_> = settings.iter().filter_map(|settings| Some((index(settings)?, settings.mac()?))).collect();
+    maps.keep_virtual_macs(|ifindex, mac| kept.contains(&(ifindex, mac)))
+}
+
 /// What the virtual routers do to this host.
 struct Host {
     maps: Gates,
-    addresses: Addresses,
+    places: Places,
     /// The gate of each virtual router whose backup doesn't forward, by the router's name.
-    gates: Arc<Mutex<HashMap<String, u32>>>,
+    gates: Arc<Mutex<GateNumbers>>,
     owned: Vec<Owned>,
     entered: mpsc::UnboundedSender<Status>,
 }
 
 impl Host {
     /// Writes down whose VIPs this host has, for `lb detach`.
-    fn note(&mut self, ifindex: u32, addresses: &[IpNet], held: bool) {
+    fn note(&mut self, placed: &[Placed], held: bool) {
         let before = self.owned.clone();
-        self.owned.retain(|owned| owned.ifindex != ifindex || !addresses.contains(&owned.address));
+        let owned = placed.iter().map(|&Placed { ifindex, address }| Owned { ifindex, address });
+        let owned: Vec<Owned> = owned.collect();
+        self.owned.retain(|held| !owned.contains(held));
         if held {
-            self.owned.extend(addresses.iter().map(|address| Owned { ifindex, address: *address }));
+            self.owned.extend(owned);
         }
         if self.owned != before
             && let Err(error) = owned::write(&self.owned)
@@ -126,41 +141,58 @@ impl Host {
             warn!("{}: {error}; `lb detach` won't know of every VIP", owned::list().display());
         }
     }
-}
 
-/// Tries every address; the first error is told.
-fn every(addresses: &[IpNet], mut change: impl FnMut(IpNet) -> io::Result<()>) -> io::Result<()> {
-    let mut first = Ok(());
-    for address in addresses {
-        first = first.and(change(*address));
+    fn set_virtual_mac(&mut self, settings: &Settings, interface: Option<u32>, master: bool) {
+        if let Some((mac, interface)) = settings.mac().zip(interface)
+            && let Err(error) = self.maps.set_virtual_mac(interface, mac, master)
+        {
+            error!("vrrp.{}: its virtual MAC can't be set: {error}", settings.name);
+        }
     }
-    first
 }
 
 impl Owner for Host {
-    fn gate(&mut self, settings: &Settings, open: bool) {
+    fn prepare(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        self.places.prepare(settings, interface)
+    }
+
+    fn gate(&mut self, settings: &Settings, interface: Option<u32>, open: bool) {
         let gate = lock(&self.gates).get(&settings.name).copied();
         if let Some(gate) = gate
             && let Err(error) = self.maps.set(gate, !open)
         {
             error!("vrrp.{}: its gate can't be set: {error}", settings.name);
         }
+        self.set_virtual_mac(settings, interface, open);
     }
 
     fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
         // Written down first: an address that is on the list and not there does no harm.
-        self.note(interface, &settings.addresses, true);
-        every(&settings.addresses, |address| self.addresses.add(interface, address))
+        let placed = self.places.of(settings, interface)?;
+        self.note(&placed, true);
+        self.places.add(settings, interface)
     }
 
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        let result = every(&settings.addresses, |address| self.addresses.remove(interface, address));
-        self.note(interface, &settings.addresses, false);
+    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
+        let placed = self.places.of(settings, interface).unwrap_or_default();
+        let result = self.places.remove(settings, interface, last);
+        self.note(&placed, false);
         result
     }
 
+    fn forget(&mut self, settings: &Settings, interface: u32) {
+        if let Some(mac) = settings.mac()
+            && let Err(error) = self.maps.keep_virtual_macs(|ifindex, held| (ifindex, held) != (interface, mac))
+        {
+            warn!("vrrp.{}: its virtual MAC can't be forgotten: {error}", settings.name);
+        }
+        if let Err(error) = self.places.forget(settings, interface) {
+            warn!("vrrp.{}: its macvlan can't be removed: {error}", settings.name);
+        }
+    }
+
     fn entered(&mut self, status: &Status) {
-        // The controller may have ended already.
+        // The notifier may have ended already.
         let _ = self.entered.send(status.clone());
     }
 }

@@ -77,11 +77,13 @@ pub struct Settings {
     pub delayed_repeat: u32,
     /// How often a master announces each VIP once more; `None` for never.
     pub refresh: Option<Duration>,
+    /// Frames a second at most, over all instances of the interface.
+    pub pace: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { repeat: 5, delay: Duration::from_secs(5), delayed_repeat: 5, refresh: None }
+        Self { repeat: 5, delay: Duration::from_secs(5), delayed_repeat: 5, refresh: None, pace: 10_000 }
     }
 }
 
@@ -118,6 +120,11 @@ impl<K: PartialEq + Clone> Pacer<K> {
     /// A pacer that sends at most `pace` frames a second, at least one, in bursts of at most 10 ms worth.
     pub fn new(pace: u32) -> Self {
         Self { pace: Pace::new(pace, BURST), jobs: Vec::new() }
+    }
+
+    /// Takes another pace.
+    pub fn set_pace(&mut self, pace: u32) {
+        self.pace.set_rate(pace);
     }
 
     /// Starts the announcements of `key`'s addresses, from the beginning if they were under way.

@@ -25,7 +25,7 @@ mod table;
 mod wire;
 
 pub use config::{Config, default_handover};
-pub use event::{Action, Cause, Event, Heard, State};
+pub use event::{Action, Cause, Event, Heard, Standing, State};
 
 /// Monotonic time since an epoch of the caller's choice.
 pub type Time = Duration;
@@ -58,6 +58,8 @@ pub struct Machine {
     resigned: bool,
     /// Backup: the timer was late and has been put off once.
     postponed: bool,
+    /// Backup: its time to take over has come, and its sync group's hasn't.
+    held: bool,
     /// Backup: released, so it does not preempt.
     yielded: bool,
     /// Backup: it does not preempt before.
@@ -88,6 +90,8 @@ struct Ending {
 enum After {
     /// Backup, or master again where there is no successor.
     Release,
+    /// Backup, and the VIPs go in any case.
+    Yield,
     /// Initialize, and the VIPs go in any case.
     Stop,
     /// Initialize, and the VIPs stay where there is no successor.
@@ -109,6 +113,7 @@ impl Machine {
             inferior: None,
             resigned: false,
             postponed: false,
+            held: false,
             yielded: false,
             deferred: None,
             ending: None,
@@ -142,6 +147,15 @@ impl Machine {
         self.yielded
     }
 
+    /// What its sync group needs to know.
+    pub fn standing(&self) -> Standing {
+        Standing { state: self.state, held: self.held, stopping: self.is_stopping() }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.ending.is_some_and(|ending| matches!(ending.after, After::Stop | After::Shutdown))
+    }
+
     /// The master's address as far as it is known: ours, or that of the last advert taken.
     pub fn master(&self) -> Option<IpAddr> {
         match self.state {
@@ -152,7 +166,7 @@ impl Machine {
 
     /// When [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        let preempts = self.inferior.map(|inferior| inferior.until);
+        let preempts = self.inferior.filter(|_| !self.held).map(|inferior| inferior.until);
         self.timer.map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
     }
 
@@ -207,6 +221,7 @@ impl Machine {
                 self.leave(now, Cause::Stopped, actions);
             }
             (State::Backup, Event::Fault) => self.leave(now, Cause::Faulted, actions),
+            (State::Backup, Event::TakeOver) if self.held => self.take_over(now, actions),
 
             (State::Master, Event::Advert(heard)) => self.hear_as_master(now, heard, actions),
             (State::Master, Event::Timer) => self.advertise_if_due(now, actions),
@@ -217,6 +232,7 @@ impl Machine {
                 }
             }
             (State::Master, Event::Release) => self.release(now, After::Release, actions),
+            (State::Master, Event::Yield) => self.release(now, After::Yield, actions),
             (State::Master, Event::Stop) => self.release(now, After::Stop, actions),
             (State::Master, Event::Shutdown) => self.release(now, After::Shutdown, actions),
             (State::Master | State::Releasing, Event::Fault) => {
@@ -231,6 +247,11 @@ impl Machine {
             (State::Releasing, Event::Timer) => self.resign_or_end(now, actions),
             (State::Releasing, Event::Priority(priority)) => self.priority = priority,
             (State::Releasing, Event::Release) => {}
+            (State::Releasing, Event::Yield) => {
+                if !self.is_stopping() {
+                    self.end_by(After::Yield);
+                }
+            }
             (State::Releasing, Event::Stop) => self.end_by(After::Stop),
             (State::Releasing, Event::Shutdown) => self.end_by(After::Shutdown),
             (State::Releasing, Event::Reclaim) => {
@@ -239,12 +260,14 @@ impl Machine {
                 }
             }
             (State::Releasing, Event::Start { .. }) => {
-                if self.ending.is_some_and(|ending| ending.after != After::Release) {
+                if self.is_stopping() {
                     self.become_master(now, Cause::Started, actions);
                 }
             }
 
-            (State::Backup | State::Master, Event::Start { .. }) => {}
+            (State::Backup | State::Master, Event::Start { .. })
+            | (State::Backup, Event::Yield | Event::TakeOver)
+            | (State::Master | State::Releasing, Event::TakeOver) => {}
         }
     }
 
@@ -273,6 +296,7 @@ impl Machine {
         if heard.priority == RESIGN {
             self.resigned = true;
             self.postponed = false;
+            self.held = false;
             self.inferior = None;
             self.timer = Some(now.saturating_add(self.skew()));
             return;
@@ -298,6 +322,7 @@ impl Machine {
     fn obey(&mut self, now: Time, heard: Heard) {
         self.resigned = false;
         self.postponed = false;
+        self.held = false;
         self.master = Some(heard.source);
         if self.config.version == Version::V3 {
             self.learned = heard.interval;
@@ -310,6 +335,15 @@ impl Machine {
         if !self.is_due(now) || self.overslept(now) {
             return;
         }
+        if self.config.grouped {
+            self.held = true;
+            self.timer = Some(now.saturating_add(self.learned));
+        } else {
+            self.take_over(now, actions);
+        }
+    }
+
+    fn take_over(&mut self, now: Time, actions: &mut Vec<Action>) {
         let cause = if self.resigned {
             Cause::MasterResigned
         } else if self.inferior.is_some() {
@@ -381,6 +415,7 @@ impl Machine {
         self.ending = Some(Ending { until: now.saturating_add(self.config.handover), after });
         let cause = match after {
             After::Release => Cause::Released,
+            After::Yield => Cause::Synchronized,
             After::Stop | After::Shutdown => Cause::Stopped,
         };
         self.resign(now, actions);
@@ -421,7 +456,7 @@ impl Machine {
         match (after, cause) {
             (After::Release, Cause::NoSuccessor) => self.become_master(now, cause, actions),
             (After::Shutdown, Cause::NoSuccessor) => self.leave(now, cause, actions),
-            (After::Release, _) => {
+            (After::Release | After::Yield, _) => {
                 self.give_up(actions);
                 self.become_backup(now, cause, actions);
             }
@@ -479,6 +514,7 @@ impl Machine {
     }
 
     fn enter(&mut self, now: Time, state: State, cause: Cause, actions: &mut Vec<Action>) {
+        self.held = false;
         self.state = state;
         self.cause = cause;
         self.since = now;

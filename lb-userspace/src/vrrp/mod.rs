@@ -3,21 +3,26 @@
 //!
 //! [`packet`] is the wire, [`accept`] what one instance takes from it and why not ([`refusal`]), [`machine`]
 //! the protocol without a socket or a clock, [`announce`] the frames that move a VIP's traffic here, and
-//! [`instance`] one virtual router of all these. [`runner`] is the thread that gives them sockets and time.
+//! [`instance`] one virtual router of all these. [`sync`] is what virtual routers do together, [`place`] where their VIPs
+//! are put. [`runner`] is the thread that gives them sockets and time.
 
 pub mod accept;
 pub mod address;
 pub mod announce;
 pub mod checksum;
+pub mod frame;
 pub mod fuzz;
 pub mod instance;
 pub mod machine;
+mod netlink;
 pub mod pace;
 pub mod packet;
+pub mod place;
 pub mod refusal;
 pub mod runner;
 pub mod settings;
 pub mod socket;
+pub mod sync;
 mod syscall;
 pub mod tracking;
 

@@ -19,6 +19,11 @@ impl Pace {
         Self { cost: Duration::from_secs(1) / rate.max(1), burst, paid: Time::ZERO }
     }
 
+    /// Takes another rate from now on; what was spent stays spent.
+    pub fn set_rate(&mut self, rate: u32) {
+        self.cost = Duration::from_secs(1) / rate.max(1);
+    }
+
     /// Whether one more may pass now.
     pub fn allows(&self, now: Time) -> bool {
         self.resumes() <= now

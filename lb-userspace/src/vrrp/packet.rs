@@ -3,6 +3,7 @@
 //! [`Advert::parse`] takes a checked view of outside bytes to a value and never panics; [`Advert::emit`]
 //! is its inverse.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -52,13 +53,23 @@ pub enum Version {
 }
 
 /// Version 2 authentication (RFC 2338 §5.3.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Authentication {
     /// Type 0. Its data is sent as zeros and ignored.
     #[default]
     None,
     /// Type 1: a clear-text password, padded with zeros.
     Password([u8; AUTHENTICATION_LENGTH]),
+}
+
+impl fmt::Debug for Authentication {
+    /// No log shows a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Password(_) => "Password(…)",
+        })
+    }
 }
 
 /// The fields that the versions do not share.

@@ -28,6 +28,7 @@ mod lab;
 mod obey;
 mod port;
 mod slot;
+mod together;
 mod watch;
 
 use command::Inbox;
@@ -46,8 +47,17 @@ pub const UNREADY: Duration = Duration::from_secs(5);
 /// Does on this host what a change of state demands. Called in the VRRP thread: must not block on anything
 /// but the kernel.
 pub trait Owner: Send {
-    /// Sets the data plane's gate for the instance's VIPs: open for their master.
-    fn gate(&mut self, settings: &Settings, open: bool);
+    /// Makes what the instance needs on the interface of this index before it takes part.
+    ///
+    /// # Errors
+    /// What the system says; the instance takes no part until it can be made.
+    fn prepare(&mut self, _settings: &Settings, _interface: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Sets the data plane's gate for the instance's VIPs, open for their master. The interface's index is `None`
+    /// when it is gone.
+    fn gate(&mut self, settings: &Settings, interface: Option<u32>, open: bool);
 
     /// Puts the VIPs on the interface of this index; some may be there.
     ///
@@ -55,11 +65,14 @@ pub trait Owner: Send {
     /// What the system says; the instance is master nevertheless, and the error is logged.
     fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()>;
 
-    /// Takes the VIPs off the interface of this index; some may be gone.
+    /// Takes these VIPs off the interface of this index; some may be gone. `last`: the instance has no others there.
     ///
     /// # Errors
     /// As [`Self::add_addresses`].
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()>;
+    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()>;
+
+    /// The instance is gone, and this host has none of its VIPs: undoes [`Self::prepare`].
+    fn forget(&mut self, _settings: &Settings, _interface: u32) {}
 
     /// The instance has entered another state, after everything else was done.
     fn entered(&mut self, _status: &Status) {}
@@ -147,6 +160,7 @@ impl<O: Owner> Runner<O> {
             self.fire_timers(now);
             self.announce();
         }
+        self.forget_idle();
         Ok(())
     }
 
@@ -230,6 +244,7 @@ impl<O: Owner> Runner<O> {
             return true;
         };
         let plain_before = instance.counters().without_pseudo_header;
+        let before = instance.machine().standing();
         let verdict = instance.receive(now, &received, actions);
         let (name, source) = (&slot.settings.name, received.source);
         match verdict {
@@ -244,6 +259,7 @@ impl<O: Owner> Runner<O> {
             _ => {}
         }
         self.perform(index, actions);
+        self.follow(index, before);
         true
     }
 
@@ -268,7 +284,13 @@ impl<O: Owner> Runner<O> {
         for index in due {
             self.handle_at(now, index, Event::Timer);
         }
-        self.slots.retain(|_, slot| !(slot.leaving && slot.is_idle()));
+        let gone: Vec<usize> =
+            self.slots.iter().filter(|(_, slot)| slot.leaving && slot.is_idle()).map(|(&index, _)| index).collect();
+        for index in gone {
+            if let Some(slot) = self.slots.remove(&index) {
+                self.forget(&slot);
+            }
+        }
     }
 
     fn announce(&mut self) {
@@ -277,7 +299,8 @@ impl<O: Owner> Runner<O> {
             let Some(mac) = self.interfaces.get(name).map(|interface| interface.mac) else {
                 continue;
             };
-            while let Some((_, address)) = port.pacer.next(now) {
+            while let Some((index, address)) = port.pacer.next(now) {
+                let mac = self.slots.get(&index).and_then(|slot| slot.settings.mac()).unwrap_or(mac);
                 if let Err(error) = port.frames.send(&announce::frame(address, mac)) {
                     warn!("{address} could not be announced on {name}: {error}");
                 }
@@ -292,21 +315,18 @@ impl<O: Owner> Runner<O> {
 
     fn handle_at(&mut self, now: Time, index: usize, event: Event) {
         let mut actions = Vec::new();
-        if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
-            instance.handle(now, event, &mut actions);
-        }
+        let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) else {
+            return;
+        };
+        let before = instance.machine().standing();
+        instance.handle(now, event, &mut actions);
         self.perform(index, &mut actions);
+        self.follow(index, before);
     }
 
-    /// Closes the gate for VIPs that a master has no more, and takes them off.
-    fn drop_addresses(&mut self, dropped: &Settings) {
-        self.owner.gate(dropped, false);
-        self.remove_addresses(dropped);
-    }
-
-    fn remove_addresses(&mut self, removed: &Settings) {
+    fn remove_addresses(&mut self, removed: &Settings, last: bool) {
         if let Some(interface) = self.interfaces.get(&removed.interface)
-            && let Err(error) = self.owner.remove_addresses(removed, interface.index)
+            && let Err(error) = self.owner.remove_addresses(removed, interface.index, last)
         {
             error!("vrrp.{}: its addresses can't be removed: {error}", removed.name);
         }
@@ -325,7 +345,7 @@ impl<O: Owner> Runner<O> {
             let port = self.ports.get_mut(&settings.port());
             let interface = self.interfaces.get(&settings.interface).map(|i| i.index);
             match action {
-                Action::Gate(open) => self.owner.gate(settings, open),
+                Action::Gate(open) => self.owner.gate(settings, interface, open),
                 Action::AddAddresses => {
                     if let Some(interface) = interface
                         && let Err(error) = self.owner.add_addresses(settings, interface)
@@ -336,9 +356,10 @@ impl<O: Owner> Runner<O> {
                 Action::RemoveAddresses => {
                     // An owner's VIP may be the address that it sends from: that one is not VRRP's.
                     let own = instance.own();
-                    let addresses = settings.addresses.iter().filter(|vip| vip.addr() != own);
+                    let is_vip = |vip: &&ipnet::IpNet| settings.virtual_mac || vip.addr() != own;
+                    let addresses = settings.addresses.iter().filter(is_vip);
                     let removed = Settings { addresses: addresses.copied().collect(), ..settings.clone() };
-                    self.remove_addresses(&removed);
+                    self.remove_addresses(&removed, true);
                 }
                 Action::Advertise(priority) => advertise(instance, priority, port.as_deref()),
                 Action::Announce => {

@@ -1,12 +1,13 @@
 //! One instance's configuration, checked once, and what the other modules take from it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::accept::Acceptance;
-use super::announce;
+use super::announce::{self, Mac};
 use super::checksum::Policy;
 use super::machine;
 use super::packet::{AUTHENTICATION_LENGTH, Advert, Authentication, Body, Version};
@@ -27,7 +28,7 @@ pub struct Settings {
     /// Advertisement interval: whole seconds up to 255 in version 2, 10 ms steps up to 40.95 s in version 3.
     pub interval: Duration,
     /// Version 2 PASS authentication, at most 8 bytes.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The VIPs, with the prefix length that they are put on the interface with. One family.
     pub addresses: Vec<IpNet>,
     /// Whether a master of lower priority is displaced.
@@ -44,6 +45,26 @@ pub struct Settings {
     pub handover: Option<Duration>,
     /// Gratuitous ARP and unsolicited neighbour advertisements.
     pub announce: announce::Settings,
+    /// Whether the VIPs have the virtual router's own MAC address (RFC 9568 §7.3) instead of the interface's.
+    pub virtual_mac: bool,
+    /// The group whose members are master together or not at all.
+    pub sync_group: Option<String>,
+}
+
+/// A password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+impl<T: Into<String>> From<T> for Password {
+    fn from(password: T) -> Self {
+        Self(password.into())
+    }
 }
 
 /// What is wrong with [`Settings`], with the mend.
@@ -100,6 +121,8 @@ impl Settings {
             minimum_ttl: None,
             handover: None,
             announce: announce::Settings::default(),
+            virtual_mac: false,
+            sync_group: None,
         }
     }
 
@@ -136,6 +159,7 @@ impl Settings {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
+            grouped: self.sync_group.is_some(),
             handover: self.handover.unwrap_or_else(|| machine::default_handover(self.interval)),
             address,
         }
@@ -144,6 +168,12 @@ impl Settings {
     /// Whether the instance speaks IPv6.
     pub fn is_ipv6(&self) -> bool {
         self.addresses.first().is_some_and(|address| address.addr().is_ipv6())
+    }
+
+    /// The virtual router's MAC address, if the VIPs have it.
+    pub fn mac(&self) -> Option<Mac> {
+        let family = if self.is_ipv6() { 2 } else { 1 };
+        self.virtual_mac.then_some([0, 0, 0x5e, 0, family, self.router])
     }
 
     /// Whether both are the same virtual router: interface, family and id.
@@ -182,7 +212,7 @@ impl Settings {
             return Ok(Authentication::None);
         };
         let mut field = [0; AUTHENTICATION_LENGTH];
-        let bytes = password.as_bytes();
+        let bytes = password.0.as_bytes();
         field.get_mut(..bytes.len()).ok_or(Error::PasswordLength(bytes.len()))?.copy_from_slice(bytes);
         Ok(Authentication::Password(field))
     }
@@ -246,6 +276,17 @@ mod tests {
         assert!(mixed.contains("two families"));
         let v6 = settings(V2, "fd00::1/64").acceptance().unwrap_err();
         assert_eq!(v6.to_string(), "version 2 can't carry the IPv6 address fd00::1: set version = 3");
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_password() {
+        let mut settings = settings(Version::V2, "172.28.128.210/24");
+        settings.password = Some("PassW0rD".into());
+        let advert = settings.advert(100).unwrap();
+        let acceptance = settings.acceptance().unwrap();
+        for shown in [format!("{settings:?}"), format!("{advert:?}"), format!("{acceptance:?}")] {
+            assert!(!shown.contains("PassW0rD") && !shown.contains("80, 97, 115, 115"), "{shown}");
+        }
     }
 
     #[test]

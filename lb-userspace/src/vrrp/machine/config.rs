@@ -20,6 +20,8 @@ pub struct Config {
     pub preempt_delay: Duration,
     /// How long a releasing master waits for its successor before it gives up the VIPs anyway.
     pub handover: Duration,
+    /// Whether it takes over only when its sync group does.
+    pub grouped: bool,
     /// The address that adverts are sent from; the higher one wins a tie.
     pub address: IpAddr,
 }

@@ -31,6 +31,17 @@ impl fmt::Display for State {
     }
 }
 
+/// A state, with what the other members of a sync group have to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// Backup: its time to take over has come, and it waits for its group.
+    pub held: bool,
+    /// Releasing: it takes no part any more after that.
+    pub stopping: bool,
+}
+
 /// What happens to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -58,6 +69,10 @@ pub enum Event {
     Shutdown,
     /// The interface is gone: give up at once what can't be handed over.
     Fault,
+    /// The sync group lost its VIPs: hand these over too, and be a backup.
+    Yield,
+    /// The sync group takes over: for one that is held.
+    TakeOver,
 }
 
 /// What the machine reads of an advert.
@@ -121,6 +136,8 @@ pub enum Cause {
     NoSuccessor,
     /// The interface is gone.
     Faulted,
+    /// Another member of its sync group lost its VIPs.
+    Synchronized,
 }
 
 impl fmt::Display for Cause {
@@ -140,6 +157,7 @@ impl fmt::Display for Cause {
             Self::HandedOver => "its successor was heard",
             Self::NoSuccessor => "no successor was heard in time",
             Self::Faulted => "its interface is gone",
+            Self::Synchronized => "its sync group lost its addresses",
         })
     }
 }

@@ -156,6 +156,7 @@ fn address(last: u8) -> IpAddr {
 
 fn config() -> Config {
     Config {
+        grouped: false,
         version: Version::V3,
         priority: 100,
         interval: S,
@@ -453,4 +454,55 @@ fn a_reload_keeps_the_state_and_its_deadline() {
         machine.reconfigure(Config { interval: 2 * S, preempt: false, ..config() });
         assert_eq!((machine.state(), machine.deadline()), (state, deadline));
     }
+}
+
+#[test]
+fn a_member_of_a_sync_group_takes_over_only_with_it() {
+    let grouped = || Config { grouped: true, ..config() };
+    let mut machine = in_state(Backup, grouped());
+    assert!(handle(&mut machine, AT, Event::TakeOver).is_empty(), "its time has not come");
+    assert!(handle(&mut machine, DOWN, Event::Timer).is_empty());
+    assert!(machine.standing().held);
+    assert_eq!(machine.deadline(), Some(DOWN + S), "it doesn't spin");
+    let mut heard = machine.clone();
+    handle(&mut heard, DOWN + MS, advert(200, 1));
+    assert!(!heard.standing().held);
+    assert!(handle(&mut heard, DOWN + MS, Event::TakeOver).is_empty());
+    assert!(handle(&mut machine, DOWN + S, Event::Timer).is_empty());
+    let actions = handle(&mut machine, DOWN + S, Event::TakeOver);
+    assert_eq!(actions, then::<4, 5>(TAKE_OVER, Master, Cause::MasterDown));
+    assert!(!machine.standing().held);
+
+    // A master of lower priority, let be for a while, doesn't make a held member spin either.
+    let mut patient = in_state(Backup, Config { preempt_delay: S, ..grouped() });
+    handle(&mut patient, Time::ZERO, advert(50, 1));
+    handle(&mut patient, S, Event::Timer);
+    assert!(patient.standing().held);
+    assert_eq!(patient.deadline(), Some(S + 2 * S), "the master's interval later");
+}
+
+#[test]
+fn a_member_whose_group_lost_its_addresses_hands_over_and_keeps_none() {
+    let mut machine = in_state(Master, config());
+    handle(&mut machine, Time::ZERO, Event::Yield);
+    assert_eq!((machine.state(), machine.standing().stopping), (Releasing, false));
+    let mut followed = machine.clone();
+    let actions = handle(&mut followed, AT, advert(200, 1));
+    assert_eq!(actions, then::<3, 4>(GIVE_UP, Backup, Cause::HandedOver));
+    let mut now = Time::ZERO;
+    while machine.state() == Releasing {
+        now = machine.deadline().unwrap();
+        handle(&mut machine, now, Event::Timer);
+    }
+    assert_eq!((machine.state(), machine.cause()), (Backup, Cause::NoSuccessor));
+    assert!(!machine.yielded() && machine.deadline() > Some(now));
+
+    let mut released = in_state(Master, config());
+    handle(&mut released, Time::ZERO, Event::Release);
+    handle(&mut released, AT, Event::Yield);
+    while released.state() == Releasing {
+        let due = released.deadline().unwrap();
+        handle(&mut released, due, Event::Timer);
+    }
+    assert_eq!(released.state(), Backup, "no longer master again without a successor");
 }

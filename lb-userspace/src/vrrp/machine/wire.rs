@@ -83,6 +83,7 @@ fn machine(last: u8, priority: u8, version: Version, preempt: bool) -> Machine {
         Version::V3 => A,
     };
     let config = Config {
+        grouped: false,
         version,
         priority,
         interval,

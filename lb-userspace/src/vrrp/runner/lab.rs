@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::vrrp::address::Addresses;
 use crate::vrrp::captures;
 use crate::vrrp::packet::Version;
+use crate::vrrp::place::Places;
 use crate::vrrp::tracking::Standing;
 
 mod interop;
@@ -134,6 +134,73 @@ fn a_lost_link_is_noticed_and_a_late_interface_is_waited_for() {
 }
 
 #[test]
+fn a_virtual_mac_is_up_with_its_master_and_gone_with_its_agent() {
+    let Some(lab) = Lab::new() else { return };
+    let device = |host| {
+        let links = lab.links(host);
+        links.lines().find(|line| line.contains("00:00:5e:00:01:33")).map(str::to_owned)
+    };
+    let vip = "10.77.0.100/24";
+    let mut low = lab.runner(B, "mac 3 100 100 10.77.0.100/24");
+    low.wait_for("master");
+    lab.until("the backup's macvlan is up", || device(B).is_some_and(|line| line.contains("LOWER_UP")));
+    let mut high = lab.runner(A, "mac 3 100 200 10.77.0.100/24");
+    high.wait_for("master: the master had a lower priority");
+    low.wait_for("backup");
+    let line = device(B).unwrap();
+    assert!(!line.contains("LOWER_UP") && line.contains("mode bridge"), "{line}");
+    assert!(lab.holds(A, vip) && !lab.holds(B, vip));
+
+    // A killed agent leaves it, for the next one to adopt.
+    drop(high);
+    assert!(device(A).unwrap().contains("LOWER_UP"));
+    let mut high = lab.runner(A, "mac 3 100 200 10.77.0.100/24");
+    high.wait_for("master: found its addresses on the interface");
+    high.command("shutdown");
+    high.wait_for("initialize: its successor was heard");
+    assert!(high.ends());
+    assert_eq!(device(A), None);
+    low.wait_for("master");
+    low.command("shutdown");
+    assert!(low.ends());
+    assert!(lab.holds(B, vip) && device(B).is_some(), "nobody else has it");
+}
+
+#[test]
+fn a_sync_group_is_master_of_all_or_of_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let (first, second) = ("10.77.1.1/16", "10.77.1.2/16");
+    let both = |host| lab.holds(host, first) && lab.holds(host, second);
+    let none = |host| !lab.holds(host, first) && !lab.holds(host, second);
+    let settings = |priority: u8| format!("3 100 {priority} 10.77.0.100/24 - - 2 both");
+    let mut high = lab.runner(A, &settings(200));
+    lab.until("A has both", || both(A));
+    let mut low = lab.runner(B, &settings(100));
+    low.wait_for("backup");
+    low.wait_for("backup");
+
+    // One is tracked out: the other goes along, and comes back along.
+    high.command("out1");
+    lab.until("B has both", || both(B) && none(A));
+    assert_eq!(high.status_after(Duration::ZERO).state, "initialize,initialize");
+    high.command("in1");
+    lab.until("A has both again", || both(A) && none(B));
+
+    // A release is the group's, and so is a loss.
+    high.command("release1");
+    lab.until("B has both after the release", || both(B) && none(A));
+    high.command("reclaim1");
+    lab.until("A has both after the reclaim", || both(A) && none(B));
+    let mut third = lab.runner(B, "3 100 250 10.77.0.100/24 - - 1");
+    third.wait_for("master");
+    lab.until("A has none: its first was taken", || !lab.holds(A, second));
+    assert_eq!(high.status_after(Duration::from_secs(1)).state, "backup,backup", "no flapping");
+    drop(third);
+    drop(low);
+    lab.until("A has both at the end", || both(A));
+}
+
+#[test]
 fn a_stream_of_refused_adverts_changes_no_state() {
     let Some(lab) = Lab::new() else { return };
     for (version, settings, interval) in [
@@ -198,7 +265,8 @@ fn a_runner_in_a_process_of_its_own() {
     let peers = next().filter(|&peer| peer != "-").map(|peer| peer.parse().unwrap());
     let mut settings = Settings::new("web", "eth0", 51, version, vips);
     (settings.priority, settings.interval) = (priority, interval);
-    (settings.password, settings.peers) = (password, peers.into_iter().collect());
+    (settings.password, settings.peers) = (password.map(Into::into), peers.into_iter().collect());
+    settings.virtual_mac = std::env::var_os("LB_VRRP_LAB_MAC").is_some();
     let mut all = vec![settings.clone()];
     if let Some(count) = next() {
         let nth = |router: u8| Settings {
@@ -207,13 +275,18 @@ fn a_runner_in_a_process_of_its_own() {
             addresses: vec![format!("10.77.1.{router}/16").parse().unwrap()],
             ..settings.clone()
         };
-        all = (1..=count.parse().unwrap()).map(nth).collect();
+        let group = next().map(str::to_owned);
+        all = (1..=count.parse().unwrap()).map(nth).map(|one| Settings { sync_group: group.clone(), ..one }).collect();
     }
-    let owner = Printing(Addresses::open().unwrap());
+    let owner = Printing(Places::open().unwrap());
     let (runner, handle) = Runner::new(owner, all).unwrap();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             match line.as_str() {
+                "out1" => handle.stand("web1", Standing::Out, "lab".into()).unwrap(),
+                "in1" => handle.stand("web1", Standing::Priority(settings.priority), "lab".into()).unwrap(),
+                "release1" => handle.release("web1").unwrap(),
+                "reclaim1" => handle.reclaim("web1").unwrap(),
                 "release" => handle.release("web").unwrap(),
                 "reclaim" => handle.reclaim("web").unwrap(),
                 "shutdown" => handle.shut_down().unwrap(),
@@ -249,17 +322,25 @@ fn a_runner_in_a_process_of_its_own() {
     runner.run().unwrap();
 }
 
-struct Printing(Addresses);
+struct Printing(Places);
 
 impl Owner for Printing {
-    fn gate(&mut self, _: &Settings, _: bool) {}
-
-    fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        settings.addresses.iter().try_for_each(|&vip| self.0.add(interface, vip))
+    fn prepare(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        self.0.prepare(settings, interface)
     }
 
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        settings.addresses.iter().try_for_each(|&vip| self.0.remove(interface, vip))
+    fn gate(&mut self, _: &Settings, _: Option<u32>, _: bool) {}
+
+    fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        self.0.add(settings, interface)
+    }
+
+    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
+        self.0.remove(settings, interface, last)
+    }
+
+    fn forget(&mut self, settings: &Settings, interface: u32) {
+        self.0.forget(settings, interface).unwrap();
     }
 
     fn entered(&mut self, status: &Status) {

@@ -31,7 +31,9 @@ impl<O: Owner> Runner<O> {
             Request::Status => return Ok(self.status()),
             Request::Event { instance, event } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
-                self.handle(index, event);
+                for index in self.group_of(index) {
+                    self.handle(index, event);
+                }
             }
             Request::Stand { instance, standing, why } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
@@ -60,7 +62,7 @@ impl<O: Owner> Runner<O> {
     }
 
     fn stand(&mut self, index: usize, standing: Standing, why: String) {
-        let Some(slot) = self.slots.get_mut(&index) else {
+        let Some(slot) = self.slots.get_mut(&index).filter(|_| !self.shutting_down) else {
             return;
         };
         slot.why = Some(why);
@@ -68,11 +70,16 @@ impl<O: Owner> Runner<O> {
         let is_idle = slot.is_idle();
         let is_ready = slot.obstacle.is_none();
         match standing {
-            Standing::Out => self.handle(index, Event::Stop),
+            Standing::Out => {
+                self.handle(index, Event::Stop);
+                self.synchronize_all();
+            }
             Standing::Priority(priority) => {
                 slot.tracked = Some(priority);
                 self.handle(index, Event::Priority(priority));
-                if is_idle && is_ready {
+                if self.group_of(index).len() > 1 {
+                    self.synchronize_all();
+                } else if is_idle && is_ready {
                     self.start(index);
                 } else {
                     // Takes a hand-over back that nobody has followed yet.
@@ -90,16 +97,20 @@ impl<O: Owner> Runner<O> {
         for settings in settings {
             let mut slots = self.slots.iter();
             let found = slots.find(|(_, slot)| slot.settings.is_same_router(&settings));
-            let index = match found.map(|(&index, slot)| (index, slot.settings.version)) {
-                Some((index, version)) if version == settings.version => {
+            let kind = |settings: &Settings| (settings.version, settings.virtual_mac);
+            let index = match found.map(|(&index, slot)| (index, kind(&slot.settings))) {
+                Some((index, held)) if held == kind(&settings) => {
                     self.adapt(index, settings)?;
                     index
                 }
                 replaced => {
-                    // Another version is another protocol: there is no keeping of its state.
+                    // Another version is another protocol, and another MAC another place for the VIPs: there is no
+                    // keeping of its state.
                     if let Some((index, _)) = replaced {
                         self.handle(index, Event::Fault);
-                        self.slots.remove(&index);
+                        if let Some(slot) = self.slots.remove(&index) {
+                            self.forget(&slot);
+                        }
                     }
                     self.insert(settings)
                 }
@@ -136,11 +147,13 @@ impl<O: Owner> Runner<O> {
         if old.priority != settings.priority && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
+        // Whether its backups forward may have changed.
+        self.perform(index, &mut vec![Action::Gate(holds)]);
         if holds && old.addresses != settings.addresses {
-            self.perform(index, &mut vec![Action::Gate(true), Action::AddAddresses, Action::Announce]);
+            self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
             let kept = &settings.addresses;
             let dropped = old.addresses.iter().filter(|address| !kept.contains(address));
-            self.drop_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() });
+            self.remove_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() }, false);
         }
         Ok(())
     }

@@ -8,13 +8,12 @@ use std::time::Duration;
 use tracing::error;
 
 use crate::vrrp::announce::Pacer;
+use crate::vrrp::frame;
 use crate::vrrp::instance::Instance;
 use crate::vrrp::pace::Pace;
 use crate::vrrp::refusal::Refusals;
 use crate::vrrp::socket::{FrameSender, Interface, Receiver, Sender};
 
-/// Announcements a second on one interface.
-const ANNOUNCEMENTS: u32 = 10_000;
 /// Packets a second read from one socket: four times what 255 masters send at 10 ms. What a flood sends
 /// beyond it, the kernel drops, and the thread's real-time priority starves nobody.
 const PACKETS: u32 = 100_000;
@@ -40,13 +39,13 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn open(name: &str, interface: &Interface, ipv6: bool) -> io::Result<Self> {
+    pub(super) fn open(name: &str, interface: &Interface, ipv6: bool, pace: u32) -> io::Result<Self> {
         Ok(Self {
             interface: interface.index,
             receiver: Receiver::open(name, interface, ipv6)?,
             senders: HashMap::new(),
             frames: FrameSender::open(interface)?,
-            pacer: Pacer::new(ANNOUNCEMENTS),
+            pacer: Pacer::new(pace),
             routers: HashMap::new(),
             budget: Pace::new(PACKETS, BURST),
             refused: Refusals::default(),
@@ -57,9 +56,11 @@ impl Port {
 /// Sends an instance's advert to its group or to each of its peers.
 pub(super) fn advertise(instance: &mut Instance, priority: u8, port: Option<&Port>) {
     let own = instance.own();
-    let Some(sender) = port.and_then(|port| port.senders.get(&own)) else {
+    let Some((port, sender)) = port.and_then(|port| Some((port, port.senders.get(&own)?))) else {
         return;
     };
+    // A peer's MAC is the kernel's to find out: only adverts to the group are whole frames.
+    let mac = instance.settings().mac().filter(|_| instance.settings().peers.is_empty());
     let adverts = match instance.adverts(priority) {
         Ok(adverts) => adverts,
         Err(error) => {
@@ -68,8 +69,9 @@ pub(super) fn advertise(instance: &mut Instance, priority: u8, port: Option<&Por
         }
     };
     for (to, payload) in adverts {
-        let result = sender.send(to, &payload);
         let counters = instance.counters_mut();
+        let framed = mac.and_then(|mac| frame::advert(mac, own, to, counters.sent.wrapping_add(1) as u16, &payload));
+        let result = framed.map_or_else(|| sender.send(to, &payload), |frame| port.frames.send(&frame));
         match result {
             Ok(()) => counters.sent += 1,
             Err(error) => {

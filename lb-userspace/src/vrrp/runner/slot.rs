@@ -1,7 +1,7 @@
 //! An instance's place in the thread, also while it can't take part.
 
 use crate::vrrp::instance::{Instance, Status};
-use crate::vrrp::machine::{State, Time};
+use crate::vrrp::machine::{Cause, State, Time};
 use crate::vrrp::settings::Settings;
 
 /// An instance as configured, and what became of it.
@@ -29,6 +29,12 @@ impl Slot {
     pub(super) fn holds_addresses(&self) -> bool {
         let state = self.instance.as_ref().map(|instance| instance.machine().state());
         matches!(state, Some(State::Master | State::Releasing))
+    }
+
+    /// Whether its VIPs stayed on this host when it ended, for want of a successor.
+    pub(super) fn keeps_addresses(&self) -> bool {
+        let cause = self.instance.as_ref().map(|instance| instance.machine().cause());
+        self.holds_addresses() || cause == Some(Cause::NoSuccessor)
     }
 
     pub(super) fn status(&self, now: Time) -> Status {

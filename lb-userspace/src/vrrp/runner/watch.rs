@@ -9,9 +9,11 @@ use ipnet::IpNet;
 use tracing::{error, warn};
 
 use super::port::Port;
+use super::slot::Slot;
 use super::{Owner, Runner, UNREADY};
 use crate::vrrp::instance::Instance;
 use crate::vrrp::machine::{Event, OWNER, Time};
+use crate::vrrp::place;
 use crate::vrrp::settings::Settings;
 use crate::vrrp::socket::{Interface, Sender, interfaces};
 
@@ -57,6 +59,7 @@ impl<O: Owner> Runner<O> {
         self.ports
             .retain(|(name, _), port| current.get(name).is_some_and(|interface| interface.index == port.interface));
         let indices: Vec<usize> = self.slots.keys().copied().collect();
+        let mut ready = Vec::new();
         for index in indices {
             let obstacle = self.prepare(index).err();
             if obstacle.is_some() {
@@ -76,9 +79,14 @@ impl<O: Owner> Runner<O> {
                         self.handle(index, Event::Fault);
                     }
                 }
-                None => self.start(index),
+                None => ready.push(index),
             }
         }
+        // Only now is it known which sync groups are whole.
+        for index in ready {
+            self.start(index);
+        }
+        self.synchronize_all();
     }
 
     /// Makes an instance's sockets; what stands in the way.
@@ -98,10 +106,14 @@ impl<O: Owner> Runner<O> {
         })?;
         let key = settings.port();
         if !self.ports.contains_key(&key) {
-            let port =
-                Port::open(name, interface, key.1).map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
+            let port = Port::open(name, interface, key.1, settings.announce.pace)
+                .map_err(|error| format!("no VRRP socket on {name}: {error}"))?;
             self.ports.insert(key.clone(), port);
         }
+        self.owner.prepare(&settings, interface.index).map_err(|error| match settings.virtual_mac {
+            true => format!("{name} can't have a macvlan for the virtual MAC: {error}"),
+            false => error.to_string(),
+        })?;
         let now = self.epoch.elapsed();
         let Some((port, slot)) = self.ports.get_mut(&key).zip(self.slots.get_mut(&index)) else {
             return Ok(());
@@ -112,6 +124,7 @@ impl<O: Owner> Runner<O> {
             vacant.insert(sender);
         }
         port.routers.insert(settings.router, index);
+        port.pacer.set_pace(settings.announce.pace);
         match &mut slot.instance {
             None => {
                 let instance = Instance::new(settings, own, now).map_err(|e| e.to_string())?;
@@ -129,12 +142,12 @@ impl<O: Owner> Runner<O> {
         let Some(slot) = self.slots.get(&index) else {
             return;
         };
-        if !slot.is_idle() || !slot.wanted || slot.leaving || self.shutting_down {
+        if !slot.is_idle() || !slot.wanted || slot.leaving || self.shutting_down || !self.is_group_able(index) {
             return;
         }
-        let present = self.interfaces.get(&slot.settings.interface).map(|i| &i.addresses);
-        let holds_addresses =
-            present.is_some_and(|present| slot.settings.addresses.iter().any(|vip| present.contains(&vip.addr())));
+        // What one member of a sync group has, its agent left as all of its members' master.
+        let group = self.group_of(index);
+        let holds_addresses = group.iter().filter_map(|index| self.slots.get(index)).any(|slot| self.is_adopted(slot));
         if let Some(priority) = slot.tracked {
             self.handle(index, Event::Priority(priority));
         }
@@ -143,6 +156,19 @@ impl<O: Owner> Runner<O> {
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.defer_preemption(unready);
         }
+    }
+}
+
+impl<O> Runner<O> {
+    /// Whether an instance's VIPs, or some of them, are on this host.
+    fn is_adopted(&self, slot: &Slot) -> bool {
+        let settings = &slot.settings;
+        let interface = self.interfaces.get(&settings.interface);
+        let holder = match interface.and_then(|interface| place::device(settings, interface.index)) {
+            Some(device) => self.interfaces.get(&device),
+            None => interface,
+        };
+        holder.is_some_and(|held| settings.addresses.iter().any(|vip| held.addresses.contains(&vip.addr())))
     }
 }
 

@@ -11,16 +11,19 @@ struct Way {
     vip: &'static str,
     password: Option<&'static str>,
     unicast: bool,
+    virtual_mac: bool,
 }
 
-const V3: Way = Way { version: 3, milliseconds: 100, vip: "10.77.0.100/24", password: None, unicast: false };
+const V3: Way =
+    Way { version: 3, milliseconds: 100, vip: "10.77.0.100/24", password: None, unicast: false, virtual_mac: false };
 
 impl Way {
     fn ours(&self, priority: u8) -> String {
         let Self { version, milliseconds, vip, .. } = self;
         let password = self.password.unwrap_or("-");
         let peer = if self.unicast { "10.77.0.12" } else { "-" };
-        format!("{version} {milliseconds} {priority} {vip} {password} {peer}")
+        let mac = if self.virtual_mac { "mac " } else { "" };
+        format!("{mac}{version} {milliseconds} {priority} {vip} {password} {peer}")
     }
 
     fn theirs(&self, priority: u8) -> String {
@@ -29,11 +32,12 @@ impl Way {
         let password = self
             .password
             .map_or(String::new(), |password| format!("authentication {{\nauth_type PASS\nauth_pass {password}\n}}\n"));
+        let mac = if self.virtual_mac { "use_vmac\n" } else { "" };
         let peer = if self.unicast { "unicast_peer {\n10.77.0.11\n}\n" } else { "" };
         format!(
             "global_defs {{\nvrrp_version {version}\n}}\nvrrp_instance web {{\nstate BACKUP\n\
              interface eth0\nvirtual_router_id 51\npriority {priority}\nadvert_int {seconds}\n\
-             {password}{peer}virtual_ipaddress {{\n{vip}\n}}\n}}\n"
+             {mac}{password}{peer}virtual_ipaddress {{\n{vip}\n}}\n}}\n"
         )
     }
 
@@ -50,6 +54,8 @@ impl Way {
     fn lb_follows_keepalived(&self, lab: &Lab) {
         let ours = || lab.holds(A, self.vip) && !lab.holds(B, self.vip);
         let theirs = || lab.holds(B, self.vip) && !lab.holds(A, self.vip);
+        // keepalived's macvlan has the interface's link-local address, or none.
+        lab.until("a link-local address", || lab.has_link_local(B));
         let keepalived = lab.keepalived(B, &self.theirs(200));
         lab.until("keepalived holds the VIP", theirs);
         let mut lb = lab.runner(A, &self.ours(100));
@@ -102,4 +108,20 @@ fn version_3_over_ipv6() {
 #[test]
 fn unicast() {
     Way { unicast: true, ..V3 }.take_over_both_ways();
+}
+
+#[test]
+fn a_virtual_mac_over_ipv4() {
+    Way { virtual_mac: true, ..V3 }.take_over_both_ways();
+}
+
+#[test]
+fn a_virtual_mac_in_version_2() {
+    let password = Some("s3cret77");
+    Way { version: 2, milliseconds: 1000, password, virtual_mac: true, ..V3 }.take_over_both_ways();
+}
+
+#[test]
+fn a_virtual_mac_over_ipv6() {
+    Way { vip: "fe80::100/64", virtual_mac: true, ..V3 }.take_over_both_ways();
 }

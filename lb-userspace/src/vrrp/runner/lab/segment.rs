@@ -75,6 +75,18 @@ impl Lab {
         !output.stdout.is_empty()
     }
 
+    pub(super) fn has_link_local(&self, host: usize) -> bool {
+        let arguments = ["-n", &self.names[host], "-6", "-o", "addr", "show", "scope", "link", "-tentative"];
+        let output = Command::new("ip").args(arguments).output().unwrap();
+        !output.stdout.is_empty()
+    }
+
+    /// The interfaces of a host, as `ip -d link` shows them.
+    pub(super) fn links(&self, host: usize) -> String {
+        let output = Command::new("ip").args(["-n", &self.names[host], "-o", "-d", "link"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(super) fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !condition() {
@@ -92,7 +104,11 @@ impl Lab {
     }
 
     pub(super) fn runner(&self, host: usize, settings: &str) -> Process {
+        let (settings, mac) = settings.strip_prefix("mac ").map_or((settings, false), |settings| (settings, true));
         let mut command = Command::new("ip");
+        if mac {
+            command.env("LB_VRRP_LAB_MAC", "1");
+        }
         command
             .args(["netns", "exec", &self.names[host]])
             .arg(std::env::current_exe().unwrap())
