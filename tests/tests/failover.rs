@@ -343,7 +343,7 @@ fn vip(number: usize) -> Ipv4Addr {
 fn routers_of(director: &str) -> Vec<Router> {
     let router = |(number, order): (usize, &[&str; 3])| {
         let place = order.iter().position(|name| *name == director).unwrap_or(2);
-        let priority = 200 - 50 * place;
+        let priority = 200 - 50 * place as u8;
         let web = Router::web(Way::V3_100MS, priority).of(vip(number));
         Router { name: format!("vip{number}"), id: 211 + number as u8, ..web }
     };
