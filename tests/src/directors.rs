@@ -1,7 +1,7 @@
 //! Directors that share VIPs: their configurations, with the probe's service and a web service behind each VIP.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -82,7 +82,9 @@ impl Router {
         self
     }
 
-    fn section(&self) -> String {
+    /// Its section of the configuration.
+    #[must_use]
+    pub fn section(&self) -> String {
         let Self { name, id, way: Way { version, interval }, priority, vip, more } = self;
         let interval = humantime::format_duration(*interval);
         format!(
@@ -102,30 +104,33 @@ fn prefix(address: IpAddr) -> u8 {
 /// service over all reals of the lab.
 #[must_use]
 pub fn config(lab: &Lab, routers: &[Router]) -> String {
-    let mut text = "[director]\ninterfaces = [\"eth1\"]\n\n".to_owned();
-    for router in routers {
-        text.push_str(&router.section());
-    }
+    let sections = routers.iter().map(Router::section);
+    let services = routers.iter().map(|router| services(lab, router));
+    ["[director]\ninterfaces = [\"eth1\"]\n\n".to_owned()].into_iter().chain(sections).chain(services).collect()
+}
+
+/// As [`config`], without the virtual routers: the VIPs are another program's.
+#[must_use]
+pub fn config_without_vrrp(lab: &Lab, routers: &[Router]) -> String {
+    let services = routers.iter().map(|router| services(lab, router));
+    ["[director]\ninterfaces = [\"eth1\"]\n\n".to_owned()].into_iter().chain(services).collect()
+}
+
+fn services(lab: &Lab, Router { name, vip, .. }: &Router) -> String {
     let mut reals = String::new();
-    for router in routers {
-        let Router { name, vip, .. } = router;
-        reals.clear();
-        for real in lab.reals() {
-            let address: IpAddr = if vip.is_ipv4() { real.v4().into() } else { real.v6().into() };
-            // Writing to a string can't fail.
-            let _ = write!(reals, "{{ address = \"{address}\" }}, ");
-        }
-        let at = |port| std::net::SocketAddr::from((*vip, port));
-        let check = "check = { type = \"tcp\", interval = \"500ms\", timeout = \"400ms\" }";
-        let _ = write!(
-            text,
-            "[service.{name}-probe]\naddress = \"{}\"\nprotocol = \"udp\"\nreals = [{reals}]\n\n\
-             [service.{name}-web]\naddress = \"{}\"\nprotocol = \"tcp\"\n{check}\nreals = [{reals}]\n\n",
-            at(PORT),
-            at(80)
-        );
+    for real in lab.reals() {
+        let address: IpAddr = if vip.is_ipv4() { real.v4().into() } else { real.v6().into() };
+        // Writing to a string can't fail.
+        let _ = write!(reals, "{{ address = \"{address}\" }}, ");
     }
-    text
+    let at = |port| SocketAddr::from((*vip, port));
+    let check = "check = { type = \"tcp\", interval = \"500ms\", timeout = \"400ms\" }";
+    format!(
+        "[service.{name}-probe]\naddress = \"{}\"\nprotocol = \"udp\"\nreals = [{reals}]\n\n\
+         [service.{name}-web]\naddress = \"{}\"\nprotocol = \"tcp\"\n{check}\nreals = [{reals}]\n\n",
+        at(PORT),
+        at(80)
+    )
 }
 
 /// Starts what answers on every real of the lab.

@@ -9,6 +9,7 @@ pub mod directors;
 pub mod fixture;
 pub mod frame;
 pub mod host;
+pub mod keepalived;
 pub mod lab;
 pub mod probe;
 pub mod responder;
