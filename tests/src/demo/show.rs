@@ -66,6 +66,15 @@ impl Show {
         self.asking.log().iter().find(|entry| entry.outcome.is_ok()).map(|entry| entry.end)
     }
 
+    /// The longest time from one answer to the next, of those since `phases` phases ago began.
+    pub(crate) fn longest_gap(&self, phases: usize) -> Duration {
+        let begin = self.phases.iter().rev().take(phases).last().map(|phase| phase.start);
+        let entries = self.asking.log();
+        let before = |entry: &Entry| begin.is_some_and(|begin| entry.end < begin);
+        let last = entries.iter().rposition(|entry| entry.outcome.is_ok() && before(entry)).unwrap_or(0);
+        Report { entries: entries.into_iter().skip(last).collect(), retransmitted: None }.longest_gap()
+    }
+
     fn phase(&mut self, title: &str, mut done: impl FnMut(usize) -> Result<bool>) -> Result<Duration> {
         let (start, before) = (Instant::now(), self.shown);
         loop {
