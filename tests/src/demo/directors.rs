@@ -18,6 +18,8 @@ const SERVICE: &str = "web";
 /// A director, with or without an agent.
 pub(crate) struct Director<'a> {
     pub(crate) host: &'a Host,
+    /// `A` or `B`.
+    pub(crate) letter: char,
     agent: Option<Agent<'a>>,
 }
 
@@ -27,13 +29,13 @@ impl<'a> Director<'a> {
     /// # Errors
     /// One doesn't start.
     pub(crate) fn both(a: &'a Host, b: &'a Host) -> Result<(Self, Self)> {
-        let start = |host, priority| {
+        let start = |host, letter, priority| {
             let agent = Agent::start(host, &reference(priority)?)?;
-            anyhow::Ok(Self { host, agent: Some(agent) })
+            anyhow::Ok(Self { host, letter, agent: Some(agent) })
         };
         thread::scope(|scope| {
-            let other = scope.spawn(|| start(b, PRIORITIES.1));
-            let one = start(a, PRIORITIES.0)?;
+            let other = scope.spawn(|| start(b, 'B', PRIORITIES.1));
+            let one = start(a, 'A', PRIORITIES.0)?;
             Ok((one, other.join().map_err(|_| anyhow!("the start of {} failed", b.name()))??))
         })
     }
@@ -43,7 +45,7 @@ impl<'a> Director<'a> {
     /// # Errors
     /// It has none.
     pub(crate) fn agent(&mut self) -> Result<&mut Agent<'a>> {
-        self.agent.as_mut().with_context(|| format!("{} has no agent", self.host.title()))
+        self.agent.as_mut().with_context(|| format!("director {} has no agent", self.letter))
     }
 
     /// Starts an agent in place of the one that ended.
@@ -92,9 +94,9 @@ fn reference(priority: u8) -> Result<String> {
 pub(crate) fn tell(directors: [&Director<'_>; 2]) -> Result<()> {
     let [a, b] = directors.map(|director| {
         let state = director.router().map_or_else(|| "no agent".to_owned(), |router| router.state);
-        format!("{}: {state}", director.host.title())
+        format!("{}: {state}", director.letter)
     });
-    say!("\n  [{a}; {b}]")
+    say!("\n  `lb vrrp` on each: {a}; {b}.")
 }
 
 /// The hosts of the two directors.

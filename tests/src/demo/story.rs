@@ -82,10 +82,10 @@ fn introduce(lab: &Lab) -> Result<()> {
 fn elect(a: &mut Director<'_>, b: &mut Director<'_>) -> Result<()> {
     say!("VRRP 2 with an advert every second: a director that hears none for 3 s and a")?;
     say!("little (less with a higher priority) takes the VIP.")?;
-    let took = wait_until(DEADLINE, "a master", || a.is_master())?;
+    let took = wait_until(DEADLINE, "director A to be master", || a.is_master())?;
     a.agent()?.wait_until_served()?;
     b.agent()?.wait_until_served()?;
-    say!("\n{} takes it, {} after both agents started.\n", a.host.title(), time(took))
+    say!("\nDirector A takes it, {} after both agents were ready.\n", time(took))
 }
 
 fn both_answer(show: &mut Show, started: Instant) -> Result<()> {
@@ -118,55 +118,56 @@ fn a_real_returns(show: &mut Show, director: &Director<'_>, host: &Host) -> Resu
 }
 
 fn an_agent_dies(show: &mut Show, a: &mut Director<'_>, b: &Director<'_>) -> Result<()> {
-    let title = a.host.title();
-    say!("\nThe agent of {title} is killed (-9). Its pinned program goes on forwarding:")?;
+    say!("\nThe agent of director A is killed (-9). Its pinned program goes on forwarding:")?;
     a.agent()?.process().kill()?;
-    show.requests(&format!("{title}'s agent is dead"), REQUESTS)?;
+    show.requests("A's agent is dead", REQUESTS)?;
     tell([a, b])?;
     say!("\nIt is started again, and adopts the VIP that it finds:")?;
     a.start()?;
-    show.until(&format!("{title}'s agent is back"), || Ok(a.is_master()))?;
-    show.requests(&format!("{title} is master again"), REQUESTS)?;
+    show.requests_until("A's agent is back", REQUESTS, || Ok(owns(a, b)))?;
     tell([a, b])
 }
 
 fn a_director_is_stopped(show: &mut Show, a: &mut Director<'_>, b: &Director<'_>) -> Result<()> {
-    let (one, other) = (a.host.title(), b.host.title());
-    say!("\n{one} is stopped in order (SIGTERM). It keeps the VIP until it hears {other}:")?;
+    say!("\nDirector A is stopped (SIGTERM). It keeps the VIP until it hears B as master:")?;
     let agent = a.agent()?.process();
     agent.signal(Signal::SIGTERM)?;
-    let took = show.until(&format!("{one} hands over"), || Ok(!agent.is_running() && b.is_master()))?;
-    say!("\n{other} has the VIP, {} later:", time(took))?;
-    show.requests(&format!("{other} is master"), REQUESTS)?;
+    let took = show.until("A hands over to B", || Ok(!agent.is_running() && b.is_master()))?;
+    say!("\nDirector B has the VIP, {} later:", time(took))?;
+    show.requests("B is master", REQUESTS)?;
     tell([a, b])?;
-    say!("\n{one} is started again, and takes the VIP back:")?;
+    say!("\nDirector A is started again, and takes the VIP back from B:")?;
     a.start()?;
-    show.until(&format!("{one} takes it back"), || Ok(a.is_master() && !b.is_master()))?;
+    show.until("A takes it back", || Ok(owns(a, b)))?;
     tell([a, b])
 }
 
 fn a_director_is_lost(show: &mut Show, lab: &Lab, a: &mut Director<'_>, b: &Director<'_>) -> Result<()> {
-    let (one, other) = (a.host.title(), b.host.title());
-    say!("\n{one} loses its power: no agent, no program, no link, and no farewell:")?;
+    say!("\nDirector A loses its power: no agent, no program, no link, and no farewell:")?;
     lab.cable(a.host, false)?;
     a.agent()?.process().kill()?;
-    let took = show.until(&format!("{one} is lost, unnoticed"), || Ok(b.is_master()))?;
-    say!("\n{other} takes the VIP, {} after that:", time(took))?;
-    show.requests(&format!("{other} is master"), REQUESTS)?;
-    say!("\n  Longest time between two answers: {}.", time(show.longest_gap(2)))?;
+    let took = show.until("A is lost, unnoticed", || Ok(b.is_master()))?;
+    say!("\nDirector B takes the VIP, {} after that:", time(took))?;
+    show.requests("B forwards", REQUESTS)?;
+    let gap = time(show.longest_gap(2));
+    say!("\nThe client's gap is {gap}. (Published, of a reboot with keepalived: 3 s.)")?;
     tell([a, b])
 }
 
 fn a_director_returns(show: &mut Show, lab: &Lab, a: &mut Director<'_>, b: &Director<'_>) -> Result<()> {
-    let one = a.host.title();
-    say!("\n{one} boots: nothing is left of its program, and its agent starts:")?;
+    say!("\nDirector A boots, with nothing of what it had, and starts its agent:")?;
     lb(a.host, &["detach"])?;
     lab.cable(a.host, true)?;
     a.start()?;
-    let took = show.until(&format!("{one} is back, a backup"), || Ok(a.is_master() && !b.is_master()))?;
-    say!("\n{one} has taken the VIP back, {} after its agent was ready:", time(took))?;
-    show.requests(&format!("{one} is master"), REQUESTS)?;
+    let took = show.until("A is back, as a backup", || Ok(owns(a, b)))?;
+    say!("\nDirector A takes the VIP back, {} after its agent was ready:", time(took))?;
+    show.requests("A is master", REQUESTS)?;
     tell([a, b])
+}
+
+/// Whether both agree that `one` is the master.
+fn owns(one: &Director<'_>, other: &Director<'_>) -> bool {
+    one.is_master() && !other.is_master()
 }
 
 fn sum_up(show: Show, master: &Host) -> Result<()> {
