@@ -81,7 +81,7 @@ impl Show {
 
     /// The longest time from one answer to the next, from the last one before the last `phases` phases on.
     pub(crate) fn longest_gap(&self, phases: usize) -> Duration {
-        let begin = self.phases.iter().rev().take(phases).last().map(|phase| phase.start);
+        let begin = self.phases.iter().rev().take(phases).next_back().map(|phase| phase.start);
         let entries = self.asking.log();
         let before = |entry: &Entry| begin.is_some_and(|begin| entry.end < begin);
         let last = entries.iter().rposition(|entry| entry.outcome.is_ok() && before(entry)).unwrap_or(0);
