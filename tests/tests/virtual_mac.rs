@@ -118,3 +118,41 @@ fn a_last_director_keeps_it_until_it_is_detached() {
         Ok(())
     });
 }
+
+#[test]
+fn a_backup_that_passes_leaves_packets_to_its_kernel_until_it_is_master() {
+    scenario(Lab::builder().directors(2), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let (host_a, host_b) = (lab.host("director-a"), lab.host("director-b"));
+        let config = |priority| config(lab, priority).replace("virtual_mac = true", "backup = \"pass\"");
+        let a = Agent::start(host_a, &config(200))?;
+        let b = Agent::start(host_b, &config(100))?;
+        a.wait_for_router("web", "master")?;
+        b.wait_for_router("web", "backup")?;
+        a.wait_until_served()?;
+        b.wait_until_served()?;
+        // A client that takes the backup for the master.
+        lab.client().set_neighbour(VIP.into(), host_b.nic().mac)?;
+        let client = Client::new(lab.client()).timeout(Duration::from_millis(500));
+        assert!(client.get((VIP, 80)).is_err());
+        let standby = |agent| packets(agent, "standby");
+        assert!(standby(&b)? > 0);
+        a.lb(&["vrrp", "release", "web"])?;
+        b.wait_for_router("web", "master")?;
+        Client::new(lab.client()).get((VIP, 80))?;
+        a.wait_for_router("web", "backup")?;
+        lab.client().set_neighbour(VIP.into(), host_a.nic().mac)?;
+        assert!(client.get((VIP, 80)).is_err());
+        assert!(standby(&a)? > 0);
+        // Told to forward, it does so at once.
+        a.write_config(&config(200).replace("backup = \"pass\"", ""))?;
+        a.lb(&["reload"])?;
+        Client::new(lab.client()).get((VIP, 80))?;
+        Ok(())
+    });
+}
+
+fn packets(agent: &Agent<'_>, verdict: &str) -> Result<u64> {
+    let verdicts = agent.status()?.verdicts;
+    Ok(verdicts.iter().find(|held| held.verdict == verdict).map_or(0, |held| held.packets))
+}

@@ -1,24 +1,33 @@
-//! `bench`: what a packet costs, in one run with the floor that it is measured against.
+//! `bench`: what a packet costs, and what a lost director costs its clients.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::checkout::Checkout;
+use crate::setup::packages;
 use crate::{lab, shell};
 
-/// Measure the data plane; arguments go to the binary `bench` of lb-tests.
+/// Measure: what a packet costs, or with `gaps` what a failover does.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Arguments of the bench.
+    /// Nothing for the packet path; `gaps` for a client's gap at each way to lose a director, keepalived beside it; `gaps
+    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers. `--help` behind it has its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
+    let (binary, args) = match args.args.split_first() {
+        Some((first, rest)) if first == "gaps" => {
+            packages::ensure(checkout, packages::LAB)?;
+            ("gaps", rest)
+        }
+        _ => ("bench", args.args.as_slice()),
+    };
     lab::prepare(checkout)?;
-    let mut command = lab::program(checkout, "lb-tests", "bench");
-    command.args(&args.args);
+    let mut command = lab::program(checkout, "lb-tests", binary);
+    command.args(args);
     Err(shell::exec(&mut command))
 }

@@ -18,7 +18,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show the reference lab: a client, a director, two reals of which one dies and returns.
+    /// Show the reference lab: a client, two directors, two reals; one of each is lost and returns.
     Demo {
         /// Leave the lab up, and say how to look into it.
         #[arg(long)]

@@ -17,6 +17,7 @@ pub(crate) fn leave(lab: Lab) -> Result<()> {
     let log = lab.director().dir().join("lb.log");
     let client = lab.client().namespace().to_owned();
     let director = lab.director().how_to_enter();
+    let other = lab.host("director-b").how_to_enter();
     let hosts = lab.keep()?;
     let mut out = io::stdout().lock();
     writeln!(out, "\nThe lab stays up. A shell on each host, as root:\n")?;
@@ -30,12 +31,16 @@ pub(crate) fn leave(lab: Lab) -> Result<()> {
   director() {{ {director} \"$@\"; }}
   client() {{ ip netns exec {client} \"$@\"; }}
   lb() {{ director {lb} \"$@\"; }}
+  other() {{ {other} {lb} \"$@\"; }}
 
 Then:
 
   {ask}
   lb list
   lb list --verdicts
+  lb vrrp
+  other vrrp
+  lb vrrp release web     # director B takes the VIP; `reclaim` takes it back
   tail {log}
   director bpftool net
   director bpftool map dump pinned /sys/fs/bpf/lb/v{layout}/services

@@ -1,6 +1,7 @@
 //! The lab for eyes rather than for tests: the demonstration that `cargo xtask run` is, and the scenarios of
 //! `cargo xtask lab`.
 
+mod directors;
 mod figures;
 mod kept;
 pub mod real;
@@ -9,4 +10,5 @@ pub mod screen;
 mod show;
 mod story;
 
-pub use story::{REFERENCE, play};
+pub use directors::REFERENCE;
+pub use story::play;

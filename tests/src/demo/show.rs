@@ -16,8 +16,8 @@ use crate::lab::{Host, VIP};
 /// The client's beat: twice as fast as the published lab's, which nobody has to sit through.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
-/// How long a request may take; the published lab's client would wait for the next beat.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request may take: until the next one is due.
+const PATIENCE: Duration = BEAT;
 
 /// How long a phase may take that ends with an event.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -57,13 +57,35 @@ impl Show {
     /// # Errors
     /// They don't come within the deadline.
     pub(crate) fn requests(&mut self, title: &str, count: usize) -> Result<()> {
+        self.requests_until(title, count, || Ok(true))
+    }
+
+    /// Prints this many more answers, and more for as long as `done` doesn't hold, as one phase.
+    ///
+    /// # Errors
+    /// As [`Self::until`].
+    pub(crate) fn requests_until(
+        &mut self,
+        title: &str,
+        count: usize,
+        mut done: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
         let wanted = self.shown + count;
-        self.phase(title, |shown| Ok(shown >= wanted)).map(|_| ())
+        self.phase(title, |shown| Ok(shown >= wanted && done()?)).map(|_| ())
     }
 
     /// When the first answer was there.
     pub(crate) fn first_answer(&self) -> Option<Instant> {
         self.asking.log().iter().find(|entry| entry.outcome.is_ok()).map(|entry| entry.end)
+    }
+
+    /// The longest time from one answer to the next, from the last one before the last `phases` phases on.
+    pub(crate) fn longest_gap(&self, phases: usize) -> Duration {
+        let begin = self.phases.iter().rev().take(phases).next_back().map(|phase| phase.start);
+        let entries = self.asking.log();
+        let before = |entry: &Entry| begin.is_some_and(|begin| entry.end < begin);
+        let last = entries.iter().rposition(|entry| entry.outcome.is_ok() && before(entry)).unwrap_or(0);
+        Report { entries: entries.into_iter().skip(last).collect(), retransmitted: None }.longest_gap()
     }
 
     fn phase(&mut self, title: &str, mut done: impl FnMut(usize) -> Result<bool>) -> Result<Duration> {

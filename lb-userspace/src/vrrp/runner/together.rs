@@ -1,5 +1,7 @@
 //! Sync groups, and what goes with an instance that goes.
 
+use tracing::info;
+
 use super::slot::Slot;
 use super::{Owner, Runner};
 use crate::vrrp::machine::{Event, Standing, State};
@@ -22,8 +24,12 @@ impl<O: Owner> Runner<O> {
 
     /// Lets the rest of its sync group follow an instance that stood so before it took an event, if that moved it.
     pub(super) fn follow(&mut self, index: usize, before: Standing) {
-        let instance = self.slots.get(&index).and_then(|slot| slot.instance.as_ref());
-        if instance.is_some_and(|instance| instance.machine().standing() != before) {
+        let Some(instance) = self.slots.get(&index).and_then(|slot| slot.instance.as_ref()) else { return };
+        let now = instance.machine().standing();
+        if now.held && !before.held {
+            info!("vrrp.{}: could take over, and waits for its sync group", instance.settings().name);
+        }
+        if now != before {
             self.synchronize(index, before.state);
         }
     }

@@ -112,7 +112,7 @@ impl Lab {
         command
             .args(["netns", "exec", &self.names[host]])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", CHILD, "--ignored", "--nocapture"])
+            .args(["--exact", CHILD, "--nocapture"])
             .env("LB_VRRP_LAB", settings);
         Process::start(command)
     }
