@@ -15,7 +15,7 @@ use crate::net::neighbour::NeighbourEvent;
 use crate::{health, net, vrrp};
 
 use super::allocation::Allocation;
-use super::model::{self, Hop, Model};
+use super::model::{self, Hop, Interface, Model};
 use super::notify::Notifier;
 use super::plan::plan;
 use super::routers::Routers;
@@ -137,18 +137,46 @@ impl Controller {
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => self.tick().await,
             }
         }
         (self.checks, self.neighbours, self.routers)
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         // Does nothing where no systemd asked for it.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        if self.fault.is_some() {
+        if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
+    }
+
+    /// Follows the director's own interfaces: one whose MAC changed, or that went and came back as another one,
+    /// to which the program is attached anew. Whether the maps are to be written.
+    async fn follow_interfaces(&mut self) -> bool {
+        let Ok(links) = net::links::snapshot().await else { return false };
+        let mut changed = false;
+        for held in self.model.interfaces.clone().into_values() {
+            let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };
+            let now = if link.index == held.index {
+                Interface { mac: link.mac.unwrap_or(held.mac), ..held.clone() }
+            } else {
+                let mode = self.model.config.director.mode;
+                match start::attach(&mut self.dataplane, &held.name, mode, &links).await {
+                    Ok(interface) => interface,
+                    Err(error) => {
+                        debug!("{}: {error:#}", held.name);
+                        continue;
+                    }
+                }
+            };
+            if now != held {
+                info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
+                self.model.interfaces.insert(held.name, now);
+                changed = true;
+            }
+        }
+        changed
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
