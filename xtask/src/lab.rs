@@ -11,10 +11,13 @@ use crate::{build, shell};
 
 /// The word that isn't a scenario.
 const REMOVE: &str = "remove";
+/// The scenario that is the bench's: each way to lose a director once, keepalived beside it.
+const FAILOVER: &str = "failover";
 
 /// Build, then show a scenario of the network-namespace lab; without a name, list them.
 ///
-/// `remove` in place of a name takes away the labs that `run --keep` has left up.
+/// `failover` loses a director in each way, once, and shows the client's gap beside keepalived's (`bench gaps` has all the
+/// rounds). `remove` in place of a name takes away the labs that `run --keep` has left up.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenario.
@@ -27,6 +30,11 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     let mut command = program(checkout, "lb-tests", "lab");
     if args.scenario.as_deref() == Some(REMOVE) {
         command.arg(REMOVE);
+    } else if args.scenario.as_deref() == Some(FAILOVER) {
+        packages::ensure(checkout, packages::LAB)?;
+        prepare(checkout)?;
+        command = program(checkout, "lb-tests", "gaps");
+        command.args(["--rounds", "1", "--ways", "v3-100ms"]);
     } else {
         packages::ensure(checkout, packages::NAMESPACES)?;
         prepare(checkout)?;
