@@ -1,7 +1,7 @@
 //! The packet logic of lb: everything that a frame's fate depends on, in one place.
 //!
 //! The same source runs in the kernel (`lb-ebpf` calls [`balance`] with the BPF maps behind
-//! [`Environment`]), in host tests and in `lb trace`. Nothing here holds a socket, a map handle or an
+//! [`Environment`]) and in host tests. Nothing here holds a socket, a map handle or an
 //! allocation on the packet path.
 //!
 //! Layouts in [`maps`] are plain bytes: addresses, ports and MAC addresses in network order, all other
