@@ -3,12 +3,14 @@
 
 pub mod agent;
 pub mod api;
+pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod health;
-pub mod net;
-pub mod plan;
+pub mod host;
+pub mod planner;
 #[cfg(test)]
 mod skip;
+pub mod tracking;
 pub mod vrrp;

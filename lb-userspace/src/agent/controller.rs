@@ -11,17 +11,17 @@ use tracing::{debug, error, info, warn};
 
 use crate::api::{Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
-use crate::net::neighbour::NeighbourEvent;
-use crate::{health, net, vrrp};
+use crate::host::neighbour::NeighbourEvent;
+use crate::{health, host, vrrp};
 
-use super::allocation::Allocation;
-use super::model::{self, Hop, Interface, Model};
-use super::notify::Notifier;
-use super::plan::plan;
 use super::routers::Routers;
-use super::settings::GateNumbers;
 use super::start;
-use super::track::Tracks;
+use crate::planner::allocation::Allocation;
+use crate::planner::gates::GateNumbers;
+use crate::planner::model::{self, Hop, Interface, Model};
+use crate::planner::plan::plan;
+use crate::tracking::Tracks;
+use crate::tracking::notify::Notifier;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
@@ -55,7 +55,7 @@ pub struct Controller {
     /// Why the maps are not what they should be.
     fault: Option<String>,
     checks: health::Handle,
-    neighbours: net::neighbour::Handle,
+    neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
     /// What VRRP was told last.
     ready: bool,
@@ -79,7 +79,7 @@ impl Controller {
         dataplane: Dataplane,
         stats: StatsReader,
         checks: health::Handle,
-        neighbours: net::neighbour::Handle,
+        neighbours: host::neighbour::Handle,
     ) -> Self {
         let maps = dataplane.maps();
         let allocation = Allocation::adopt(dataplane.adopted(), maps.service_capacity(), maps.real_capacity());
@@ -125,7 +125,7 @@ impl Controller {
     }
 
     /// Folds events until a signal to stop. Returns the parts that are to be joined.
-    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, net::neighbour::Handle, Option<Ownership>) {
+    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, host::neighbour::Handle, Option<Ownership>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -154,7 +154,7 @@ impl Controller {
     /// Follows the director's own interfaces: one whose MAC changed, or that went and came back as another one,
     /// to which the program is attached anew. Whether the maps are to be written.
     async fn follow_interfaces(&mut self) -> bool {
-        let Ok(links) = net::links::snapshot().await else { return false };
+        let Ok(links) = host::links::snapshot().await else { return false };
         let mut changed = false;
         for held in self.model.interfaces.clone().into_values() {
             let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };

@@ -3,27 +3,20 @@
 //! Tasks, and what cancelling each does:
 //! - The controller ([`controller`]) ends at SIGTERM or SIGINT, and ends the others. The maps, the pinned links and
 //!   the VIPs stay: the program goes on forwarding.
-//! - The health checks ([`crate::health::Runner`]) and the neighbour table ([`crate::net::neighbour::Runner`]) end
+//! - The health checks ([`crate::health::Runner`]) and the neighbour table ([`crate::host::neighbour::Runner`]) end
 //!   with the cancellation token; their last word stays in the maps.
 //! - VRRP ([`routers`]) has a thread of its own. At the agent's end it hands every VIP over; one that nobody takes
 //!   stays, and is adopted by the next agent.
-//! - What they track ([`track`]) is watched until the controller ends. Notify scripts ([`notify`]) end after the VRRP
+//! - What they track ([`crate::tracking`]) is watched until the controller ends. Notify scripts ([`crate::tracking::notify`]) end after the VRRP
 //!   thread: they are told of its last changes.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 
-mod allocation;
-mod command;
 mod controller;
 mod guard;
-mod model;
-mod notify;
 mod owned;
-mod plan;
 mod routers;
-mod settings;
 mod start;
 mod status;
-mod track;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,12 +30,12 @@ use tracing::info;
 
 use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
-use crate::{api, health, net};
+use crate::{api, health, host};
 
+use crate::tracking::Tracks;
+use crate::tracking::notify::Notifier;
 use controller::{Controller, Inputs, Ownership};
-use notify::Notifier;
 use routers::Routers;
-use track::Tracks;
 
 pub use guard::watch;
 pub use owned::{Owned, release};
@@ -67,7 +60,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let (neighbour_sender, neighbours) = mpsc::channel(4096);
     let (request_sender, requests) = mpsc::channel(16);
     let checks = health::Runner::spawn(health_sender, cancel.clone());
-    let follower = net::neighbour::Runner::spawn(neighbour_sender, cancel.clone());
+    let follower = host::neighbour::Runner::spawn(neighbour_sender, cancel.clone());
     let stats = StatsReader::open(&Pins::default())?;
     let mut controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower);
     if let Err(error) = controller.start() {

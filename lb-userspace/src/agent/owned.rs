@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::api::RUN;
-use crate::vrrp::address::Addresses;
-use crate::vrrp::place::Places;
+use crate::vrrp::thread::address::Addresses;
+use crate::vrrp::thread::place::Places;
 
 /// An address that the agent put on an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

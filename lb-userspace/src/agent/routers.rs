@@ -15,11 +15,11 @@ use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::dataplane::{Gates, Pins};
-use crate::vrrp::place::{Placed, Places};
+use crate::vrrp::thread::place::{Placed, Places};
 use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
-use super::settings::{GateNumbers, settings_of};
+use crate::planner::gates::{GateNumbers, settings_of};
 
 /// The running virtual routers.
 pub struct Routers {

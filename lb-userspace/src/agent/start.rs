@@ -16,12 +16,12 @@ use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode};
 use crate::dataplane::{Adopted, Attached, Dataplane, Pins, Sizes, XdpMode};
 use crate::health::Health;
-use crate::net::links::{self, Link};
-use crate::net::neighbour::Resolved;
-use crate::net::xdp;
+use crate::host::links::{self, Link};
+use crate::host::neighbour::Resolved;
+use crate::host::xdp;
 
-use super::model::{Hop, Interface, Model, target};
-use super::plan::{identity, mapped_address};
+use crate::planner::model::{Hop, Interface, Model, target};
+use crate::planner::plan::{identity, mapped_address};
 
 /// Held while an agent runs: two would write the same maps.
 pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<File>);

@@ -10,8 +10,8 @@ use crate::api::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, Verd
 use crate::config::Protocol;
 use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
 
-use super::model::{Model, Standing};
-use super::plan::{key, mapped_address};
+use crate::planner::model::{Model, Standing};
+use crate::planner::plan::{key, mapped_address};
 
 /// The status of a running agent.
 ///

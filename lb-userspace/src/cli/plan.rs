@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::plan::{Demand, File, Rate, Report, Sections, plan, plan_of};
+use crate::capacity::{Demand, File, Rate, Report, Sections, plan, plan_of};
 
 /// What is planned.
 #[derive(Debug, Args)]

@@ -9,12 +9,14 @@ use etherparse::defrag::IpDefragPool;
 use etherparse::{IpNumber, NetSlice, SlicedPacket};
 use pcap_file::pcap::PcapReader;
 
-use super::accept::Acceptance;
-use super::checksum::{Form, Policy};
-use super::packet::{Advert, Authentication, Body, PROTOCOL, Received, TOS, TTL};
-use super::refusal::Refusal;
-use super::{announce, fuzz, settings::Settings};
-use crate::vrrp::packet::Version;
+use super::fuzz;
+use super::protocol::settings::Settings;
+use super::wire::accept::Acceptance;
+use super::wire::announce;
+use super::wire::checksum::{Form, Policy};
+use super::wire::packet::{Advert, Authentication, Body, PROTOCOL, Received, TOS, TTL};
+use super::wire::refusal::Refusal;
+use crate::vrrp::wire::packet::Version;
 
 const OWN: [u8; 4] = [10, 77, 0, 12];
 

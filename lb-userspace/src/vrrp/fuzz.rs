@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::instance::Instance;
-use super::machine::{Event, Time};
-use super::packet::{Advert, Received, Version};
-use super::settings::Settings;
+use super::protocol::instance::Instance;
+use super::protocol::machine::{Event, Time};
+use super::protocol::settings::Settings;
+use super::wire::packet::{Advert, Received, Version};
 
 /// Reads an input as a packet, parses it, writes what was parsed again, and hands it to an instance of its
 /// version in each way that an instance can be configured.

@@ -1,0 +1,6 @@
+//! Netlink: links, addresses, routes, neighbours.
+
+pub mod command;
+pub mod links;
+pub mod neighbour;
+pub mod xdp;

@@ -1,0 +1,219 @@
+//! What is known of one real, and the way that frames to it leave this machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::event::{Action, Nud};
+use super::{NeighbourEvent, Resolved};
+use crate::host::links::Link;
+
+/// Time between two probes of one real whose MAC address is known. With [`CONFIRM_WITHIN`] a second: so soon is a MAC
+/// address found out that changed without an announcement.
+pub const PERIOD: Duration = Duration::from_millis(750);
+/// A real that hasn't answered a probe, which goes to its last MAC address, is asked for by a broadcast after this time.
+/// The kernel by itself would repeat the probe, a second apart, before it broadcasts.
+pub const CONFIRM_WITHIN: Duration = Duration::from_millis(250);
+/// A real that has no MAC address this long after the kernel was asked is told to have none. The kernel
+/// repeats a lost request after a second: two fit in.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
+
+/// Waits between the first requests to resolve; then it is [`RETRY`].
+const RETRIES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// Wait between two requests for a real that has not answered for long.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// One real, as the machine keeps it.
+#[derive(Debug)]
+pub(super) struct Real {
+    /// The interface that the configuration names.
+    pub(super) interface: Option<String>,
+    pub(super) path: Path,
+    /// The name of the interface that the path was last told on.
+    pub(super) last_egress: Option<String>,
+    /// The number of the last look-up that was answered.
+    pub(super) looked_up: u64,
+    /// What the kernel has for the address, by interface.
+    pub(super) seen: BTreeMap<u32, (Nud, Option<[u8; 6]>)>,
+    /// What was told last.
+    pub(super) told: Option<NeighbourEvent>,
+    /// Why the kernel doesn't resolve.
+    pub(super) refused: Option<String>,
+    /// A probe was asked for, and its answer is looked for next.
+    pub(super) confirming: bool,
+    /// Requests to resolve in a row.
+    pub(super) asked: u32,
+    /// Since when there is no MAC address, though one was asked for.
+    pub(super) missing: Option<Instant>,
+    pub(super) next_ask: Option<Instant>,
+    /// Its place in the machine's queue.
+    pub(super) queued: Option<Instant>,
+}
+
+/// Where a real is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Path {
+    /// Not looked up yet.
+    Unknown,
+    /// On the segment of the interface of this index.
+    Segment(u32),
+    /// Nowhere, for this reason.
+    None(String),
+}
+
+/// What there is to say of a real.
+pub(super) enum Verdict {
+    /// Nothing yet: an answer is awaited.
+    Wait,
+    /// This, with its reason.
+    Tell(Option<Resolved>, String),
+}
+
+impl Real {
+    pub(super) fn new(interface: Option<String>) -> Self {
+        Self {
+            interface,
+            path: Path::Unknown,
+            last_egress: None,
+            looked_up: 0,
+            seen: BTreeMap::new(),
+            told: None,
+            refused: None,
+            confirming: false,
+            asked: 0,
+            missing: None,
+            next_ask: None,
+            queued: None,
+        }
+    }
+
+    /// What the kernel has on the real's interface.
+    pub(super) fn entry(&self) -> Option<(Nud, Option<[u8; 6]>)> {
+        match self.path {
+            Path::Segment(index) => self.seen.get(&index).copied(),
+            Path::Unknown | Path::None(_) => None,
+        }
+    }
+
+    /// What there is to say now, given the links.
+    pub(super) fn verdict(&self, address: IpAddr, links: &HashMap<u32, Link>, now: Instant) -> Verdict {
+        let egress = match Egress::of(self, links) {
+            Ok(Some(egress)) => egress,
+            Ok(None) => return Verdict::Wait,
+            Err(why) => return Verdict::Tell(None, why),
+        };
+        if let Some((_, Some(mac))) = self.entry() {
+            let resolved = Resolved { mac, ifindex: egress.ifindex, source_mac: egress.mac, vlan: egress.vlan };
+            return Verdict::Tell(Some(resolved), format!("resolved on {}", egress.name));
+        }
+        if self.missing.is_some_and(|since| now < since + ANSWER_WITHIN) {
+            return Verdict::Wait;
+        }
+        let why = self.refused.clone().unwrap_or_else(|| {
+            let question = match address {
+                IpAddr::V4(_) => "ARP requests",
+                IpAddr::V6(_) => "neighbour solicitations",
+            };
+            format!("no answer to {question} on {}", egress.name)
+        });
+        Verdict::Tell(None, why)
+    }
+
+    /// When there is something to do next: to ask, or to tell that nobody answered.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let verdict_at = self.missing.map(|since| since + ANSWER_WITHIN).filter(|at| *at > now);
+        match (self.next_ask, verdict_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Asks the kernel for what the real lacks, and sets when it is asked next.
+    pub(super) fn ask(
+        &mut self,
+        address: IpAddr,
+        ifindex: u32,
+        now: Instant,
+        pace: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let confirming = std::mem::take(&mut self.confirming);
+        let wait = match self.entry() {
+            Some((Nud::Usable, Some(_))) if !confirming => {
+                actions.push(Action::Confirm(address, ifindex));
+                self.confirming = true;
+                CONFIRM_WITHIN
+            }
+            Some((Nud::Probe, Some(_))) => {
+                actions.push(Action::Repeat(address, ifindex));
+                PERIOD.max(pace)
+            }
+            Some((_, Some(_))) => PERIOD.max(pace).saturating_sub(CONFIRM_WITHIN),
+            entry => {
+                if entry.is_none_or(|(nud, _)| nud != Nud::Incomplete) {
+                    actions.push(Action::Resolve(address, ifindex));
+                } else if (self.asked as usize) < RETRIES.len() {
+                    // The kernel would repeat a lost request only after a second.
+                    actions.push(Action::Repeat(address, ifindex));
+                }
+                let retry = RETRIES.get(self.asked as usize).copied();
+                self.asked = self.asked.saturating_add(1);
+                retry.unwrap_or(RETRY).max(pace)
+            }
+        };
+        self.next_ask = Some(now + wait);
+    }
+}
+
+/// The interface that frames leave by.
+pub(super) struct Egress<'a> {
+    pub(super) name: &'a str,
+    pub(super) ifindex: u32,
+    pub(super) mac: [u8; 6],
+    pub(super) vlan: Option<u16>,
+}
+
+impl<'a> Egress<'a> {
+    /// The interface that frames leave by, `None` while the route is not known, or what is wrong with it.
+    pub(super) fn of(real: &Real, links: &'a HashMap<u32, Link>) -> Result<Option<Self>, String> {
+        let index = match &real.path {
+            Path::Unknown => return Ok(None),
+            Path::None(why) => return Err(why.clone()),
+            Path::Segment(index) => *index,
+        };
+        let link = links.get(&index).ok_or_else(|| {
+            let name = real.last_egress.as_deref();
+            format!("{} is gone", name.unwrap_or("its interface"))
+        })?;
+        let (below, vlan) = match link.vlan {
+            None => (link, None),
+            Some(vlan) => {
+                let parent = vlan.parent.and_then(|parent| links.get(&parent));
+                let parent = parent.ok_or_else(|| {
+                    format!("the interface below the VLAN device {} is not in this network namespace", link.name)
+                })?;
+                (parent, Some(vlan.id))
+            }
+        };
+        if below.vlan.is_some() {
+            return Err(format!("{} is a VLAN device on a VLAN device: only one is supported", link.name));
+        }
+        for link in [below, link] {
+            if !link.up {
+                return Err(format!("{} is down", link.name));
+            }
+            if !link.running {
+                return Err(format!("{} has no carrier", link.name));
+            }
+        }
+        let mac = below.mac.ok_or_else(|| format!("{} is no Ethernet interface", below.name))?;
+        Ok(Some(Self { name: &link.name, ifindex: below.index, mac, vlan }))
+    }
+}

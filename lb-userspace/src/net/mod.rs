@@ -1,5 +1,0 @@
-//! Netlink: links, addresses, routes, neighbours.
-
-pub mod links;
-pub mod neighbour;
-pub mod xdp;

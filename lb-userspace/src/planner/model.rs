@@ -1,0 +1,216 @@
+//! What the agent knows: the configuration, the health of reals, and the way to each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::{Config, Protocol, Real, Service};
+use crate::dataplane::XdpMode;
+use crate::health::{Health, Target};
+use crate::host::neighbour::{NeighbourEvent, Resolved};
+
+use super::gates::{GateNumbers, gates_of};
+use crate::tracking::{Healthy, Services};
+
+/// An interface of the director.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its MAC.
+    pub mac: [u8; 6],
+    /// How the program runs on it.
+    pub mode: XdpMode,
+}
+
+/// The way to a real.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hop {
+    /// Its MAC is known.
+    Reached(Resolved),
+    /// It isn't, since then, for this reason.
+    Unreached {
+        /// Since when.
+        since: SystemTime,
+        /// For people.
+        why: String,
+    },
+}
+
+/// What keeps a real from traffic, or doesn't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes its share.
+    Up {
+        /// Since when its checks are good; `None` without checks.
+        since: Option<SystemTime>,
+    },
+    /// Its weight is 0: its connections go on, it gets no new ones.
+    Quiesced,
+    /// Its first check hasn't ended.
+    Checking,
+    /// It takes no traffic.
+    Down {
+        /// Since when.
+        since: SystemTime,
+        /// For people.
+        why: String,
+    },
+}
+
+impl Standing {
+    /// Whether frames of its connections may be sent to it.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Up { .. } | Self::Quiesced)
+    }
+}
+
+/// Everything that the maps follow from. Events change it; `plan` reads it.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The director's interfaces, by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// What the checks said last.
+    pub health: HashMap<Target, Health>,
+    /// The way to each real.
+    pub hops: HashMap<IpAddr, Hop>,
+    /// The gates of virtual routers.
+    pub gates: GateNumbers,
+    /// When the agent started: reals that nothing is known of count from here.
+    pub started: SystemTime,
+}
+
+impl Model {
+    /// A model that knows only its configuration and interfaces.
+    pub fn new(config: Arc<Config>, interfaces: BTreeMap<String, Interface>, now: SystemTime) -> Self {
+        let gates = gates_of(&config, &GateNumbers::new());
+        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
+    }
+
+    /// A check's news.
+    pub fn set_health(&mut self, target: Target, health: Health) {
+        self.health.insert(target, health);
+    }
+
+    /// News of the way to a real.
+    pub fn set_hop(&mut self, event: NeighbourEvent, now: SystemTime) {
+        let hop = match event.state {
+            Some(resolved) => Hop::Reached(resolved),
+            None => {
+                let since = match self.hops.get(&event.address) {
+                    Some(Hop::Unreached { since, .. }) => *since,
+                    _ => now,
+                };
+                Hop::Unreached { since, why: event.why }
+            }
+        };
+        self.hops.insert(event.address, hop);
+    }
+
+    /// Takes another configuration; what was known of reals that it doesn't name is forgotten.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        let targets = targets(&config);
+        self.health.retain(|target, _| targets.contains_key(target));
+        let addresses = addresses(&config);
+        self.hops.retain(|address, _| addresses.contains_key(address));
+        self.gates = gates_of(&config, &self.gates);
+        self.config = config;
+    }
+
+    /// The way to a real: a MAC of the configuration wins over the neighbour table.
+    pub fn hop(&self, real: &Real) -> Option<Resolved> {
+        let learned = match self.hops.get(&real.address) {
+            Some(Hop::Reached(resolved)) => Some(*resolved),
+            _ => None,
+        };
+        let Some(mac) = real.mac else { return learned };
+        let interface = match &real.interface {
+            Some(name) => self.interfaces.get(name),
+            None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
+        }?;
+        Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None })
+    }
+
+    /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first
+    /// check hasn't ended, or nobody has looked for its MAC.
+    pub fn is_healthy(&self, service: &Service, real: &Real) -> Option<bool> {
+        if real.mac.is_none() && !self.hops.contains_key(&real.address) {
+            return None;
+        }
+        match self.standing(service, real) {
+            Standing::Up { .. } | Standing::Quiesced => Some(true),
+            Standing::Checking => None,
+            Standing::Down { .. } => Some(false),
+        }
+    }
+
+    /// How many reals of each service are healthy.
+    pub fn health_of_services(&self) -> Services {
+        let count = |service: &Service| {
+            let health: Vec<Option<bool>> = service.reals.iter().map(|real| self.is_healthy(service, real)).collect();
+            let of = |kind| health.iter().filter(|&&health| health == kind).count() as u32;
+            Healthy { healthy: of(Some(true)), unknown: of(None) }
+        };
+        self.config.services.iter().map(|service| (service.name.clone(), count(service))).collect()
+    }
+
+    /// Whether every real takes the traffic that it should: a director that takes a VIP over then sends no flow to
+    /// another real than the one before did.
+    pub fn is_ready(&self) -> bool {
+        let services = &self.config.services;
+        services.iter().all(|service| service.reals.iter().all(|real| self.standing(service, real).is_usable()))
+    }
+
+    /// Where a real of a service stands.
+    pub fn standing(&self, service: &Service, real: &Real) -> Standing {
+        let health = match target(service, real) {
+            None => Standing::Up { since: None },
+            Some(target) => match self.health.get(&target) {
+                None | Some(Health::Unknown) => Standing::Checking,
+                Some(Health::Up { since }) => Standing::Up { since: Some(*since) },
+                Some(Health::Down { since, reason }) => {
+                    return Standing::Down { since: *since, why: reason.clone() };
+                }
+            },
+        };
+        if self.hop(real).is_none() {
+            let (since, why) = match self.hops.get(&real.address) {
+                Some(Hop::Unreached { since, why }) => (*since, why.clone()),
+                _ => (self.started, "its MAC address is not known yet".to_owned()),
+            };
+            return Standing::Down { since, why };
+        }
+        if real.weight == 0 && health.is_usable() { Standing::Quiesced } else { health }
+    }
+}
+
+/// The probe of a real, if its service has checks.
+pub fn target(service: &Service, real: &Real) -> Option<Target> {
+    let check = service.check.clone()?;
+    Some(Target { address: real.address, check })
+}
+
+/// Every probe of a configuration, each once.
+pub fn targets(config: &Config) -> HashMap<Target, Option<Health>> {
+    let pairs = config.services.iter().flat_map(|service| service.reals.iter().map(move |real| (service, real)));
+    pairs.filter_map(|(service, real)| target(service, real)).map(|target| (target, None)).collect()
+}
+
+/// Every real whose MAC is to be learned, with the interface that the configuration names for it.
+pub fn addresses(config: &Config) -> HashMap<IpAddr, Option<String>> {
+    let reals = config.services.iter().flat_map(|service| &service.reals);
+    reals.filter(|real| real.mac.is_none()).map(|real| (real.address, real.interface.clone())).collect()
+}
+
+/// The IP protocol's number.
+pub fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => lb_common::header::protocol::TCP,
+        Protocol::Udp => lb_common::header::protocol::UDP,
+    }
+}

@@ -1,0 +1,112 @@
+//! From the model to the maps: what each shall hold.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
+use lb_common::ring::Member;
+
+use crate::config::{Scheduler, Service};
+use crate::dataplane::{Desired, Ring};
+
+use super::allocation::{Allocation, ServiceIdentity};
+use super::gates::gates_by_vip;
+use super::model::{Model, protocol_number};
+
+/// The maps that follow from the model.
+pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
+    let seed = model.config.director.hash_seed;
+    let ports = model.interfaces.values();
+    let mut desired = Desired {
+        hash_seed: seed,
+        ports: ports.map(|port| Port { ifindex: port.index, mac: port.mac, reserved: [0; 2] }).collect(),
+        ..Desired::default()
+    };
+    let gates = gates_by_vip(&model.config, &model.gates);
+    for service in &model.config.services {
+        let identity = identity(service);
+        let id = allocation.service(identity);
+        let members = add_reals(model, allocation, service, id, &mut desired);
+        let ServiceIdentity { ring_size, flags, .. } = identity;
+        let gate = gates.get(&service.address).copied().unwrap_or(0);
+        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate };
+        desired.services.insert(identity.key, value);
+        let tracked = service.scheduler.is_tracked();
+        desired.rings.insert(id, Ring { seed, size: service.ring_size, tracked, members });
+    }
+    desired.tx_ports = allocation.tx_ports().to_vec();
+    let services: BTreeSet<u32> = desired.rings.keys().copied().collect();
+    let reals: BTreeSet<u32> = desired.reals.keys().copied().collect();
+    allocation.keep(&services, &reals);
+    desired
+}
+
+/// Adds a service's reals; returns those that its ring is made of.
+fn add_reals(
+    model: &Model,
+    allocation: &mut Allocation,
+    service: &Service,
+    id: u32,
+    desired: &mut Desired,
+) -> Vec<Member> {
+    let mut members = Vec::new();
+    for real in &service.reals {
+        let address = mapped_address(real.address);
+        let index = allocation.real(id, address);
+        let usable = model.standing(service, real).is_usable();
+        let mut entry = maps::Real {
+            address,
+            mac: [0; 6],
+            source_mac: [0; 6],
+            ifindex: 0,
+            tx_port: 0,
+            service: id,
+            vlan: maps::Real::KEEP_VLAN,
+            flags: maps::Real::IN_USE | if usable { maps::Real::USABLE } else { 0 },
+            weight: real.weight,
+        };
+        if let Some(hop) = model.hop(real) {
+            entry.mac = hop.mac;
+            entry.source_mac = hop.source_mac;
+            entry.ifindex = hop.ifindex;
+            entry.tx_port = allocation.tx_port(hop.ifindex);
+            entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
+            desired.returns.insert(ReturnKey { service: id, mac: hop.mac, reserved: [0; 2] });
+        }
+        desired.reals.insert(index, entry);
+        // `rr` is plain: a weight only tells whether a real takes part.
+        let weight = if service.scheduler == Scheduler::Rr { real.weight.min(1) } else { real.weight };
+        if usable && weight > 0 {
+            members.push(Member { address, weight, real: index });
+        }
+    }
+    members
+}
+
+/// What a service's number in the maps stands for.
+pub fn identity(service: &Service) -> ServiceIdentity {
+    let flags = match service.scheduler {
+        Scheduler::Mh => 0,
+        Scheduler::Sh => maps::Service::BY_SOURCE,
+        Scheduler::Rr | Scheduler::Wrr => maps::Service::TRACKED,
+    };
+    ServiceIdentity { key: key(service), ring_size: service.ring_size, flags }
+}
+
+/// A service's key in `services`.
+pub fn key(service: &Service) -> ServiceKey {
+    ServiceKey {
+        address: mapped_address(service.address),
+        port: service.port.unwrap_or(0).to_be_bytes(),
+        protocol: protocol_number(service.protocol),
+        reserved: 0,
+    }
+}
+
+/// An address as the maps hold it.
+pub fn mapped_address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}

@@ -1,0 +1,375 @@
+//! One configured virtual router: what it takes from the wire, its state machine and its counters. Still
+//! without a socket or a clock.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+use super::machine::{Action, Cause, Event, Heard, Machine, State, Time};
+use super::settings::{self, Settings};
+use crate::vrrp::wire::accept::Acceptance;
+use crate::vrrp::wire::checksum::Form;
+use crate::vrrp::wire::packet::{Advert, Body, GROUP_V4, GROUP_V6, Received, Unsendable};
+use crate::vrrp::wire::refusal::{Refusal, Refusals};
+
+/// What an instance has counted since it was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Adverts sent, to each peer one.
+    pub sent: u64,
+    /// Adverts that the system would not send.
+    pub unsent: u64,
+    /// Adverts taken.
+    pub received: u64,
+    /// Of those, version 3 over IPv4 with the pseudo-header in its checksum.
+    pub with_pseudo_header: u64,
+    /// Of those, version 3 over IPv4 without it.
+    pub without_pseudo_header: u64,
+    /// The form that each peer's last such advert had, for the first peers heard.
+    pub forms: BTreeMap<IpAddr, Form>,
+    /// Adverts refused, by reason.
+    pub refused: Refusals,
+    /// The last one that was refused, and who sent it.
+    pub last_refused: Option<(Refusal, IpAddr)>,
+    /// How often this instance became master.
+    pub elections: u64,
+}
+
+/// Peers whose checksum's form is remembered: more than a virtual router has.
+const REMEMBERED: usize = 32;
+
+impl Counters {
+    fn count_form(&mut self, peer: IpAddr, form: Form) {
+        match form {
+            Form::PseudoHeader => self.with_pseudo_header += 1,
+            Form::Plain => self.without_pseudo_header += 1,
+        }
+        if self.forms.len() < REMEMBERED || self.forms.contains_key(&peer) {
+            self.forms.insert(peer, form);
+        }
+    }
+}
+
+/// What is to be seen of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its virtual router id.
+    pub router: u8,
+    /// Its VIPs.
+    pub addresses: Vec<IpAddr>,
+    /// Its state.
+    pub state: State,
+    /// Why.
+    pub cause: Cause,
+    /// For how long; in JSON in seconds.
+    #[serde(rename = "age_seconds", serialize_with = "seconds")]
+    pub age: Duration,
+    /// The master's address, if it is known.
+    pub master: Option<IpAddr>,
+    /// The priority in effect.
+    pub priority: u8,
+    /// The priority in the configuration.
+    pub configured_priority: u8,
+    /// How tracking explains it, if there is tracking.
+    pub why: Option<String>,
+    /// It was released and leaves the VIPs to others.
+    pub yielded: bool,
+    /// Why it can't take part, when it can't: no such interface, no address on it.
+    pub obstacle: Option<String>,
+    /// Adverts on its interface, of its family, for router ids that nobody here has.
+    pub strangers: u64,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+impl Status {
+    /// Of an instance whose interface was not seen yet.
+    pub fn waiting(settings: &Settings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            interface: settings.interface.clone(),
+            router: settings.router,
+            addresses: settings.addresses.iter().map(IpNet::addr).collect(),
+            state: State::Initialize,
+            cause: Cause::Created,
+            age: Duration::ZERO,
+            master: None,
+            priority: settings.priority,
+            configured_priority: settings.priority,
+            why: None,
+            yielded: false,
+            obstacle: None,
+            strangers: 0,
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// A virtual router at work.
+#[derive(Debug)]
+pub struct Instance {
+    settings: Settings,
+    template: Advert,
+    acceptance: Acceptance,
+    machine: Machine,
+    counters: Counters,
+    own: IpAddr,
+}
+
+impl Instance {
+    /// An instance in [`State::Initialize`] that sends from `own`.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn new(settings: Settings, own: IpAddr, now: Time) -> Result<Self, settings::Error> {
+        Ok(Self {
+            template: settings.advert(settings.priority)?,
+            acceptance: settings.acceptance()?,
+            machine: Machine::new(settings.machine(own), now),
+            counters: Counters::default(),
+            own,
+            settings,
+        })
+    }
+
+    /// Takes changed settings or another own address without leaving its state. Another version, interface,
+    /// router id or family needs a new instance.
+    ///
+    /// # Errors
+    /// What is wrong with the settings; the instance is as it was.
+    pub fn reconfigure(&mut self, settings: Settings, own: IpAddr) -> Result<(), settings::Error> {
+        self.template = settings.advert(settings.priority)?;
+        self.acceptance = settings.acceptance()?;
+        self.machine.reconfigure(settings.machine(own));
+        self.own = own;
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its state machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The address that it sends from.
+    pub fn own(&self) -> IpAddr {
+        self.own
+    }
+
+    /// Its VIPs in their order on the wire.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.template.addresses
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Its counters, for whoever sends its adverts.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// Takes a packet from the wire. A refused one is counted and changes nothing else.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn receive(&mut self, now: Time, received: &Received<'_>, actions: &mut Vec<Action>) -> Result<(), Refusal> {
+        let advert = self.acceptance.accept(received, self.own).inspect_err(|&refusal| {
+            self.counters.refused.count(refusal);
+            self.counters.last_refused = Some((refusal, received.source));
+        })?;
+        self.counters.received += 1;
+        if let Body::V3 { checksum, .. } = advert.body
+            && received.source.is_ipv4()
+        {
+            self.counters.count_form(received.source, checksum);
+        }
+        let heard = Heard { source: received.source, priority: advert.priority, interval: advert.interval() };
+        self.handle(now, Event::Advert(heard), actions);
+        Ok(())
+    }
+
+    /// Hands an event to the state machine.
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        let before = self.machine.state();
+        self.machine.handle(now, event, actions);
+        if self.machine.state() == State::Master && before != State::Master {
+            self.counters.elections += 1;
+        }
+    }
+
+    /// See [`Machine::defer_preemption`].
+    pub fn defer_preemption(&mut self, until: Option<Time>) {
+        self.machine.defer_preemption(until);
+    }
+
+    /// The adverts of this priority: where each one goes and its bytes.
+    ///
+    /// # Errors
+    /// When the own address or a peer is of another family than the VIPs.
+    pub fn adverts(&mut self, priority: u8) -> Result<Vec<(IpAddr, Vec<u8>)>, Unsendable> {
+        self.template.priority = priority;
+        let group = match self.own {
+            IpAddr::V4(_) => GROUP_V4.into(),
+            IpAddr::V6(_) => GROUP_V6.into(),
+        };
+        let destinations = match &self.settings.peers[..] {
+            [] => std::slice::from_ref(&group),
+            peers => peers,
+        };
+        destinations.iter().map(|&to| Ok((to, self.template.emit(self.own, to)?))).collect()
+    }
+
+    /// What is to be seen of it.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            name: self.settings.name.clone(),
+            interface: self.settings.interface.clone(),
+            router: self.settings.router,
+            addresses: self.template.addresses.clone(),
+            state: self.machine.state(),
+            cause: self.machine.cause(),
+            age: now.saturating_sub(self.machine.since()),
+            master: self.machine.master(),
+            priority: self.machine.priority(),
+            configured_priority: self.settings.priority,
+            why: None,
+            yielded: self.machine.yielded(),
+            obstacle: None,
+            strangers: 0,
+            counters: self.counters.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vrrp::wire::packet::{Authentication, TTL, Version};
+
+    const OWN: [u8; 4] = [10, 77, 0, 12];
+
+    fn instance(version: Version, state: State) -> Instance {
+        let addresses = vec!["10.77.0.100/24".parse().unwrap()];
+        let mut settings = Settings::new("web", "eth0", 51, version, addresses);
+        if version == Version::V2 {
+            settings.password = Some("s3cret77".into());
+        }
+        let mut instance = Instance::new(settings, OWN.into(), Time::ZERO).unwrap();
+        let start = Event::Start { holds_addresses: state != State::Backup };
+        let events: &[Event] = match state {
+            State::Initialize => &[],
+            State::Backup | State::Master => &[start],
+            State::Releasing => &[start, Event::Release],
+        };
+        for &event in events {
+            instance.handle(Time::ZERO, event, &mut Vec::new());
+        }
+        assert_eq!(instance.machine().state(), state);
+        instance
+    }
+
+    /// Packets that are wrong in one thing.
+    fn wrong(version: Version) -> impl Strategy<Value = (Vec<u8>, u8, IpAddr)> {
+        (0u8..9, any::<u8>(), any::<prop::sample::Index>(), 1u8..).prop_map(move |(what, priority, position, flip)| {
+            let mut advert = instance(version, State::Backup).template;
+            advert.priority = priority;
+            let (mut source, mut ttl) = (IpAddr::from([10, 77, 0, 9]), TTL);
+            match (what, &mut advert.body) {
+                (0, _) => advert.addresses = vec![[10, 77, 0, 150].into()],
+                (1, _) => advert.addresses.push([10, 77, 0, 101].into()),
+                (2, _) => advert.router = 52,
+                (3, _) => ttl = 254,
+                (4, _) => source = OWN.into(),
+                (5, Body::V2 { authentication, .. }) => *authentication = Authentication::None,
+                (6, Body::V2 { authentication, .. }) => {
+                    *authentication = Authentication::Password(*b"stranger");
+                }
+                (7, Body::V2 { seconds, .. }) => *seconds = 2,
+                (8, _) => {}
+                (_, Body::V3 { .. } | Body::V2 { .. }) => advert.router = 1,
+            }
+            let mut payload = advert.emit(source, GROUP_V4.into()).unwrap();
+            if what == 8 {
+                *position.get_mut(&mut payload) ^= flip;
+            }
+            (payload, ttl, source)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_refused_packet_moves_any_timer(
+            (version, packets) in prop_oneof![Just(Version::V2), Just(Version::V3)]
+                .prop_flat_map(|version| (Just(version), prop::collection::vec(wrong(version), 1..20))),
+            state in prop_oneof![Just(State::Initialize), Just(State::Backup), Just(State::Master), Just(State::Releasing)],
+        ) {
+            let mut instance = instance(version, state);
+            let deadline = instance.machine().deadline();
+            let mut actions = Vec::new();
+            for (index, (payload, ttl, source)) in packets.iter().enumerate() {
+                let now = Duration::from_millis(index as u64);
+                let received = Received { source: *source, destination: GROUP_V4.into(), ttl: *ttl, payload };
+                // A flipped reserved bit of version 3 is rightly ignored.
+                prop_assume!(instance.receive(now, &received, &mut actions).is_err());
+            }
+            prop_assert_eq!(instance.machine().state(), state);
+            prop_assert_eq!(instance.machine().deadline(), deadline);
+            prop_assert!(actions.is_empty());
+            prop_assert_eq!(instance.counters.refused.total(), packets.len() as u64);
+            prop_assert_eq!(instance.counters.received, 0);
+        }
+    }
+
+    #[test]
+    fn a_status_is_readable_json() {
+        let instance = instance(Version::V3, State::Master);
+        let json = serde_json::to_value(instance.status(Duration::from_millis(1500))).unwrap();
+        assert_eq!(json["state"], "master");
+        assert_eq!(json["cause"], "found its addresses on the interface");
+        assert_eq!(json["age_seconds"], 1.5);
+        assert_eq!(json["counters"]["refused"]["checksum"], 0);
+        assert_eq!(json["addresses"][0], "10.77.0.100");
+    }
+
+    #[test]
+    fn two_instances_understand_each_other_by_multicast_and_by_unicast() {
+        for peers in [vec![], vec![IpAddr::from([10, 77, 0, 12])]] {
+            let mut sender = instance(Version::V3, State::Master);
+            let settings = Settings { peers: peers.clone(), ..sender.settings.clone() };
+            let from: IpAddr = [10, 77, 0, 11].into();
+            sender.reconfigure(settings, from).unwrap();
+            let mut hearer = instance(Version::V3, State::Backup);
+            for (destination, payload) in sender.adverts(200).unwrap() {
+                let expected = peers.first().copied().unwrap_or(GROUP_V4.into());
+                assert_eq!(destination, expected);
+                let received = Received { source: from, destination, ttl: TTL, payload: &payload };
+                hearer.receive(Time::ZERO, &received, &mut Vec::new()).unwrap();
+            }
+            let status = hearer.status(Duration::from_secs(1));
+            assert_eq!((status.master, status.counters.received), (Some(from), 1));
+            assert_eq!(status.counters.with_pseudo_header, 1);
+            assert_eq!(status.counters.forms[&from], Form::PseudoHeader);
+        }
+    }
+}

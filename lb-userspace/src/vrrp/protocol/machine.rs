@@ -1,0 +1,527 @@
+//! The protocol's state machine (RFC 3768 §6.4, RFC 9568 §6.4), without a socket or a clock: time and an
+//! event go in, actions and the next deadline come out.
+//!
+//! Beyond the RFCs:
+//! - a planned hand-over is make-before-break: a master that releases announces priority 0 but keeps the
+//!   VIPs until it hears its successor, or for [`Config::handover`] ([`State::Releasing`]);
+//! - an agent that finds its VIPs on their interface resumes as master at once ([`Event::Start`]);
+//! - a master that hears another master of lower standing answers at once in version 2 too, and announces
+//!   its VIPs again; one that is outranked says a last word, so that the winner knows that there were two
+//!   and announces again. A split brain heals with one advert;
+//! - a backup whose own timer was late doubts its ears before it takes over;
+//! - the owner (priority 255) is not deaf: a second owner is a misconfiguration, and two masters for ever
+//!   would be its result. The tie is broken by address, as any other.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::vrrp::wire::packet::Version;
+
+mod config;
+mod event;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
+mod wire;
+
+pub use config::{Config, default_handover};
+pub use event::{Action, Cause, Event, Heard, Standing, State};
+
+/// Monotonic time since an epoch of the caller's choice.
+pub type Time = Duration;
+
+/// The priority of the addresses' owner.
+pub const OWNER: u8 = 255;
+/// The priority of a master that resigns.
+pub const RESIGN: u8 = 0;
+
+/// Losing adverts make a master announce no more often than this.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(1);
+
+/// One virtual router's protocol state.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    config: Config,
+    priority: u8,
+    state: State,
+    cause: Cause,
+    since: Time,
+    /// Master and releasing: the next advert. Backup: when the master counts as down.
+    timer: Option<Time>,
+    /// The master's interval, RFC 9568's Active_Adver_Interval; ours until one was heard.
+    learned: Duration,
+    /// Who was last heard as master.
+    master: Option<IpAddr>,
+    /// Backup: the master that we would displace.
+    inferior: Option<Inferior>,
+    /// Backup: the master's last advert was its resignation.
+    resigned: bool,
+    /// Backup: the timer was late and has been put off once.
+    postponed: bool,
+    /// Backup: its time to take over has come, and its sync group's hasn't.
+    held: bool,
+    /// Backup: released, so it does not preempt.
+    yielded: bool,
+    /// Backup: it does not preempt before.
+    deferred: Option<Time>,
+    /// Releasing: what comes after, and when it is over anyway.
+    ending: Option<Ending>,
+    /// Master: when it may answer a losing advert again.
+    answers_from: Time,
+    /// Master: when it may announce again because of one.
+    announces_from: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Inferior {
+    priority: u8,
+    /// When its time is over.
+    until: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ending {
+    until: Time,
+    after: After,
+}
+
+/// What follows a hand-over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Backup, or master again where there is no successor.
+    Release,
+    /// Backup, and the VIPs go in any case.
+    Yield,
+    /// Initialize, and the VIPs go in any case.
+    Stop,
+    /// Initialize, and the VIPs stay where there is no successor.
+    Shutdown,
+}
+
+impl Machine {
+    /// A machine in [`State::Initialize`].
+    pub fn new(config: Config, now: Time) -> Self {
+        Self {
+            priority: config.priority,
+            learned: config.interval,
+            config,
+            state: State::Initialize,
+            cause: Cause::Created,
+            since: now,
+            timer: None,
+            master: None,
+            inferior: None,
+            resigned: false,
+            postponed: false,
+            held: false,
+            yielded: false,
+            deferred: None,
+            ending: None,
+            answers_from: now,
+            announces_from: now,
+        }
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it is in this state.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Since when it is in this state.
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
+    /// The effective priority.
+    pub fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// Whether it was released and does not ask for mastership.
+    pub fn yielded(&self) -> bool {
+        self.yielded
+    }
+
+    /// What its sync group needs to know.
+    pub fn standing(&self) -> Standing {
+        Standing { state: self.state, held: self.held, stopping: self.is_stopping() }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.ending.is_some_and(|ending| matches!(ending.after, After::Stop | After::Shutdown))
+    }
+
+    /// The master's address as far as it is known: ours, or that of the last advert taken.
+    pub fn master(&self) -> Option<IpAddr> {
+        match self.state {
+            State::Master | State::Releasing => Some(self.config.address),
+            State::Initialize | State::Backup => self.master,
+        }
+    }
+
+    /// When [`Event::Timer`] is due.
+    pub fn deadline(&self) -> Option<Time> {
+        let preempts = self.inferior.filter(|_| !self.held).map(|inferior| inferior.until);
+        self.timer.map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes a changed configuration without leaving the state: a reload moves no VIP. The effective
+    /// priority comes with [`Event::Priority`].
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+        if self.state != State::Backup {
+            self.learned = config.interval;
+        }
+    }
+
+    /// Lets a master of lower priority be until this time, or until this is called with `None`: what is behind
+    /// this router is not ready. A master that resigns or falls silent is followed nevertheless.
+    pub fn defer_preemption(&mut self, until: Option<Time>) {
+        self.deferred = until;
+    }
+
+    /// Skew_Time: a backup of lower priority waits longer (RFC 3768 §6.1, RFC 9568 §6.1).
+    pub fn skew(&self) -> Duration {
+        let unit = match self.config.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => self.learned,
+        };
+        unit * (256 - u32::from(self.priority)) / 256
+    }
+
+    /// Master_Down_Interval, RFC 9568's Active_Down_Interval.
+    pub fn down_interval(&self) -> Duration {
+        self.learned * 3 + self.skew()
+    }
+
+    /// Takes an event and appends what is to be done to `actions`.
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        match (self.state, event) {
+            (State::Initialize, Event::Start { holds_addresses }) => {
+                self.start(now, holds_addresses, actions);
+            }
+            (State::Initialize, _) => self.idle(event),
+
+            (State::Backup, Event::Advert(heard)) => self.hear_as_backup(now, heard),
+            (State::Backup, Event::Timer) => self.expire_as_backup(now, actions),
+            (State::Backup, Event::Priority(priority)) => self.reprioritize(now, priority),
+            (State::Backup, Event::Release) => self.yielded = true,
+            (State::Backup, Event::Reclaim) => self.yielded = false,
+            (State::Backup, Event::Stop | Event::Shutdown) => {
+                self.leave(now, Cause::Stopped, actions);
+            }
+            (State::Backup, Event::Fault) => self.leave(now, Cause::Faulted, actions),
+            (State::Backup, Event::TakeOver) if self.held => self.take_over(now, actions),
+
+            (State::Master, Event::Advert(heard)) => self.hear_as_master(now, heard, actions),
+            (State::Master, Event::Timer) => self.advertise_if_due(now, actions),
+            (State::Master, Event::Priority(priority)) => {
+                if self.priority != priority {
+                    self.priority = priority;
+                    self.advertise(now, actions);
+                }
+            }
+            (State::Master, Event::Release) => self.release(now, After::Release, actions),
+            (State::Master, Event::Yield) => self.release(now, After::Yield, actions),
+            (State::Master, Event::Stop) => self.release(now, After::Stop, actions),
+            (State::Master, Event::Shutdown) => self.release(now, After::Shutdown, actions),
+            (State::Master | State::Releasing, Event::Fault) => {
+                self.give_up(actions);
+                self.leave(now, Cause::Faulted, actions);
+            }
+            (State::Master, Event::Reclaim) => {}
+
+            (State::Releasing, Event::Advert(heard)) => {
+                self.hear_as_releasing(now, heard, actions);
+            }
+            (State::Releasing, Event::Timer) => self.resign_or_end(now, actions),
+            (State::Releasing, Event::Priority(priority)) => self.priority = priority,
+            (State::Releasing, Event::Release) => {}
+            (State::Releasing, Event::Yield) => {
+                if !self.is_stopping() {
+                    self.end_by(After::Yield);
+                }
+            }
+            (State::Releasing, Event::Stop) => self.end_by(After::Stop),
+            (State::Releasing, Event::Shutdown) => self.end_by(After::Shutdown),
+            (State::Releasing, Event::Reclaim) => {
+                if self.ending.is_some_and(|ending| ending.after == After::Release) {
+                    self.become_master(now, Cause::Reclaimed, actions);
+                }
+            }
+            (State::Releasing, Event::Start { .. }) => {
+                if self.is_stopping() {
+                    self.become_master(now, Cause::Started, actions);
+                }
+            }
+
+            (State::Backup | State::Master, Event::Start { .. })
+            | (State::Backup, Event::Yield | Event::TakeOver)
+            | (State::Master | State::Releasing, Event::TakeOver) => {}
+        }
+    }
+
+    /// RFC 9568 §6.4.1.
+    fn start(&mut self, now: Time, holds_addresses: bool, actions: &mut Vec<Action>) {
+        self.yielded = false;
+        self.master = None;
+        self.learned = self.config.interval;
+        if self.priority == OWNER {
+            self.become_master(now, Cause::Owner, actions);
+        } else if holds_addresses {
+            self.become_master(now, Cause::Adopted, actions);
+        } else {
+            self.become_backup(now, Cause::Started, actions);
+        }
+    }
+
+    fn idle(&mut self, event: Event) {
+        if let Event::Priority(priority) = event {
+            self.priority = priority;
+        }
+    }
+
+    /// RFC 9568 §6.4.2, an advert received.
+    fn hear_as_backup(&mut self, now: Time, heard: Heard) {
+        if heard.priority == RESIGN {
+            self.resigned = true;
+            self.postponed = false;
+            self.held = false;
+            self.inferior = None;
+            self.timer = Some(now.saturating_add(self.skew()));
+            return;
+        }
+        let may_preempt = self.config.preempt && !self.yielded && self.deferred.is_none_or(|until| until <= now);
+        let preempts = may_preempt && heard.priority < self.priority;
+        if preempts && self.config.preempt_delay.is_zero() {
+            // Discarded: the timer runs on, and then this router is master.
+            self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });
+            self.master = Some(heard.source);
+            return;
+        }
+        self.inferior = preempts.then(|| Inferior {
+            priority: heard.priority,
+            until: self
+                .inferior
+                .map_or_else(|| now.saturating_add(self.config.preempt_delay), |inferior| inferior.until),
+        });
+        self.obey(now, heard);
+    }
+
+    /// Waits for the next advert of this master.
+    fn obey(&mut self, now: Time, heard: Heard) {
+        self.resigned = false;
+        self.postponed = false;
+        self.held = false;
+        self.master = Some(heard.source);
+        if self.config.version == Version::V3 {
+            self.learned = heard.interval;
+        }
+        self.timer = Some(now.saturating_add(self.down_interval()));
+    }
+
+    /// RFC 9568 §6.4.2, the Active_Down_Timer fires.
+    fn expire_as_backup(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.is_due(now) || self.overslept(now) {
+            return;
+        }
+        if self.config.grouped {
+            self.held = true;
+            self.timer = Some(now.saturating_add(self.learned));
+        } else {
+            self.take_over(now, actions);
+        }
+    }
+
+    fn take_over(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let cause = if self.resigned {
+            Cause::MasterResigned
+        } else if self.inferior.is_some() {
+            Cause::Preempted
+        } else {
+            Cause::MasterDown
+        };
+        self.become_master(now, cause, actions);
+    }
+
+    /// What was not heard while this host was asleep proves nothing: a timer that is late gives the master
+    /// as much time as it is late, at most an interval and once, to be heard.
+    fn overslept(&mut self, now: Time) -> bool {
+        let late = self.timer.map_or(Time::ZERO, |timer| now.saturating_sub(timer));
+        if late <= self.learned / 8 || self.postponed {
+            return false;
+        }
+        self.postponed = true;
+        self.timer = Some(now.saturating_add(late.min(self.learned)));
+        true
+    }
+
+    /// The skew follows the priority; what has been waited so far counts.
+    fn reprioritize(&mut self, now: Time, priority: u8) {
+        let before = self.skew();
+        self.priority = priority;
+        let after = self.skew();
+        self.timer = self.timer.map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
+        self.inferior = self.inferior.filter(|inferior| inferior.priority < priority);
+    }
+
+    /// RFC 9568 §6.4.3, an advert received.
+    fn hear_as_master(&mut self, now: Time, heard: Heard, actions: &mut Vec<Action>) {
+        let outranked =
+            heard.priority > self.priority || heard.priority == self.priority && heard.source > self.config.address;
+        if heard.priority != RESIGN && outranked {
+            self.give_up(actions);
+            actions.push(Action::Advertise(self.priority));
+            self.become_backup(now, Cause::Outranked, actions);
+            self.obey(now, heard);
+            return;
+        }
+        // A stranger that floods us with losing adverts gets a bounded number of answers.
+        if now < self.answers_from {
+            return;
+        }
+        self.answers_from = now.saturating_add(self.config.interval / 8);
+        self.advertise(now, actions);
+        if heard.priority != RESIGN && now >= self.announces_from {
+            self.announces_from = now.saturating_add(self.config.interval.max(ANNOUNCE_LIMIT));
+            actions.push(Action::Announce);
+        }
+    }
+
+    fn advertise_if_due(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.is_due(now) {
+            self.advertise(now, actions);
+        }
+    }
+
+    fn advertise(&mut self, now: Time, actions: &mut Vec<Action>) {
+        actions.push(Action::Advertise(self.priority));
+        self.timer = Some(now.saturating_add(self.config.interval));
+    }
+
+    /// Resigns, and holds the VIPs until the successor is heard.
+    fn release(&mut self, now: Time, after: After, actions: &mut Vec<Action>) {
+        self.yielded = after == After::Release;
+        self.ending = Some(Ending { until: now.saturating_add(self.config.handover), after });
+        let cause = match after {
+            After::Release => Cause::Released,
+            After::Yield => Cause::Synchronized,
+            After::Stop | After::Shutdown => Cause::Stopped,
+        };
+        self.resign(now, actions);
+        self.enter(now, State::Releasing, cause, actions);
+    }
+
+    /// Each resignation makes a backup wait its skew anew, which is less than an interval: the next one,
+    /// for a backup that missed this one, must not come before.
+    fn resign(&mut self, now: Time, actions: &mut Vec<Action>) {
+        actions.push(Action::Advertise(RESIGN));
+        let again = now.saturating_add(self.config.interval * 3 / 2);
+        self.timer = Some(self.ending.map_or(again, |ending| again.min(ending.until)));
+    }
+
+    fn hear_as_releasing(&mut self, now: Time, heard: Heard, actions: &mut Vec<Action>) {
+        if heard.priority == RESIGN {
+            return;
+        }
+        self.end_release(now, Cause::HandedOver, actions);
+        if self.state == State::Backup {
+            self.obey(now, heard);
+        }
+    }
+
+    fn resign_or_end(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.is_due(now) {
+            return;
+        }
+        if self.ending.is_some_and(|ending| now < ending.until) {
+            self.resign(now, actions);
+        } else {
+            self.end_release(now, Cause::NoSuccessor, actions);
+        }
+    }
+
+    fn end_release(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
+        let after = self.ending.take().map_or(After::Release, |ending| ending.after);
+        match (after, cause) {
+            (After::Release, Cause::NoSuccessor) => self.become_master(now, cause, actions),
+            (After::Shutdown, Cause::NoSuccessor) => self.leave(now, cause, actions),
+            (After::Release | After::Yield, _) => {
+                self.give_up(actions);
+                self.become_backup(now, cause, actions);
+            }
+            (After::Stop | After::Shutdown, _) => {
+                self.give_up(actions);
+                self.leave(now, cause, actions);
+            }
+        }
+    }
+
+    /// Another end for the hand-over that is under way.
+    fn end_by(&mut self, after: After) {
+        if let Some(ending) = &mut self.ending {
+            ending.after = after;
+        }
+    }
+
+    /// The order is part of the contract: the gate, the addresses, the advert, the announcements.
+    fn become_master(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
+        self.learned = self.config.interval;
+        self.inferior = None;
+        self.resigned = false;
+        self.ending = None;
+        self.yielded = false;
+        self.answers_from = now;
+        self.announces_from = now;
+        actions.extend([Action::Gate(true), Action::AddAddresses]);
+        self.advertise(now, actions);
+        actions.push(Action::Announce);
+        self.enter(now, State::Master, cause, actions);
+    }
+
+    /// Gives up the VIPs.
+    fn give_up(&mut self, actions: &mut Vec<Action>) {
+        self.ending = None;
+        actions.extend([Action::Gate(false), Action::Silence, Action::RemoveAddresses]);
+    }
+
+    fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
+        self.inferior = None;
+        self.resigned = false;
+        self.postponed = false;
+        if self.state == State::Initialize {
+            actions.push(Action::Gate(false));
+        }
+        self.timer = Some(now.saturating_add(self.down_interval()));
+        self.enter(now, State::Backup, cause, actions);
+    }
+
+    fn leave(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
+        self.timer = None;
+        self.inferior = None;
+        self.master = None;
+        self.enter(now, State::Initialize, cause, actions);
+    }
+
+    fn enter(&mut self, now: Time, state: State, cause: Cause, actions: &mut Vec<Action>) {
+        self.held = false;
+        self.state = state;
+        self.cause = cause;
+        self.since = now;
+        actions.push(Action::Entered(state, cause));
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+}

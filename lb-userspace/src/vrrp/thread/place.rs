@@ -1,0 +1,242 @@
+//! Where VIPs are put: on their interface, or on a macvlan of it that has the virtual router's MAC address.
+//!
+//! The macvlan is made when the instance is, and is down unless this host has the VIPs: the network card then takes no
+//! frame for the virtual MAC. It only answers ARP and neighbour solicitations and hands up what is for this host;
+//! adverts and announcements are sent out of the interface itself with the virtual MAC as their source.
+//!
+//! - Its mode is `bridge`: in the other modes the kernel would keep the adverts of another director, whose source is the
+//!   same MAC, from the interface's own sockets.
+//! - `arp_ignore = 1` on the interface, or it would answer for the VIP with its own MAC, and on the macvlan, or it would
+//!   answer for the interface's addresses. `arp_announce = 2` on both: no ARP of this host tells the segment that
+//!   a VIP is at another MAC. These two stay on the interface.
+//! - `rp_filter = 2` on the macvlan: clients are reached by the interface, not by it.
+//! - VIPs have a host's prefix length on it, so that the segment's route stays the interface's.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use ipnet::IpNet;
+use nix::net::if_::{if_indextoname, if_nametoindex};
+use tracing::debug;
+
+use super::address::Addresses;
+use super::netlink::{Requests, attribute};
+use super::socket::interfaces;
+use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::wire::announce::Mac;
+
+/// MACVLAN_MODE_BRIDGE (linux/if_link.h).
+const BRIDGE: u32 = 4;
+const IFLA_MACVLAN_MODE: u16 = 1;
+
+/// A VIP where it was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The index of the interface, or of the macvlan.
+    pub ifindex: u32,
+    /// The VIP with its prefix length there.
+    pub address: IpNet,
+}
+
+/// Netlink sockets of the network namespace that they were opened in.
+#[derive(Debug)]
+pub struct Places {
+    addresses: Addresses,
+    links: Requests,
+}
+
+/// The macvlan's name: unique by the interface's index, the family and the router id.
+pub fn device(settings: &Settings, interface: u32) -> Option<String> {
+    let family = if settings.is_ipv6() { '6' } else { '4' };
+    settings.virtual_mac.then(|| format!("lb{family}-{interface:x}-{}", settings.router))
+}
+
+fn is_device(name: &str, mac: Mac) -> bool {
+    let named = name.starts_with("lb4-") || name.starts_with("lb6-");
+    named && matches!(mac, [0, 0, 0x5e, 0, 1 | 2, _])
+}
+
+/// Tries every one; the first error is told.
+fn every<T>(items: impl IntoIterator<Item = T>, mut change: impl FnMut(T) -> io::Result<()>) -> io::Result<()> {
+    let mut first = Ok(());
+    for item in items {
+        first = first.and(change(item));
+    }
+    first
+}
+
+impl Places {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { addresses: Addresses::open()?, links: Requests::open()? })
+    }
+
+    /// Makes the macvlan, if the instance has one, and leaves one alone that is there.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN, EBUSY where the interface is a bridge's port, or what else the kernel says.
+    pub fn prepare(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        let Some((name, mac)) = device(settings, interface).zip(settings.mac()) else { return Ok(()) };
+        if if_nametoindex(name.as_str()).is_ok() {
+            return Ok(());
+        }
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        self.links.make(libc::RTM_NEWLINK, flags, &macvlan(&name, interface, mac))?;
+        let tuned = tune(settings, &if_indextoname(interface)?.to_string_lossy(), &name);
+        if tuned.is_err() {
+            let _ = self.forget(settings, interface);
+        }
+        tuned
+    }
+
+    /// Where the instance's VIPs are, or will be.
+    ///
+    /// # Errors
+    /// ENODEV: the macvlan is gone.
+    pub fn of(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {
+        let Some(name) = device(settings, interface) else {
+            let place = |&address| Placed { ifindex: interface, address };
+            return Ok(settings.addresses.iter().map(place).collect());
+        };
+        let ifindex = if_nametoindex(name.as_str())?;
+        let place = |address: &IpNet| Placed { ifindex, address: IpNet::from(address.addr()) };
+        Ok(settings.addresses.iter().map(place).collect())
+    }
+
+    /// Puts VIPs where they belong.
+    ///
+    /// # Errors
+    /// What the kernel says; every VIP was tried.
+    pub fn add(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        let placed = self.of(settings, interface)?;
+        if let Some(first) = placed.first().filter(|_| settings.virtual_mac) {
+            self.switch(first.ifindex, true)?;
+        }
+        every(placed, |Placed { ifindex, address }| self.addresses.add(ifindex, address))
+    }
+
+    /// Takes VIPs off. `last`: the instance has no other, and its macvlan goes down.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn remove(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
+        let Ok(placed) = self.of(settings, interface) else { return Ok(()) };
+        let device = placed.first().filter(|_| settings.virtual_mac && last).map(|first| first.ifindex);
+        let removed = every(placed, |Placed { ifindex, address }| self.addresses.remove(ifindex, address));
+        device.map_or(Ok(()), |ifindex| self.switch(ifindex, false)).and(removed)
+    }
+
+    /// Removes the instance's macvlan, if it has one, with all that is on it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn forget(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
+        match device(settings, interface).and_then(|name| if_nametoindex(name.as_str()).ok()) {
+            Some(ifindex) => self.delete(ifindex),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes every macvlan that an instance had. Returns their names.
+    ///
+    /// # Errors
+    /// What the kernel says; every one was tried.
+    pub fn forget_all(&mut self) -> io::Result<Vec<String>> {
+        let all = interfaces()?.into_iter().filter(|(name, interface)| is_device(name, interface.mac));
+        let (names, indices): (Vec<String>, Vec<u32>) = all.map(|(name, interface)| (name, interface.index)).unzip();
+        every(indices, |index| self.delete(index))?;
+        Ok(names)
+    }
+
+    fn delete(&mut self, ifindex: u32) -> io::Result<()> {
+        match self.links.make(libc::RTM_DELLINK, 0, &link(ifindex, 0, 0)) {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn switch(&mut self, ifindex: u32, on: bool) -> io::Result<()> {
+        let flags = if on { libc::IFF_UP as u32 } else { 0 };
+        debug!("interface {ifindex}: {}", if on { "up" } else { "down" });
+        self.links.make(libc::RTM_NEWLINK, 0, &link(ifindex, flags, libc::IFF_UP as u32))
+    }
+}
+
+/// struct ifinfomsg: flags among `change` are to be so.
+fn link(ifindex: u32, flags: u32, change: u32) -> Vec<u8> {
+    let mut body = vec![0; 4];
+    body.extend(ifindex.to_ne_bytes());
+    body.extend(flags.to_ne_bytes());
+    body.extend(change.to_ne_bytes());
+    body
+}
+
+fn macvlan(name: &str, parent: u32, mac: Mac) -> Vec<u8> {
+    let mut mode = Vec::new();
+    attribute(&mut mode, IFLA_MACVLAN_MODE, &BRIDGE.to_ne_bytes());
+    let mut info = Vec::new();
+    attribute(&mut info, libc::IFLA_INFO_KIND, b"macvlan");
+    attribute(&mut info, libc::IFLA_INFO_DATA, &mode);
+    let mut body = link(0, 0, 0);
+    attribute(&mut body, libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
+    attribute(&mut body, libc::IFLA_LINK, &parent.to_ne_bytes());
+    attribute(&mut body, libc::IFLA_ADDRESS, &mac);
+    attribute(&mut body, libc::IFLA_LINKINFO, &info);
+    body
+}
+
+/// What the kernel is to do with the interface and with its new macvlan.
+fn tune(settings: &Settings, parent: &str, name: &str) -> io::Result<()> {
+    for (device, key, value) in [
+        (parent, "arp_ignore", "1"),
+        (parent, "arp_announce", "2"),
+        (name, "arp_ignore", "1"),
+        (name, "arp_announce", "2"),
+        (name, "rp_filter", "2"),
+    ] {
+        sysctl("ipv4", device, key, value)?;
+    }
+    if !settings.is_ipv6() {
+        // Nothing of its own on the segment. A kernel without IPv6 has no such key.
+        let _ = sysctl("ipv6", name, "disable_ipv6", "1");
+        return Ok(());
+    }
+    // 1: no link-local address of its own.
+    every([("addr_gen_mode", "1"), ("accept_ra", "0"), ("accept_dad", "0")], |(key, value)| {
+        sysctl("ipv6", name, key, value)
+    })
+}
+
+fn sysctl(family: &str, interface: &str, key: &str, value: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys/net").join(family).join("conf").join(interface).join(key);
+    fs::write(&path, value).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vrrp::wire::packet::Version;
+
+    #[test]
+    fn a_device_has_a_name_that_fits_and_is_recognised() {
+        let settings = |vip: &str| Settings {
+            virtual_mac: true,
+            ..Settings::new("web", "eth1", 255, Version::V3, vec![vip.parse().unwrap()])
+        };
+        for (vip, ifindex, name, mac) in [
+            ("192.0.2.1/24", 3, "lb4-3-255", [0, 0, 0x5e, 0, 1, 255]),
+            ("2001:db8::1/64", 0xfff_ffff, "lb6-fffffff-255", [0, 0, 0x5e, 0, 2, 255]),
+        ] {
+            let settings = settings(vip);
+            assert_eq!(device(&settings, ifindex).as_deref(), Some(name));
+            assert!(name.len() <= 15);
+            assert_eq!(settings.mac(), Some(mac));
+            assert!(is_device(name, mac) && !is_device(name, [2, 0, 0, 0, 0, 1]) && !is_device("eth1", mac));
+            assert_eq!(device(&Settings { virtual_mac: false, ..settings }, ifindex), None);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! An instance's place in the thread, also while it can't take part.
+
+use crate::vrrp::protocol::instance::{Instance, Status};
+use crate::vrrp::protocol::machine::{Cause, State, Time};
+use crate::vrrp::protocol::settings::Settings;
+
+/// An instance as configured, and what became of it.
+pub(super) struct Slot {
+    pub(super) settings: Settings,
+    /// Absent until its interface was seen for the first time.
+    pub(super) instance: Option<Instance>,
+    pub(super) obstacle: Option<String>,
+    /// It may take part: not stopped by a condition.
+    pub(super) wanted: bool,
+    /// The priority that tracking has given it.
+    pub(super) tracked: Option<u8>,
+    /// How tracking explains its priority.
+    pub(super) why: Option<String>,
+    /// It was removed from the configuration and goes when it has handed over.
+    pub(super) leaving: bool,
+}
+
+impl Slot {
+    pub(super) fn is_idle(&self) -> bool {
+        self.instance.as_ref().is_none_or(|i| i.machine().state() == State::Initialize)
+    }
+
+    /// Whether its VIPs are this host's now.
+    pub(super) fn holds_addresses(&self) -> bool {
+        let state = self.instance.as_ref().map(|instance| instance.machine().state());
+        matches!(state, Some(State::Master | State::Releasing))
+    }
+
+    /// Whether its VIPs stayed on this host when it ended, for want of a successor.
+    pub(super) fn keeps_addresses(&self) -> bool {
+        let cause = self.instance.as_ref().map(|instance| instance.machine().cause());
+        self.holds_addresses() || cause == Some(Cause::NoSuccessor)
+    }
+
+    pub(super) fn status(&self, now: Time) -> Status {
+        let mut status = match &self.instance {
+            Some(instance) => instance.status(now),
+            None => Status::waiting(&self.settings),
+        };
+        status.obstacle.clone_from(&self.obstacle);
+        status.why.clone_from(&self.why);
+        status
+    }
+}
