@@ -3,10 +3,11 @@
 //! Every row is one kind of traffic through the loaded program by BPF_PROG_TEST_RUN. A driver program restores
 //! what the balancer changed and draws the next flow, then tail-calls the balancer; the floor is the same
 //! driver in front of a bare XDP_TX. The rows take turns, round after round, so that a machine that gets slower
-//! slows them all, and each is compared with the floor of its own round.
+//! slows them all, and each is compared with the floor of its own round: as nanoseconds over it, which are the
+//! balancer's own, and as a ratio to it, which a machine's speed touches least.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::Ebpf;
@@ -19,6 +20,7 @@ use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
 use lb_tests::frame::{CLIENT, DIRECTOR, Segment, tcp4, tcp6, udp4};
 use lb_tests::testbed::{Testbed, lacking};
 use lb_userspace::dataplane::Sizes;
+use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 const VIP: [u8; 4] = [172, 28, 128, 210];
@@ -45,10 +47,10 @@ struct Options {
 #[derive(Clone, Copy)]
 struct Drive {
     state: u64,
+    addresses: [u8; 12],
     flows: u32,
     client: u32,
     port: u32,
-    addresses: [u8; 12],
 }
 
 mod pod {
@@ -73,8 +75,17 @@ struct Figure {
     median_ns: f64,
     min_ns: f64,
     max_ns: f64,
+    /// Median over the rounds of the nanoseconds over the floor of the same round.
+    over_floor_ns: f64,
     /// Median over the rounds of the ratio to the floor of the same round.
     floors: f64,
+}
+
+#[derive(Serialize)]
+struct Report {
+    /// Instructions that the kernel's verifier went through to accept the program: how far it is from being refused.
+    verified_instructions: Option<u32>,
+    figures: Vec<Figure>,
 }
 
 fn main() -> Result<()> {
@@ -91,6 +102,7 @@ fn main() -> Result<()> {
     let mut drive: Array<_, Drive> = Array::try_from(harness.take_map("drive").context("map drive")?)?;
     let floor = xdp(&mut harness, "floor")?.fd()?.try_clone()?;
     let balancer = testbed.dataplane.xdp()?.fd()?.try_clone()?;
+    let verified_instructions = testbed.dataplane.xdp()?.info()?.verified_instruction_count();
 
     let mut rows = rows();
     // The first round warms caches and the flow table, and isn't counted.
@@ -107,10 +119,10 @@ fn main() -> Result<()> {
         eprint!("\rround {round} of {}", options.rounds);
     }
     eprintln!();
-    let figures = figures(&rows);
-    print(&figures);
+    let report = Report { verified_instructions, figures: figures(&rows) };
+    print(&report);
     if let Some(path) = options.json {
-        std::fs::write(&path, serde_json::to_vec_pretty(&figures)?)
+        std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
@@ -168,17 +180,18 @@ impl Row {
         let (client, port) = if ipv6 { (34, 54) } else { (26, 34) };
         // New flows go on where the last round ended.
         let state = if self.flows == 0 { (round as u64) << 24 } else { round as u64 };
-        Drive { state, flows: self.flows, client, port, addresses }
+        Drive { state, addresses, flows: self.flows, client, port }
     }
 
-    /// Nanoseconds a frame, by the clock on the wall: the kernel's own figure is whole nanoseconds.
+    /// Nanoseconds a frame, by this thread's own time on a CPU: the kernel's own figure is of the clock on the wall,
+    /// which counts whatever else the machine does, and whole nanoseconds.
     fn time(&self, driver: &Xdp, frames: u32) -> Result<f64> {
         let mut options = TestRunOptions::new();
         options.data_in = Some(&self.frame);
         options.repeat = frames;
-        let start = Instant::now();
+        let start = cpu_time()?;
         let result = driver.test_run(options).map_err(|error| anyhow!("{error:?}"))?;
-        let time = start.elapsed().as_nanos() as f64 / f64::from(frames);
+        let time = (cpu_time()? - start).as_nanos() as f64 / f64::from(frames);
         if result.return_value != self.expect {
             bail!("{}: the program returned {}, not {}", self.name, result.return_value, self.expect);
         }
@@ -186,34 +199,48 @@ impl Row {
     }
 }
 
+fn cpu_time() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("clock")?.into())
+}
+
 fn figures(rows: &[Row]) -> Vec<Figure> {
     let floor = rows.first().map(|row| row.times.clone()).unwrap_or_default();
-    rows.iter()
-        .map(|row| Figure {
+    let figure = |row: &Row| {
+        let beside_floor = |compare: fn(f64, f64) -> f64| {
+            median(row.times.iter().zip(&floor).map(|(time, floor)| compare(*time, *floor)).collect())
+        };
+        Figure {
             name: row.name,
             flows: row.flows,
             median_ns: median(row.times.clone()),
             min_ns: row.times.iter().copied().fold(f64::INFINITY, f64::min),
             max_ns: row.times.iter().copied().fold(0.0, f64::max),
-            floors: median(row.times.iter().zip(&floor).map(|(time, floor)| time / floor).collect()),
-        })
-        .collect()
+            over_floor_ns: beside_floor(|time, floor| time - floor),
+            floors: beside_floor(|time, floor| time / floor),
+        }
+    };
+    rows.iter().map(figure).collect()
 }
 
-fn print(figures: &[Figure]) {
+fn print(report: &Report) {
     let mut table = Table::new();
-    table.load_style(TableStyle::new()).set_header(["traffic", "ns median", "min", "max", "floors"]);
-    for figure in figures {
+    table.load_style(TableStyle::new()).set_header(["traffic", "ns median", "min", "max", "over floor", "floors"]);
+    for figure in &report.figures {
         let ns = |value: f64| format!("{value:.1}");
         table.add_row([
             figure.name.to_owned(),
             ns(figure.median_ns),
             ns(figure.min_ns),
             ns(figure.max_ns),
+            ns(figure.over_floor_ns),
             format!("{:.2}", figure.floors),
         ]);
     }
     println!("{table}");
+    match report.verified_instructions {
+        Some(count) => println!("the verifier went through {count} instructions"),
+        None => println!("this kernel doesn't tell how many instructions its verifier went through"),
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
