@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 ///
 /// The second value is the index in `tx_ports` of a [`Verdict::Redirected`] frame, else 0.
 #[inline(always)]
-pub fn balance<E: Environment>(packet: Packet<'_>, environment: &mut E) -> (Verdict, u32) {
+pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> (Verdict, u32) {
     match forward(packet, environment) {
         Ok(sent) => sent,
         Err(verdict) => (verdict, 0),
@@ -21,7 +21,7 @@ pub fn balance<E: Environment>(packet: Packet<'_>, environment: &mut E) -> (Verd
 }
 
 #[inline(always)]
-fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(Verdict, u32), Verdict> {
+fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdict, u32), Verdict> {
     let port = environment.port().ok_or(Verdict::NotOurs)?;
     let ingress = port.ifindex;
     let ethernet = packet.at::<Ethernet>(0)?;
@@ -29,18 +29,18 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(V
     check_destination(environment, port, ethernet.destination)?;
     let parsed = parse(&packet)?;
     let director = environment.director().ok_or(Verdict::NotService)?;
-    let service = *find_service(environment, director, &parsed)?;
+    let service = find_service(environment, director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
         return Err(Verdict::Standby);
     }
-    if came_from_real(environment, director, &service, source) {
+    if came_from_real(environment, director, service, source) {
         return Err(Verdict::Returned);
     }
-    let choice = choose(environment, director, &service, &parsed)?;
-    let real = *environment.real(choice.real).ok_or(Verdict::NoReal)?;
-    rewrite(packet, environment, parsed.tags, &real)?;
-    environment.count(service.id, choice.real, u64::from(parsed.length), choice.connection);
-    if real.ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, real.tx_port)) }
+    let choice = choose(environment, director, service, &parsed)?;
+    rewrite(packet, environment, parsed.tags, choice.real)?;
+    environment.count(service.id, choice.index, u64::from(parsed.length), choice.connection);
+    let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
+    if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
 }
 
 /// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is
@@ -66,11 +66,11 @@ fn find_service<'e, E: Environment>(
     director: &Director,
     parsed: &Parsed,
 ) -> Result<&'e Service, Verdict> {
-    if !director.vips.may_hold(Filter::of_address(&parsed.vip)) {
+    if !director.vips.may_hold(Filter::of_address(parsed.vip)) {
         return Err(Verdict::NotService);
     }
-    let [_, _, high, low] = parsed.ports;
-    let mut key = ServiceKey { address: parsed.vip, port: [high, low], protocol: parsed.protocol, reserved: 0 };
+    let port = parsed.ports.destination();
+    let mut key = ServiceKey { address: parsed.vip.address(), port, protocol: parsed.protocol, reserved: 0 };
     if let Some(service) = environment.service(&key) {
         return Ok(service);
     }

@@ -31,5 +31,5 @@ pub trait Environment {
     fn count(&self, service: u32, real: u32, bytes: u64, connection: bool);
     /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
     /// along or leaves them undefined. `None` when there is no room.
-    fn move_start<'a>(&mut self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;
+    fn move_start<'a>(&self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;
 }

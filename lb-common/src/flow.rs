@@ -9,7 +9,8 @@
 #![expect(unsafe_code, reason = "a bucket is shared with other CPUs and reached by pointer")]
 
 use crate::atomic::Word;
-use crate::maps::{Address, Bucket, Flow, FlowState};
+use crate::ip::{Ip, Ports};
+use crate::maps::{Bucket, Flow, FlowState};
 use crate::parse::Opens;
 
 /// Idle seconds after which a SYN or a datagram of a remembered flow counts as a new connection: IPVS's
@@ -21,9 +22,9 @@ const UDP_IDLE: u32 = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// The client's address.
-    pub client: Address,
-    /// The client's port, then the VIP's, in network order.
-    pub ports: [u8; 4],
+    pub client: Ip,
+    /// The client's port, then the VIP's.
+    pub ports: Ports,
     /// Id of the service.
     pub service: u32,
 }
@@ -96,9 +97,9 @@ pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<Found> {
         let (client, ports, service) = unsafe { ((*way).client, (*way).ports, (*way).service) };
         if state.tag == tag
             && state.stage >= FlowState::OPENING
-            && ports == key.ports
+            && Ports::of(ports) == key.ports
             && service == key.service
-            && client == key.client
+            && Ip::from(client) == key.client
             // Another CPU may have given the entry to another flow between the two reads.
             && load(way) == state
         {
@@ -130,8 +131,8 @@ pub(crate) fn insert(bucket: *mut Bucket, key: &Key, state: FlowState) {
     }
     // SAFETY: the entry is inside the bucket, and BUSY makes its key this CPU's alone to write.
     unsafe {
-        (*victim).client = key.client;
-        (*victim).ports = key.ports;
+        (*victim).client = key.client.address();
+        (*victim).ports = key.ports.0.to_le_bytes();
         (*victim).service = key.service;
     }
     word(victim).publish(pack(state));

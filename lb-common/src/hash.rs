@@ -1,6 +1,8 @@
 //! Hashes of flows. Directors that share services must compute the same values, so these functions are
 //! part of the pinned layout's version.
 
+use crate::ip::{Ip, Ports};
+
 /// A flow's hash: its high half picks the slot, its low half the bucket.
 pub type Hash = u64;
 
@@ -12,18 +14,17 @@ const FINALIZER: u64 = 0xbf58_476d_1ce4_e5b9;
 
 /// Hash of a whole flow: client, VIP, both ports and the protocol.
 ///
-/// `client` and `vip` are as in the maps: 16 bytes, IPv4 in the last four. `ports` is the source port
-/// and then the destination port, in network order.
+/// It is defined over bytes in network order, whatever the machine's order is: see [`Ip`] and [`Ports`].
 #[inline(always)]
-pub fn flow_hash(seed: u64, client: &[u8; 16], vip: &[u8; 16], ports: [u8; 4], protocol: u8) -> Hash {
-    let tail = (u64::from(u32::from_le_bytes(ports)) << 8) | u64::from(protocol);
+pub fn flow_hash(seed: u64, client: Ip, vip: Ip, ports: Ports, protocol: u8) -> Hash {
+    let tail = (u64::from(ports.0) << 8) | u64::from(protocol);
     let state = mix_address(mix(seed, tail), client);
     finish(mix_address(state, vip))
 }
 
 /// Hash of the client's address alone, for the scheduler `sh`.
 #[inline(always)]
-pub fn source_hash(seed: u64, client: &[u8; 16]) -> Hash {
+pub fn source_hash(seed: u64, client: Ip) -> Hash {
     finish(mix_address(mix(seed, 0), client))
 }
 
@@ -35,17 +36,10 @@ pub fn scale(hash: Hash, len: u32) -> u32 {
 }
 
 #[inline(always)]
-fn mix_address(state: u64, address: &[u8; 16]) -> u64 {
-    let [high, low] = halves(address);
-    // IPv4 has the same high half always, and most traffic is IPv4: one round less.
-    let state = if high == 0 { state } else { mix(state, high) };
-    mix(state, low)
-}
-
-#[inline(always)]
-fn halves(address: &[u8; 16]) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
+fn mix_address(state: u64, address: Ip) -> u64 {
+    // IPv4 has the same first half always, and most traffic is IPv4: one round less.
+    let state = if address.start == 0 { state } else { mix(state, address.start) };
+    mix(state, address.end)
 }
 
 #[inline(always)]
@@ -65,17 +59,27 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn v4(address: u32) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[10] = 0xff;
-        bytes[11] = 0xff;
-        bytes[12..].copy_from_slice(&address.to_be_bytes());
-        bytes
+    fn v4(address: u32) -> Ip {
+        Ip::v4(address.to_be_bytes())
     }
 
-    fn ports(source: u16) -> [u8; 4] {
+    fn v6(start: u64, end: u64) -> Ip {
+        Ip { start: start.swap_bytes(), end: end.swap_bytes() }
+    }
+
+    fn ports(source: u16) -> Ports {
         let [a, b] = source.to_be_bytes();
-        [a, b, 0, 80]
+        Ports::of([a, b, 0, 80])
+    }
+
+    /// Directors of several versions serve one VIP together, and a restart keeps the flow table.
+    #[test]
+    fn values_are_what_they_were_in_every_version() {
+        let (client, vip) = (v6(0xfd00_0028_0128_0000, 1), v6(0xfd00_0028_0128_0000, 0xd2));
+        assert_eq!(flow_hash(0, v4(0x0a00_0001), v4(0xac1c_80d2), ports(40000), 6), 0x9702_10e0_1cc1_0e8e);
+        assert_eq!(flow_hash(42, client, vip, Ports::of([0x9c, 0x40, 0, 53]), 17), 0x6a8a_56f5_9b6a_700b);
+        assert_eq!(source_hash(7, v4(0x0a00_0001)), 0x1fd1_1d19_de7e_ba74);
+        assert_eq!(source_hash(7, client), 0x5c92_1a40_d8cd_8278);
     }
 
     /// Chi-square of `hashes` over 1024 slots and over 1024 buckets: for 1023 degrees of freedom it stays
@@ -96,34 +100,28 @@ mod tests {
 
     #[test]
     fn ports_of_one_client_spread() {
-        assert_even((1024..65535).map(|p| flow_hash(0, &v4(0x0a00_0001), &v4(0xac1c_80d2), ports(p), 6)));
+        assert_even((1024..65535).map(|p| flow_hash(0, v4(0x0a00_0001), v4(0xac1c_80d2), ports(p), 6)));
     }
 
     #[test]
     fn clients_of_one_port_spread() {
-        assert_even((0..100_000).map(|c| flow_hash(0, &v4(0x0a00_0000 + c), &v4(0xac1c_80d2), ports(5000), 6)));
-        assert_even((0..100_000).map(|c| source_hash(7, &v4(0x0a00_0000 + c))));
-        assert_even((0..100_000).map(|c| source_hash(7, &v4(0x0a00_0000 + c * 256))));
+        assert_even((0..100_000).map(|c| flow_hash(0, v4(0x0a00_0000 + c), v4(0xac1c_80d2), ports(5000), 6)));
+        assert_even((0..100_000).map(|c| source_hash(7, v4(0x0a00_0000 + c))));
+        assert_even((0..100_000).map(|c| source_hash(7, v4(0x0a00_0000 + c * 256))));
     }
 
     #[test]
     fn ipv6_clients_spread_by_either_half() {
-        let address = |high: u64, low: u64| {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&high.to_be_bytes());
-            bytes[8..].copy_from_slice(&low.to_be_bytes());
-            bytes
-        };
-        let vip = address(0xfd00_0028_0128_0000, 0xd2);
-        assert_even((0..100_000).map(|n| flow_hash(0, &address(0xfd00 << 48 | n, 1), &vip, ports(9), 17)));
-        assert_even((0..100_000).map(|n| flow_hash(0, &address(0xfd00 << 48, n), &vip, ports(9), 17)));
+        let vip = v6(0xfd00_0028_0128_0000, 0xd2);
+        assert_even((0..100_000).map(|n| flow_hash(0, v6(0xfd00 << 48 | n, 1), vip, ports(9), 17)));
+        assert_even((0..100_000).map(|n| flow_hash(0, v6(0xfd00 << 48, n), vip, ports(9), 17)));
     }
 
     #[test]
     fn the_seed_moves_flows() {
         let moved = (0..10_000u16)
             .filter(|p| {
-                let hash = |seed| flow_hash(seed, &v4(1), &v4(2), ports(*p), 6);
+                let hash = |seed| flow_hash(seed, v4(1), v4(2), ports(*p), 6);
                 scale(hash(1), 100) != scale(hash(2), 100)
             })
             .count();

@@ -128,14 +128,16 @@ pub struct Fragment {
     pub id: [u8; 4],
 }
 
-/// The first 8 bytes of TCP and of UDP begin with the ports.
+/// UDP (RFC 768).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct Ports {
+pub struct Udp {
     /// Source port, then destination port, in network order.
-    pub both: [u8; 4],
-    /// The rest of a UDP header; TCP's sequence number.
-    pub rest: [u8; 4],
+    pub ports: [u8; 4],
+    /// Length in bytes, this header included.
+    pub length: U16,
+    /// Checksum; 0 over IPv4 if there is none.
+    pub checksum: U16,
 }
 
 /// TCP from its ports to its flags (RFC 9293 §3.1).

@@ -7,6 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::Mac;
+use crate::ip::Ip;
 
 /// Version of everything in this module and of the hashes; part of the pin path.
 pub const LAYOUT: u32 = 1;
@@ -232,9 +233,8 @@ impl Filter {
 
     /// A VIP's fingerprint.
     #[inline(always)]
-    pub fn of_address(address: &Address) -> u64 {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]).rotate_left(17) ^ u64::from_le_bytes([i, j, k, l, m, n, o, p])
+    pub fn of_address(address: Ip) -> u64 {
+        address.start.rotate_left(17) ^ address.end
     }
 
     /// A MAC address's fingerprint.
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_filter_never_loses_a_member() {
         let mut filter = Filter::EMPTY;
-        let vip = |n: u8| Filter::of_address(&mapped([172, 28, 128, n]));
+        let vip = |n: u8| Filter::of_address(Ip::v4([172, 28, 128, n]));
         for n in 0..100 {
             filter.insert(vip(n));
         }

@@ -1,7 +1,7 @@
 //! From a frame to the flow that it belongs to.
 
-use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Ports, Tcp, Vlan, ethertype, protocol};
-use crate::maps::{Address, mapped};
+use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Tcp, Udp, Vlan, ethertype, protocol};
+use crate::ip::{Ip, Ports};
 use crate::packet::Packet;
 use crate::verdict::Verdict;
 
@@ -15,11 +15,11 @@ const TAG: usize = size_of::<Vlan>();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parsed {
     /// Source address.
-    pub client: Address,
+    pub client: Ip,
     /// Destination address.
-    pub vip: Address,
-    /// Source port, then destination port, in network order.
-    pub ports: [u8; 4],
+    pub vip: Ip,
+    /// Source port, then destination port.
+    pub ports: Ports,
     /// 6 or 17.
     pub protocol: u8,
     /// VLAN tags in front of the IP header, 0 to 2.
@@ -45,8 +45,8 @@ pub enum Opens {
 
 /// What a network header says of its packet.
 struct Network {
-    client: Address,
-    vip: Address,
+    client: Ip,
+    vip: Ip,
     protocol: u8,
     length: u32,
     /// Where its payload starts in the frame.
@@ -101,8 +101,8 @@ fn parse_ipv4(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
         return Err(Verdict::Fragment);
     }
     Ok(Network {
-        client: mapped(header.source),
-        vip: mapped(header.destination),
+        client: Ip::v4(header.source),
+        vip: Ip::v4(header.destination),
         protocol: header.protocol,
         length,
         payload: offset + header_length,
@@ -136,8 +136,8 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
             }
             _ => {
                 return Ok(Network {
-                    client: header.source,
-                    vip: header.destination,
+                    client: Ip::from(header.source),
+                    vip: Ip::from(header.destination),
                     protocol: next,
                     length: u32::from(header.payload_length.get()) + size_of::<Ipv6>() as u32,
                     payload,
@@ -149,7 +149,7 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
 }
 
 #[inline(always)]
-fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], Opens), Verdict> {
+fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<(Ports, Opens), Verdict> {
     match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
@@ -158,9 +158,9 @@ fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], O
                 flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Opens::Ends,
                 _ => Opens::No,
             };
-            Ok((header.ports, opens))
+            Ok((Ports::of(header.ports), opens))
         }
-        protocol::UDP => Ok((packet.at::<Ports>(network.payload)?.both, Opens::Unknown)),
+        protocol::UDP => Ok((Ports::of(packet.at::<Udp>(network.payload)?.ports), Opens::Unknown)),
         protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
             // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
             3 | 4 | 11 | 12 => Err(Verdict::IcmpError),

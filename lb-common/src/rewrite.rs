@@ -1,6 +1,8 @@
 //! The forwarded frame: addressed to its real, tagged for its VLAN, otherwise as it came.
 
+use zerocopy::byteorder::little_endian;
 use zerocopy::byteorder::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::environment::Environment;
 use crate::header::{Ethernet, Vlan, ethertype};
@@ -22,23 +24,43 @@ const TAG: i32 = size_of::<Vlan>() as i32;
 #[inline(always)]
 pub(crate) fn rewrite<'a, E: Environment>(
     mut packet: Packet<'a>,
-    environment: &mut E,
+    environment: &E,
     tags: u8,
     real: &Real,
 ) -> Result<(), Verdict> {
     if real.vlan != Real::KEEP_VLAN {
         packet = retag(packet, environment, tags, real.vlan)?;
     }
-    let ethernet = packet.at_mut::<Ethernet>(0)?;
-    ethernet.destination = real.mac;
-    ethernet.source = real.source_mac;
+    let macs = packet.at_mut::<Macs>(0)?;
+    let of_real = Macs::of(real);
+    macs.start = of_real.start;
+    macs.end = of_real.end;
     Ok(())
+}
+
+/// The two addresses at a frame's start, in the two words that they are written in.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Macs {
+    start: little_endian::U64,
+    end: little_endian::U32,
+}
+
+impl Macs {
+    #[inline(always)]
+    fn of(real: &Real) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (real.mac, real.source_mac);
+        Self {
+            start: little_endian::U64::from_bytes([a, b, c, d, e, f, g, h]),
+            end: little_endian::U32::from_bytes([i, j, k, l]),
+        }
+    }
 }
 
 #[inline(always)]
 fn retag<'a, E: Environment>(
     mut packet: Packet<'a>,
-    environment: &mut E,
+    environment: &E,
     tags: u8,
     vlan: u16,
 ) -> Result<Packet<'a>, Verdict> {
@@ -63,7 +85,7 @@ fn retag<'a, E: Environment>(
 }
 
 #[inline(always)]
-fn untag<'a, E: Environment>(packet: Packet<'a>, environment: &mut E, bytes: i32) -> Result<Packet<'a>, Verdict> {
+fn untag<'a, E: Environment>(packet: Packet<'a>, environment: &E, bytes: i32) -> Result<Packet<'a>, Verdict> {
     let innermost = size_of::<Ethernet>() + bytes as usize - size_of::<Vlan>();
     let kind = packet.at::<Vlan>(innermost)?.ethertype;
     let mut packet = environment.move_start(packet, bytes).ok_or(Verdict::NoRoom)?;

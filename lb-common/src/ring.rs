@@ -13,6 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::hash::{scale, source_hash};
+use crate::ip::Ip;
 use crate::maps::Address;
 
 /// A slot or turn that names no real.
@@ -132,9 +133,10 @@ struct Suitor {
 
 impl Suitor {
     fn new(seed: u64, size: u32, member: &Member) -> Self {
-        let next = scale(source_hash(seed, &member.address), size);
+        let address = Ip::from(member.address);
+        let next = scale(source_hash(seed, address), size);
         // A second hash of the same address; any step below a prime size meets every slot.
-        let skip = scale(source_hash(!seed, &member.address), size.saturating_sub(1)) + 1;
+        let skip = scale(source_hash(!seed, address), size.saturating_sub(1)) + 1;
         Self { weight: u64::from(member.weight.max(1)), size, asked: 0, next, skip }
     }
 

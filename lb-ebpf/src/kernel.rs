@@ -116,7 +116,7 @@ impl Environment for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn move_start<'p>(&mut self, _: Packet<'p>, bytes: i32) -> Option<Packet<'p>> {
+    fn move_start<'p>(&self, _: Packet<'p>, bytes: i32) -> Option<Packet<'p>> {
         // SAFETY: the context is the kernel's own; the old packet was given up by the caller.
         let result = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), bytes) };
         (result == 0).then(|| self.packet())

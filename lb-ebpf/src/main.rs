@@ -15,9 +15,9 @@ use kernel::Kernel;
 /// The director's data plane: attached to each interface of `director.interfaces`.
 #[xdp(frags)]
 pub fn lb(context: XdpContext) -> u32 {
-    let mut kernel = Kernel::new(&context);
+    let kernel = Kernel::new(&context);
     let packet = kernel.packet();
-    let (verdict, tx_port) = lb_common::balance(packet, &mut kernel);
+    let (verdict, tx_port) = lb_common::balance(packet, &kernel);
     let action = match verdict.action() {
         Action::Pass => XDP_PASS,
         Action::Transmit => XDP_TX,

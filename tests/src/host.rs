@@ -72,11 +72,11 @@ impl Host {
         self.tables.now.set(now()?);
         let start = self.memory.place(frame).context("a frame this long")?;
         let end = start + frame.len();
-        let mut run = Run { tables: &self.tables, floor: start - self.headroom, start, end };
+        let run = Run { tables: &self.tables, floor: start - self.headroom, start: Cell::new(start), end };
         // SAFETY: the frame was placed there, and until it is read below only this run reaches it.
         let packet = unsafe { Packet::from_pointers(start, end) };
-        let (mut verdict, tx_port) = balance(packet, &mut run);
-        let start = run.start;
+        let (mut verdict, tx_port) = balance(packet, &run);
+        let start = run.start.get();
         if verdict == Verdict::Redirected && self.tables.desired.tx_ports.get(tx_port as usize).is_none() {
             verdict = Verdict::NoDevice;
         }
@@ -174,7 +174,7 @@ struct Tables {
 struct Run<'a> {
     tables: &'a Tables,
     floor: usize,
-    start: usize,
+    start: Cell<usize>,
     end: usize,
 }
 
@@ -237,12 +237,12 @@ impl Environment for Run<'_> {
         add(self.tables.reals.borrow_mut().entry(real).or_default());
     }
 
-    fn move_start<'a>(&mut self, _: Packet<'a>, bytes: i32) -> Option<Packet<'a>> {
-        let start = self.start.checked_add_signed(bytes as isize)?;
+    fn move_start<'a>(&self, _: Packet<'a>, bytes: i32) -> Option<Packet<'a>> {
+        let start = self.start.get().checked_add_signed(bytes as isize)?;
         if start < self.floor || start + ETHERNET > self.end {
             return None;
         }
-        self.start = start;
+        self.start.set(start);
         // SAFETY: the caller gave the old packet away, and the new one lies between the room's start and the frame's end.
         Some(unsafe { Packet::from_pointers(start, self.end) })
     }

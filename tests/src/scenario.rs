@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
 use lb_common::maps::{Address, Service, mapped};
-use lb_common::{Action, Verdict, flow_hash, scale, source_hash};
+use lb_common::{Action, Ip, Ports, Verdict, flow_hash, scale, source_hash};
 use lb_userspace::dataplane::{Counters, Desired, Sizes};
 
 use crate::host::Host;
@@ -298,10 +298,11 @@ pub fn ring_choice(desired: &Desired, frame: &[u8]) -> Result<u32> {
     };
     let (_, service) = matching(port).or_else(|| matching([0, 0])).context("no service")?;
     let [c, d] = port;
+    let client = Ip::from(client);
     let hash = if service.flags & Service::BY_SOURCE != 0 {
-        source_hash(desired.hash_seed, &client)
+        source_hash(desired.hash_seed, client)
     } else {
-        flow_hash(desired.hash_seed, &client, &vip, [a, b, c, d], protocol)
+        flow_hash(desired.hash_seed, client, Ip::from(vip), Ports::of([a, b, c, d]), protocol)
     };
     let ring = desired.rings.get(&service.id).context("no ring")?;
     ring.content().get(scale(hash, service.ring_size) as usize).copied().context("no slot")

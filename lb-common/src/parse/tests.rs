@@ -88,9 +88,9 @@ proptest! {
             prop_assert!(parsed.tags <= 2);
             prop_assert!(matches!(parsed.protocol, protocol::TCP | protocol::UDP));
             prop_assert_eq!(parsed.opens == Opens::Unknown, parsed.protocol == protocol::UDP);
-            prop_assert!(holds(&parsed.ports));
+            prop_assert!(holds(&parsed.ports.0.to_le_bytes()));
             // An IPv4 address is its last four bytes.
-            prop_assert!(holds(&parsed.client[12..]) && holds(&parsed.vip[12..]));
+            prop_assert!(holds(&parsed.client.address()[12..]) && holds(&parsed.vip.address()[12..]));
         }
     }
 }

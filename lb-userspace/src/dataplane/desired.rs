@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lb_common::Ip;
 use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey};
 use lb_common::ring::{Member, ring, turns};
 
@@ -54,7 +55,7 @@ impl Desired {
         let mut director =
             Director { hash_seed: self.hash_seed, flow_mask, flags: 0, vips: Filter::EMPTY, reals: Filter::EMPTY };
         for key in self.services.keys() {
-            director.vips.insert(Filter::of_address(&key.address));
+            director.vips.insert(Filter::of_address(Ip::from(key.address)));
             if key.port == [0, 0] {
                 director.flags |= Director::ANY_PORT;
             }

@@ -1,6 +1,6 @@
 //! A flow table that is full: here it has one bucket, four flows.
 
-use lb_common::flow_hash;
+use lb_common::{Ip, Ports, flow_hash};
 use lb_common::maps::mapped;
 use lb_tests::fixture::{ServiceSpec, desired};
 use lb_tests::frame::{Segment, tcp4};
@@ -91,7 +91,7 @@ fn alike() -> Vec<Fixture> {
 /// The bits of a flow's hash that its entry holds.
 fn tag(client: [u8; 4], vip: [u8; 4]) -> u8 {
     let [a, b] = 2000u16.to_be_bytes();
-    (flow_hash(0, &mapped(client), &mapped(vip), [a, b, 0, 80], TCP) >> 24) as u8
+    (flow_hash(0, Ip::v4(client), Ip::v4(vip), Ports::of([a, b, 0, 80]), TCP) >> 24) as u8
 }
 
 fn pair() -> Desired {
