@@ -34,6 +34,12 @@ mod imp {
             self.atomic().load(Ordering::Relaxed)
         }
 
+        /// Reads the word; what is read before it is, and what is read behind it is not, read earlier.
+        #[inline(always)]
+        pub fn load_ordered(self) -> u64 {
+            self.atomic().fetch_or(0, Ordering::SeqCst)
+        }
+
         /// Writes the word; what was written before is seen before it.
         #[inline(always)]
         pub fn publish(self, value: u64) {
@@ -56,7 +62,7 @@ mod imp {
 
 #[cfg(target_arch = "bpf")]
 mod imp {
-    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 
     const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 
@@ -66,6 +72,14 @@ mod imp {
         pub fn load(self) -> u64 {
             // SAFETY: promised to `new`. A volatile load of an aligned word is one load instruction.
             unsafe { self.0.read_volatile() }
+        }
+
+        /// Reads the word; what is read before it is, and what is read behind it is not, read earlier (an atomic
+        /// instruction that gives the old value is a full barrier; loads with an order of their own are too young).
+        #[inline(always)]
+        pub fn load_ordered(self) -> u64 {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_or::<u64, u64, ORDER>(self.0, 0) }
         }
 
         /// Writes the word; what was written before is seen before it (an exchange is a full barrier).

@@ -2,9 +2,9 @@
 
 use crate::environment::Environment;
 use crate::header::{Ethernet, Mac};
-use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
+use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
-use crate::parse::{Parsed, parse};
+use crate::parse::{Network, Parsed, parse_network, parse_transport};
 use crate::rewrite::rewrite;
 use crate::select::choose;
 use crate::verdict::Verdict;
@@ -27,8 +27,15 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
     check_destination(environment, port, ethernet.destination)?;
-    let parsed = parse(&packet)?;
+    let network = parse_network(&packet)?;
+    if network.vlan != 0 && !port.vlans.holds(network.vlan) {
+        return Err(Verdict::OtherVlan);
+    }
     let director = environment.director().ok_or(Verdict::NotService)?;
+    if network.fragment {
+        return Err(judge_fragment(environment, director, &network));
+    }
+    let parsed = parse_transport(&packet, network)?;
     let service = find_service(environment, director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
         return Err(Verdict::Standby);
@@ -37,8 +44,8 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
         return Err(Verdict::Returned);
     }
     let choice = choose(environment, director, service, &parsed)?;
-    rewrite(packet, environment, parsed.tags, choice.real)?;
-    environment.count(service.id, choice.index, u64::from(parsed.length), choice.connection);
+    rewrite(packet, environment, parsed.network.tags, choice.real)?;
+    environment.count(service.id, choice.index, u64::from(parsed.network.length), choice.connection);
     let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
     if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
 }
@@ -60,17 +67,31 @@ fn check_destination<E: Environment>(environment: &E, port: &Port, destination: 
     }
 }
 
+/// A fragment without ports can't be told apart by service: those of a VIP and a protocol share one fate.
+#[inline(always)]
+fn judge_fragment<E: Environment>(environment: &E, director: &Director, network: &Network) -> Verdict {
+    if !director.vips.may_hold(Filter::of_address(network.vip)) {
+        return Verdict::Fragment;
+    }
+    let key = VipKey { address: network.vip.address(), protocol: network.protocol, reserved: [0; 3] };
+    match environment.vip(&key) {
+        None => Verdict::Fragment,
+        Some(vip) if vip.gate != 0 && environment.gate_is_closed(vip.gate) => Verdict::Standby,
+        Some(_) => Verdict::VipFragment,
+    }
+}
+
 #[inline(always)]
 fn find_service<'e, E: Environment>(
     environment: &'e E,
     director: &Director,
     parsed: &Parsed,
 ) -> Result<&'e Service, Verdict> {
-    if !director.vips.may_hold(Filter::of_address(parsed.vip)) {
+    let Network { vip, protocol, .. } = parsed.network;
+    if !director.vips.may_hold(Filter::of_address(vip)) {
         return Err(Verdict::NotService);
     }
-    let port = parsed.ports.destination();
-    let mut key = ServiceKey { address: parsed.vip.address(), port, protocol: parsed.protocol, reserved: 0 };
+    let mut key = ServiceKey { address: vip.address(), port: parsed.ports.destination(), protocol, reserved: 0 };
     if let Some(service) = environment.service(&key) {
         return Ok(service);
     }

@@ -1,6 +1,8 @@
 //! What surrounds a frame: the maps, the clock, and the room in front of it.
 
-use crate::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
+use crate::maps::{
+    Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
+};
 use crate::packet::Packet;
 
 /// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
@@ -11,6 +13,8 @@ pub trait Environment {
     fn director(&self) -> Option<&Director>;
     /// An entry of `services`.
     fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// An entry of `vips`.
+    fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// Entry `index` of ring `service`.
     fn slot(&self, service: u32, index: u32) -> Option<u32>;
     /// An entry of `reals`.

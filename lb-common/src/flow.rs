@@ -3,7 +3,8 @@
 //! Any CPU may read a bucket while another writes it. A flow's real and tag change together, in one 64-bit
 //! word; its key is written only by the CPU that claimed the entry by setting it to
 //! [`FlowState::BUSY`] with a compare-and-exchange, and is published by storing the word again. A reader that
-//! meets a half-written key sees another flow's key and misses. A full bucket gives up the entry that is worth
+//! meets a half-written key sees another flow's key and misses. A reader looks at the word again behind the key; where
+//! the CPU may turn reads around (arm64; x86-64 doesn't), both looks are exchanges that it may not turn. A full bucket gives up the entry that is worth
 //! least: one that nothing followed a SYN of, then one that was closed, then the longest unseen. A flood of SYNs
 //! so replaces its own kind and leaves open connections alone.
 #![expect(unsafe_code, reason = "a bucket is shared with other CPUs and reached by pointer")]
@@ -46,7 +47,7 @@ impl Found {
     /// Whether a packet of this kind is the first of another connection: the old one is closed, or was idle for long.
     #[inline(always)]
     pub(crate) fn starts_anew(&self, opens: Opens, now: u32) -> bool {
-        let idle = now.wrapping_sub(self.state.seen);
+        let idle = idle(self.state, now);
         match opens {
             Opens::Yes => self.state.stage == FlowState::CLOSING || idle > TCP_IDLE,
             Opens::Unknown => idle > UDP_IDLE,
@@ -57,7 +58,9 @@ impl Found {
     /// Notes a packet of the flow.
     #[inline(always)]
     pub(crate) fn see(&self, opens: Opens, now: u32) {
-        let next = FlowState { seen: now, stage: stage_after(self.state.stage, opens), ..self.state };
+        // Never back: see `idle`.
+        let seen = self.state.seen.wrapping_add(idle(self.state, now));
+        let next = FlowState { seen, stage: stage_after(self.state.stage, opens), ..self.state };
         if next != self.state {
             self.replace(next);
         }
@@ -87,12 +90,15 @@ fn stage_after(stage: u8, opens: Opens) -> u8 {
     }
 }
 
-/// The entry of this flow in its bucket.
+/// The entry of this flow in its bucket. `ordered` where the CPU may turn reads around.
 #[inline(always)]
-pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<Found> {
+pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8, ordered: bool) -> Option<Found> {
     for index in 0..Bucket::WAYS {
         let way = way(bucket, index);
-        let state = load(way);
+        let mut state = load(way);
+        if ordered && state.tag == tag {
+            state = unpack(word(way).load_ordered());
+        }
         // SAFETY: the entry is inside the bucket; another CPU may be writing its key, and any bytes are a key.
         let (client, ports, service) = unsafe { ((*way).client, (*way).ports, (*way).service) };
         if state.tag == tag
@@ -101,7 +107,7 @@ pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<Found> {
             && service == key.service
             && Ip::from(client) == key.client
             // Another CPU may have given the entry to another flow between the two reads.
-            && load(way) == state
+            && (if ordered { unpack(word(way).load_ordered()) } else { load(way) }) == state
         {
             return Some(Found { way, state });
         }
@@ -148,8 +154,14 @@ fn worth(state: FlowState, now: u32) -> u64 {
         FlowState::OPEN => 3,
         _ => 4,
     };
-    let idle = now.wrapping_sub(state.seen);
-    (rank << 32) | u64::from(u32::MAX - idle)
+    (rank << 32) | u64::from(u32::MAX - idle(state, now))
+}
+
+/// Seconds since the flow was seen. Each CPU reads a clock that may be behind the one that saw the flow last: then it was
+/// seen now.
+#[inline(always)]
+fn idle(state: FlowState, now: u32) -> u32 {
+    now.wrapping_sub(state.seen).cast_signed().max(0).cast_unsigned()
 }
 
 #[inline(always)]

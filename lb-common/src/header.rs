@@ -60,6 +60,11 @@ pub struct Vlan {
     pub ethertype: U16,
 }
 
+impl Vlan {
+    /// The bits of the VLAN id.
+    pub const ID: u16 = 0x0fff;
+}
+
 /// IPv4 without its options (RFC 791 §3.1).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -34,5 +34,5 @@ pub use environment::Environment;
 pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
-pub use parse::{Opens, Parsed, parse};
+pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
 pub use verdict::{Action, Verdict};

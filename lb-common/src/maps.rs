@@ -24,6 +24,9 @@ pub const TX_PORTS: u32 = 64;
 /// Most reals that the 16 bits of a remembered flow can name.
 pub const MAX_REALS: u32 = 65535;
 
+/// The index of a real that a slot or a turn holds where it names none.
+pub const NOBODY: u32 = 0;
+
 /// An IPv4 address as the maps hold it.
 pub const fn mapped(address: [u8; 4]) -> Address {
     let [a, b, c, d] = address;
@@ -65,6 +68,28 @@ impl Service {
     pub const TRACKED: u16 = 1;
     /// `sh`: the ring is asked by the client's address alone.
     pub const BY_SOURCE: u16 = 2;
+    /// It has no usable real, and of some of its reals nothing is known yet: see `Verdict::NoReal`.
+    pub const UNDECIDED: u16 = 4;
+}
+
+/// Key of `vips`: a VIP that has services of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct VipKey {
+    /// The VIP.
+    pub address: Address,
+    /// IP protocol, 6 or 17.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Value of `vips`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Vip {
+    /// As in [`Service`].
+    pub gate: u32,
 }
 
 /// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes.
@@ -129,6 +154,62 @@ pub struct Port {
     pub mac: Mac,
     /// Zero.
     pub reserved: [u8; 2],
+    /// The VLANs whose tagged frames are ours. Frames without a VLAN always are.
+    pub vlans: Vlans,
+}
+
+/// A set of VLAN ids, a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Vlans {
+    /// The bits, those of the lowest ids first.
+    pub words: [u32; Vlans::WORDS],
+}
+
+impl Vlans {
+    /// Length in words of 32 bits: an id has 12 (IEEE 802.1Q §9.6).
+    pub const WORDS: usize = 128;
+    /// No VLAN: what an access port carries.
+    pub const NONE: Self = Self { words: [0; Self::WORDS] };
+    /// Every VLAN.
+    pub const ALL: Self = Self { words: [u32::MAX; Self::WORDS] };
+
+    /// Whether this VLAN is one of them.
+    #[inline(always)]
+    pub fn holds(&self, id: u16) -> bool {
+        self.words.get(Self::word(id)).is_some_and(|word| word & Self::bit(id) != 0)
+    }
+
+    /// Puts in a VLAN; of an id only the low 12 bits count.
+    pub fn insert(&mut self, id: u16) {
+        if let Some(word) = self.words.get_mut(Self::word(id)) {
+            *word |= Self::bit(id);
+        }
+    }
+
+    #[inline(always)]
+    fn word(id: u16) -> usize {
+        usize::from(id >> 5) & (Self::WORDS - 1)
+    }
+
+    #[inline(always)]
+    fn bit(id: u16) -> u32 {
+        1 << (id & 31)
+    }
+}
+
+impl Extend<u16> for Vlans {
+    fn extend<I: IntoIterator<Item = u16>>(&mut self, ids: I) {
+        ids.into_iter().for_each(|id| self.insert(id));
+    }
+}
+
+impl FromIterator<u16> for Vlans {
+    fn from_iter<I: IntoIterator<Item = u16>>(ids: I) -> Self {
+        let mut vlans = Self::NONE;
+        vlans.extend(ids);
+        vlans
+    }
 }
 
 /// Most virtual routers whose VIPs are gated: the size of `gates`. Index 0 is never used.
@@ -170,7 +251,7 @@ pub struct Director {
     pub hash_seed: u64,
     /// Number of buckets of `flows` less one; a power of two less one.
     pub flow_mask: u32,
-    /// [`Director::ANY_PORT`].
+    /// [`Director::ANY_PORT`] and its neighbours.
     pub flags: u32,
     /// VIPs that have a service, as a Bloom filter with one bit for each.
     pub vips: Filter,
@@ -181,6 +262,9 @@ pub struct Director {
 impl Director {
     /// There are any-port services.
     pub const ANY_PORT: u32 = 1;
+    /// This machine's CPUs may read words in another order than the program does: see `flow.rs`. One object serves
+    /// every machine, so that it is told.
+    pub const WEAKLY_ORDERED: u32 = 2;
 }
 
 /// Key of `returns`: a frame for this service from this MAC is not sent on (see `Verdict::Returned`).
@@ -341,6 +425,8 @@ mod pod {
     pods!(
         ServiceKey,
         Service,
+        VipKey,
+        Vip,
         Real,
         Port,
         Director,
@@ -364,12 +450,21 @@ mod tests {
         assert_eq!(size_of::<ServiceKey>(), 20);
         assert_eq!(size_of::<Service>(), 16);
         assert_eq!(size_of::<Real>(), 48);
-        assert_eq!(size_of::<Port>(), 12);
+        assert_eq!(size_of::<VipKey>(), 20);
+        assert_eq!(size_of::<Port>(), 524);
         assert_eq!(size_of::<Director>(), 1040);
         assert_eq!(size_of::<ReturnKey>(), 12);
         assert_eq!(size_of::<Flow>(), 32);
         assert_eq!(size_of::<Bucket>(), 128);
         assert_eq!(size_of::<Stats>(), 24);
+    }
+
+    #[test]
+    fn vlans_are_told_apart() {
+        let vlans: Vlans = [1, 31, 32, 4094].into_iter().collect();
+        let held: alloc::vec::Vec<u16> = (0..4096).filter(|id| vlans.holds(*id)).collect();
+        assert_eq!(held, [1, 31, 32, 4094]);
+        assert!((0..4096).all(|id| Vlans::ALL.holds(id) && !Vlans::NONE.holds(id)));
     }
 
     #[test]

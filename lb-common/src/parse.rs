@@ -11,23 +11,38 @@ const EXTENSIONS: usize = 6;
 const ETHERNET: usize = size_of::<Ethernet>();
 const TAG: usize = size_of::<Vlan>();
 
-/// A TCP or UDP packet: its flow, and what forwarding needs of it.
+/// What a frame's link and network headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parsed {
+pub struct Network {
     /// Source address.
     pub client: Ip,
     /// Destination address.
     pub vip: Ip,
-    /// Source port, then destination port.
-    pub ports: Ports,
-    /// 6 or 17.
+    /// What the packet carries, behind IPv6's extension headers: 6, 17 or another.
     pub protocol: u8,
     /// VLAN tags in front of the IP header, 0 to 2.
     pub tags: u8,
-    /// What the packet says of its connection.
-    pub opens: Opens,
+    /// The VLAN, by the first tag that has an id (a tag without one has a priority alone); 0 for none.
+    pub vlan: u16,
+    /// It is a part of a packet: ports are in the first alone.
+    pub fragment: bool,
     /// Length of the IP packet by its own header, in bytes.
     pub length: u32,
+    /// Where its payload starts in the frame.
+    payload: usize,
+    /// Bytes of the payload, by the packet's own length.
+    rest: u32,
+}
+
+/// A TCP or UDP packet: its flow, and what forwarding needs of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parsed {
+    /// Where from and where to.
+    pub network: Network,
+    /// Source port, then destination port.
+    pub ports: Ports,
+    /// What the packet says of its connection.
+    pub opens: Opens,
 }
 
 /// What a packet says of its connection.
@@ -43,31 +58,27 @@ pub enum Opens {
     Unknown,
 }
 
-/// What a network header says of its packet.
-struct Network {
-    client: Ip,
-    vip: Ip,
-    protocol: u8,
-    length: u32,
-    /// Where its payload starts in the frame.
-    payload: usize,
-}
-
-/// Reads a frame's headers.
+/// Reads a frame's headers up to the network's.
 ///
 /// # Errors
 /// The verdict of a frame that can't be for a service.
 #[inline(always)]
-pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
+pub fn parse_network(packet: &Packet<'_>) -> Result<Network, Verdict> {
     let mut kind = packet.at::<Ethernet>(0)?.ethertype.get();
     let mut offset = ETHERNET;
-    let mut tags = 0;
+    let (mut tags, mut vlan) = (0, 0);
     if is_tag(kind) {
-        kind = packet.at::<Vlan>(offset)?.ethertype.get();
+        let tag = packet.at::<Vlan>(offset)?;
+        kind = tag.ethertype.get();
+        vlan = tag.control.get() & Vlan::ID;
         offset += TAG;
         tags = 1;
         if is_tag(kind) {
-            kind = packet.at::<Vlan>(offset)?.ethertype.get();
+            let tag = packet.at::<Vlan>(offset)?;
+            kind = tag.ethertype.get();
+            if vlan == 0 {
+                vlan = tag.control.get() & Vlan::ID;
+            }
             offset += TAG;
             tags = 2;
         }
@@ -77,9 +88,7 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
         ethertype::IPV6 => parse_ipv6(packet, offset)?,
         _ => return Err(Verdict::NotIp),
     };
-    let (ports, opens) = parse_transport(packet, &network)?;
-    let Network { client, vip, protocol, length, .. } = network;
-    Ok(Parsed { client, vip, ports, protocol, tags, opens, length })
+    Ok(Network { tags, vlan, ..network })
 }
 
 #[inline(always)]
@@ -96,16 +105,17 @@ fn parse_ipv4(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
     if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() || (length as usize) < header_length {
         return Err(Verdict::Malformed);
     }
-    // More fragments, or an offset.
-    if header.fragment.get() & 0x3fff != 0 {
-        return Err(Verdict::Fragment);
-    }
     Ok(Network {
         client: Ip::v4(header.source),
         vip: Ip::v4(header.destination),
         protocol: header.protocol,
+        tags: 0,
+        vlan: 0,
+        // More fragments, or an offset.
+        fragment: header.fragment.get() & 0x3fff != 0,
         length,
         payload: offset + header_length,
+        rest: length - header_length as u32,
     })
 }
 
@@ -116,41 +126,48 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
     if version >> 4 != 6 {
         return Err(Verdict::Malformed);
     }
+    let (client, vip) = (Ip::from(header.source), Ip::from(header.destination));
+    // They stand for IPv4 inside a host, and for an IPv4 VIP in the maps; on the wire they are nobody's (RFC 4942 §2.2).
+    if client.is_mapped() || vip.is_mapped() {
+        return Err(Verdict::Malformed);
+    }
+    let length = u32::from(header.payload_length.get()) + size_of::<Ipv6>() as u32;
     let mut next = header.next_header;
     let mut payload = offset + size_of::<Ipv6>();
     for _ in 0..EXTENSIONS {
+        let mut fragment = false;
         match next {
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => {
                 let extension = packet.at::<Extension>(payload)?;
                 next = extension.next_header;
                 payload += (usize::from(extension.length) << 3) + 8;
+                continue;
             }
             protocol::FRAGMENT => {
-                let fragment = packet.at::<Fragment>(payload)?;
-                // A packet that is whole may carry the header all the same (RFC 6946).
-                if fragment.offset_more.get() & 0xfff9 != 0 {
-                    return Err(Verdict::Fragment);
-                }
-                next = fragment.next_header;
+                let header = packet.at::<Fragment>(payload)?;
+                next = header.next_header;
                 payload += size_of::<Fragment>();
+                // A packet that is whole may carry the header all the same (RFC 6946).
+                fragment = header.offset_more.get() & 0xfff9 != 0;
+                if !fragment {
+                    continue;
+                }
             }
-            _ => {
-                return Ok(Network {
-                    client: Ip::from(header.source),
-                    vip: Ip::from(header.destination),
-                    protocol: next,
-                    length: u32::from(header.payload_length.get()) + size_of::<Ipv6>() as u32,
-                    payload,
-                });
-            }
+            _ => {}
         }
+        let rest = length.saturating_sub((payload - offset) as u32);
+        return Ok(Network { client, vip, protocol: next, tags: 0, vlan: 0, fragment, length, payload, rest });
     }
     Err(Verdict::TooManyHeaders)
 }
 
+/// Reads the header behind the network's.
+///
+/// # Errors
+/// The verdict of a packet that can't be for a service.
 #[inline(always)]
-fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<(Ports, Opens), Verdict> {
-    match network.protocol {
+pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, Verdict> {
+    let (ports, opens) = match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
             let opens = match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
@@ -158,21 +175,33 @@ fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<(Ports, Ope
                 flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Opens::Ends,
                 _ => Opens::No,
             };
-            Ok((Ports::of(header.ports), opens))
+            within::<Tcp>(&network)?;
+            (Ports::of(header.ports), opens)
         }
-        protocol::UDP => Ok((Ports::of(packet.at::<Udp>(network.payload)?.ports), Opens::Unknown)),
+        protocol::UDP => {
+            let header = packet.at::<Udp>(network.payload)?;
+            within::<Udp>(&network)?;
+            (Ports::of(header.ports), Opens::Unknown)
+        }
         protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
             // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
-            3 | 4 | 11 | 12 => Err(Verdict::IcmpError),
-            _ => Err(Verdict::OtherProtocol),
+            3 | 4 | 11 | 12 => return Err(Verdict::IcmpError),
+            _ => return Err(Verdict::OtherProtocol),
         },
         protocol::ICMPV6 => match packet.at::<Icmp>(network.payload)?.kind {
             // RFC 4443 §2.1: errors are below 128.
-            0..=127 => Err(Verdict::IcmpError),
-            _ => Err(Verdict::OtherProtocol),
+            0..=127 => return Err(Verdict::IcmpError),
+            _ => return Err(Verdict::OtherProtocol),
         },
-        _ => Err(Verdict::OtherProtocol),
-    }
+        _ => return Err(Verdict::OtherProtocol),
+    };
+    Ok(Parsed { network, ports, opens })
+}
+
+/// What lies behind a packet in its frame (padding, or what somebody put there) is no header of it.
+#[inline(always)]
+fn within<T>(network: &Network) -> Result<(), Verdict> {
+    if (network.rest as usize) < size_of::<T>() { Err(Verdict::Malformed) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -10,8 +10,6 @@ use crate::maps::Real;
 use crate::packet::Packet;
 use crate::verdict::Verdict;
 
-/// VLAN id bits of a tag's control field; the others are priority and drop eligibility.
-const VLAN_ID: u16 = 0x0fff;
 const TAG: i32 = size_of::<Vlan>() as i32;
 
 /// Addresses a frame to `real`, and moves it to the real's VLAN.
@@ -71,14 +69,14 @@ fn retag<'a, E: Environment>(
             let mut packet = environment.move_start(packet, -TAG).ok_or(Verdict::NoRoom)?;
             packet.at_mut::<Ethernet>(0)?.ethertype = U16::new(ethertype::VLAN);
             let tag = packet.at_mut::<Vlan>(size_of::<Ethernet>())?;
-            *tag = Vlan { control: U16::new(vlan & VLAN_ID), ethertype: kind };
+            *tag = Vlan { control: U16::new(vlan & Vlan::ID), ethertype: kind };
             Ok(packet)
         }
         (1, 0) => untag(packet, environment, TAG),
         (_, 0) => untag(packet, environment, 2 * TAG),
         (_, vlan) => {
             let tag = packet.at_mut::<Vlan>(size_of::<Ethernet>())?;
-            tag.control = U16::new(tag.control.get() & !VLAN_ID | vlan & VLAN_ID);
+            tag.control = U16::new(tag.control.get() & !Vlan::ID | vlan & Vlan::ID);
             Ok(packet)
         }
     }

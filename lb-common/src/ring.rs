@@ -14,10 +14,7 @@ use alloc::vec::Vec;
 
 use crate::hash::{scale, source_hash};
 use crate::ip::Ip;
-use crate::maps::Address;
-
-/// A slot or turn that names no real.
-pub const NOBODY: u32 = 0;
+use crate::maps::{Address, NOBODY};
 
 /// Most turns of a service. Weights that would need more are made coarser.
 pub const MAX_TURNS: usize = 65536;

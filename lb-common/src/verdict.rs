@@ -55,22 +55,26 @@ verdicts! {
     NotService = 4, "not-service", Pass;
     /// Neither TCP nor UDP.
     OtherProtocol = 5, "other-protocol", Pass;
-    /// A fragment of an IP packet.
+    /// A fragment of an IP packet for others than a VIP's services.
     Fragment = 6, "fragment", Pass;
     /// An ICMP or ICMPv6 error.
     IcmpError = 7, "icmp-error", Pass;
     /// A header runs past the end of the frame.
     Truncated = 8, "truncated", Pass;
-    /// A header that contradicts itself, such as an IPv4 header shorter than 20 bytes.
+    /// A header that contradicts itself: an IPv4 header shorter than 20 bytes, a packet that by its own length ends
+    /// before its TCP or UDP header does, an IPv4-mapped address over IPv6.
     Malformed = 9, "malformed", Pass;
     /// More IPv6 extension headers than are followed.
     TooManyHeaders = 10, "too-many-headers", Pass;
     /// It came from a real of its own service. Reals hold the VIP, so only another director that
     /// balances to this one sends such a frame: it is taken in, never sent on, and can't circle.
     Returned = 11, "returned", Pass;
-    /// It opens a connection and its service has no usable real: the director's own stack refuses it.
+    /// Its service has no usable real. The director's own stack takes it, whether it opens a connection or belongs to
+    /// one: a stand-in that listens there gets whole connections, and without one a reset tells the client at once that
+    /// nobody is left, also the client whose real died.
     Refused = 12, "refused", Pass;
-    /// It belongs to a connection and its service has no usable real: the client tries again.
+    /// Its real went down a moment ago, or nothing is known yet of its service's reals, as after a start. A reset would
+    /// end a connection that may well live: the packet is dropped, and its client sends it again.
     NoReal = 13, "no-real", Drop;
     /// The frame has no room for the real's VLAN tag.
     NoRoom = 14, "no-room", Abort;
@@ -80,6 +84,11 @@ verdicts! {
     NotMaster = 16, "not-master", Pass;
     /// For a VIP that this director is the backup of, and `backup = "pass"`.
     Standby = 17, "standby", Pass;
+    /// Tagged for a VLAN that isn't the director's on this interface: the host's own stack knows what it is.
+    OtherVlan = 18, "other-vlan", Pass;
+    /// A fragment for a VIP and a protocol that it has services of. Only the first fragment has the ports that name a
+    /// connection; and the director's own stack, which has the VIP but not the connection, would answer with a reset.
+    VipFragment = 19, "vip-fragment", Drop;
 }
 
 impl Verdict {

@@ -4,7 +4,8 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::{
-    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, VirtualMac, VirtualMacKey,
+    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, Vip, VipKey, VirtualMac,
+    VirtualMacKey,
 };
 use lb_common::{Environment, Packet, Verdict, Word};
 
@@ -61,6 +62,12 @@ impl Environment for Kernel<'_> {
         // SAFETY: values of `services` are replaced, not written to, and a reader that meets a replaced one sees
         // the old bytes until its run ends.
         unsafe { maps::services.get(key) }
+    }
+
+    #[inline(always)]
+    fn vip(&self, key: &VipKey) -> Option<Vip> {
+        // SAFETY: as in `service`.
+        unsafe { maps::vips.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
     Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn,
-    VerdictStats, VirtualMac, VirtualMacKey,
+    VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
 /// A service's ring, its number of turns, and its turns. Its length differs from service to service, and the
@@ -18,6 +18,10 @@ pub type Ring = Array<SlotPair, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize
 /// By VIP, port and protocol.
 #[btf_map]
 pub static services: HashMap<ServiceKey, Service, 4096> = HashMap::new();
+
+/// VIPs that have services of a protocol: what a fragment, which may have no port, is held against.
+#[btf_map]
+pub static vips: HashMap<VipKey, Vip, 4096> = HashMap::new();
 
 /// By service id: swapped whole, so that no frame sees half a ring.
 #[btf_map]

@@ -1,6 +1,6 @@
 //! Desired maps of made-up services, for packet tests and the bench.
 
-use lb_common::maps::{Address, MAX_REALS, Port, Real, ReturnKey, Service, ServiceKey, mapped};
+use lb_common::maps::{Address, MAX_REALS, Port, Real, ReturnKey, Service, ServiceKey, Vlans, mapped};
 use lb_common::ring::Member;
 use lb_userspace::dataplane::{Desired, Ring};
 
@@ -57,10 +57,10 @@ impl RealSpec {
     }
 }
 
-/// The maps of these services: ids and indices are given out in order.
+/// The maps of these services, on an interface whose VLANs are all ours: ids and indices are given out in order.
 pub fn desired(services: &[ServiceSpec]) -> Desired {
     let mut desired = Desired {
-        ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2] }],
+        ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2], vlans: Vlans::ALL }],
         tx_ports: vec![IFINDEX],
         ..Desired::default()
     };

@@ -10,7 +10,9 @@ use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
 use anyhow::{Context, Result};
-use lb_common::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
+use lb_common::maps::{
+    Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
+};
 use lb_common::{Action, Environment, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -46,6 +48,7 @@ impl Host {
         let flow_mask = (1 << buckets.ilog2()) - 1;
         let tables = Tables {
             director: desired.director(flow_mask),
+            vips: desired.vips(),
             desired,
             flows: (0..buckets).map(|_| UnsafeCell::new(Bucket::new_zeroed())).collect(),
             rings: BTreeMap::new(),
@@ -101,6 +104,7 @@ impl Side for Host {
         }
         tables.director = desired.director(tables.director.flow_mask);
         tables.rings = desired.rings.iter().map(|(id, ring)| (*id, ring.content())).collect();
+        tables.vips = desired.vips();
         tables.desired = desired.clone();
         Ok(())
     }
@@ -138,7 +142,7 @@ impl Side for Host {
         })
     }
 
-    fn age(&mut self, seconds: u32) -> Result<()> {
+    fn age(&mut self, seconds: i32) -> Result<()> {
         for bucket in &mut self.tables.flows {
             crate::side::age(bucket.get_mut(), seconds);
         }
@@ -160,6 +164,7 @@ fn now() -> Result<u32> {
 struct Tables {
     desired: Desired,
     director: Director,
+    vips: BTreeMap<VipKey, Vip>,
     flows: Vec<UnsafeCell<Bucket>>,
     rings: BTreeMap<u32, Vec<u32>>,
     gates: BTreeMap<u32, bool>,
@@ -189,6 +194,10 @@ impl Environment for Run<'_> {
 
     fn service(&self, key: &ServiceKey) -> Option<&Service> {
         self.tables.desired.services.get(key)
+    }
+
+    fn vip(&self, key: &VipKey) -> Option<Vip> {
+        self.tables.vips.get(key).copied()
     }
 
     fn slot(&self, service: u32, index: u32) -> Option<u32> {

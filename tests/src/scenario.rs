@@ -26,7 +26,7 @@ pub struct Fixture {
 enum Step {
     Send(Vec<u8>, Expect),
     Apply(Box<Desired>),
-    Age(u32),
+    Age(i32),
     Gate(u32, bool),
     VirtualMac([u8; 6], Option<bool>),
 }
@@ -60,7 +60,14 @@ impl Fixture {
     /// Time goes by.
     #[must_use]
     pub fn age(mut self, seconds: u32) -> Self {
-        self.steps.push(Step::Age(seconds));
+        self.steps.push(Step::Age(seconds.cast_signed()));
+        self
+    }
+
+    /// Another CPU, whose clock is ahead, saw every remembered flow.
+    #[must_use]
+    pub fn seen_ahead(mut self, seconds: u32) -> Self {
+        self.steps.push(Step::Age(-seconds.cast_signed()));
         self
     }
 

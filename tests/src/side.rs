@@ -102,11 +102,11 @@ pub trait Side {
     /// A map can't be read.
     fn counts(&self) -> Result<Counts>;
 
-    /// Makes every remembered flow older.
+    /// Makes every remembered flow older; less than zero makes it seen in the future, as by a CPU whose clock is ahead.
     ///
     /// # Errors
     /// A map can't be read or written.
-    fn age(&mut self, seconds: u32) -> Result<()>;
+    fn age(&mut self, seconds: i32) -> Result<()>;
 
     /// Forgets every remembered flow, and starts from the first turn.
     ///
@@ -115,9 +115,9 @@ pub trait Side {
     fn forget(&mut self) -> Result<()>;
 }
 
-/// Makes the flows of a bucket older.
-pub(crate) fn age(bucket: &mut Bucket, seconds: u32) {
+/// Makes the flows of a bucket older, or younger.
+pub(crate) fn age(bucket: &mut Bucket, seconds: i32) {
     for flow in bucket.ways.iter_mut().filter(|flow| flow.state.stage != FlowState::FREE) {
-        flow.state.seen = flow.state.seen.wrapping_sub(seconds);
+        flow.state.seen = flow.state.seen.wrapping_add_signed(-seconds);
     }
 }

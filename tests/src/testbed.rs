@@ -145,7 +145,7 @@ impl Side for Testbed {
         })
     }
 
-    fn age(&mut self, seconds: u32) -> Result<()> {
+    fn age(&mut self, seconds: i32) -> Result<()> {
         for index in 0..self.flows.len() {
             let mut bucket = self.flows.get(&index, 0)?;
             age(&mut bucket, seconds);

@@ -8,6 +8,11 @@ use proptest::sample::select;
 
 use super::*;
 
+fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
+    let network = parse_network(packet)?;
+    if network.fragment { Err(Verdict::Fragment) } else { parse_transport(packet, network) }
+}
+
 fn read(frame: &[u8]) -> Result<Parsed, Verdict> {
     // Of exactly this size, so that a memory checker sees a read behind it.
     let mut frame = frame.to_vec();
@@ -85,12 +90,12 @@ proptest! {
     fn fields_are_the_frames_own(frame in frames()) {
         let holds = |bytes: &[u8]| frame.windows(bytes.len()).any(|window| window == bytes);
         if let Ok(parsed) = read(&frame) {
-            prop_assert!(parsed.tags <= 2);
-            prop_assert!(matches!(parsed.protocol, protocol::TCP | protocol::UDP));
-            prop_assert_eq!(parsed.opens == Opens::Unknown, parsed.protocol == protocol::UDP);
+            prop_assert!(parsed.network.tags <= 2);
+            prop_assert!(matches!(parsed.network.protocol, protocol::TCP | protocol::UDP));
+            prop_assert_eq!(parsed.opens == Opens::Unknown, parsed.network.protocol == protocol::UDP);
             prop_assert!(holds(&parsed.ports.0.to_le_bytes()));
             // An IPv4 address is its last four bytes.
-            prop_assert!(holds(&parsed.client.address()[12..]) && holds(&parsed.vip.address()[12..]));
+            prop_assert!(holds(&parsed.network.client.address()[12..]) && holds(&parsed.network.vip.address()[12..]));
         }
     }
 }

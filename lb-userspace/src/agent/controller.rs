@@ -159,7 +159,8 @@ impl Controller {
         for held in self.model.interfaces.clone().into_values() {
             let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };
             let now = if link.index == held.index {
-                Interface { mac: link.mac.unwrap_or(held.mac), ..held.clone() }
+                let vlans = host::links::vlans_on(&links, held.index);
+                Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
             } else {
                 let mode = self.model.config.director.mode;
                 match start::attach(&mut self.dataplane, &held.name, mode, &links).await {
@@ -171,7 +172,11 @@ impl Controller {
                 }
             };
             if now != held {
-                info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
+                if (now.mac, now.index) == (held.mac, held.index) {
+                    info!("{}: the VLANs on it are {:?} now", now.name, now.vlans);
+                } else {
+                    info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
+                }
                 self.model.interfaces.insert(held.name, now);
                 changed = true;
             }

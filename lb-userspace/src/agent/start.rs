@@ -147,7 +147,7 @@ pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[
     }
     let how = if attached == Attached::Adopted { "adopted, without a gap" } else { "attached" };
     info!("{name}: program {how}, {runs:?} XDP");
-    Ok(Interface { name: name.to_owned(), index, mac, mode: runs })
+    Ok(Interface { name: name.to_owned(), index, mac, mode: runs, vlans: links::vlans_on(links, index) })
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::Ip;
-use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey};
+use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring, turns};
 
 /// What a service's ring and turns are built from. Equal recipes give equal rings.
@@ -50,10 +50,21 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// The entries of `vips`: each VIP and protocol that has services.
+    pub fn vips(&self) -> BTreeMap<VipKey, Vip> {
+        let vip = |(key, service): (&ServiceKey, &Service)| {
+            let key = VipKey { address: key.address, protocol: key.protocol, reserved: [0; 3] };
+            (key, Vip { gate: service.gate })
+        };
+        self.services.iter().map(vip).collect()
+    }
+
     /// The entry of `director`: the seed, and filters that hold what the other maps hold.
     pub fn director(&self, flow_mask: u32) -> Director {
+        // x86-64 reads in the program's order (Intel SDM vol. 3A §9.2.2); of others that isn't taken for granted.
+        let flags = if cfg!(target_arch = "x86_64") { 0 } else { Director::WEAKLY_ORDERED };
         let mut director =
-            Director { hash_seed: self.hash_seed, flow_mask, flags: 0, vips: Filter::EMPTY, reals: Filter::EMPTY };
+            Director { hash_seed: self.hash_seed, flow_mask, flags, vips: Filter::EMPTY, reals: Filter::EMPTY };
         for key in self.services.keys() {
             director.vips.insert(Filter::of_address(Ip::from(key.address)));
             if key.port == [0, 0] {

@@ -1,5 +1,6 @@
 //! The program and its maps are made, or adopted where they are pinned.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use aya::maps::MapData;
@@ -9,7 +10,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
     Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
-    VerdictStats, VirtualMac, VirtualMacKey,
+    VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
 use super::maps::{Adopted, Maps};
@@ -71,6 +72,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
     let Sizes { services, reals, flows } = sizes;
     vec![
         row("services", services, size_of::<ServiceKey>(), size_of::<Service>(), false),
+        row("vips", services, size_of::<VipKey>(), size_of::<Vip>(), false),
         row("rings", services, 4, 4, false),
         row("reals", reals, 4, size_of::<Real>(), false),
         row("ports", PORTS, 4, size_of::<Port>(), false),
@@ -94,6 +96,7 @@ pub struct Dataplane {
     pub(super) maps: Maps,
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
+    pub(super) applied_vips: BTreeMap<VipKey, Vip>,
     pub(super) adopted: Adopted,
 }
 
@@ -133,7 +136,8 @@ impl Dataplane {
             returns: adopted.returns.clone(),
             ..Desired::default()
         };
-        Ok(Self { ebpf, pins: pins.clone(), maps, applied, adopted })
+        let applied_vips = adopted.vips.clone();
+        Ok(Self { ebpf, pins: pins.clone(), maps, applied, applied_vips, adopted })
     }
 
     /// What the maps held when they were opened.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use lb_common::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Stats, Turn};
+use lb_common::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Stats, Turn, Vip, VipKey};
 
 use super::load::innermost;
 use super::{Error, Pins};
@@ -12,6 +12,7 @@ use super::{Error, Pins};
 /// Handles of every map that the agent writes.
 pub struct Maps {
     pub(super) services: HashMap<MapData, ServiceKey, Service>,
+    pub(super) vips: HashMap<MapData, VipKey, Vip>,
     pub(super) rings: MapData,
     pub(super) reals: Array<MapData, Real>,
     pub(super) ports: Array<MapData, Port>,
@@ -30,6 +31,8 @@ pub struct Maps {
 pub struct Adopted {
     /// By VIP, port and protocol.
     pub services: BTreeMap<ServiceKey, Service>,
+    /// By VIP and protocol.
+    pub vips: BTreeMap<VipKey, Vip>,
     /// By index.
     pub reals: BTreeMap<u32, Real>,
     /// Frames that are not sent on.
@@ -60,6 +63,7 @@ impl Maps {
         let rings = open_data(pins, "rings")?;
         Ok(Self {
             services: open(pins, "services")?,
+            vips: open(pins, "vips")?,
             reals: open(pins, "reals")?,
             ports: open(pins, "ports")?,
             director: open(pins, "director")?,
@@ -80,6 +84,7 @@ impl Maps {
     /// A map can't be read.
     pub fn read(&self) -> Result<Adopted, Error> {
         let services = self.services.iter().collect::<Result<_, _>>().map_err(|error| Error::map("services", error))?;
+        let vips = self.vips.iter().collect::<Result<_, _>>().map_err(|error| Error::map("vips", error))?;
         let returns = self.returns.keys().collect::<Result<_, _>>().map_err(|error| Error::map("returns", error))?;
         let mut reals = BTreeMap::new();
         for (index, real) in (0..).zip(self.reals.iter()) {
@@ -89,7 +94,7 @@ impl Maps {
             }
         }
         let director = self.director.get(&0, 0).map_err(|error| Error::map("director", error))?;
-        Ok(Adopted { services, reals, returns, hash_seed: director.hash_seed })
+        Ok(Adopted { services, vips, reals, returns, hash_seed: director.hash_seed })
     }
 
     /// Remembered flows at most: a mask for the buckets' index.

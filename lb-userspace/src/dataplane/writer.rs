@@ -8,8 +8,9 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 use aya::maps::MapData;
-use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn};
-use lb_common::ring::NOBODY;
+use lb_common::maps::{
+    Director, Filter, NOBODY, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn, VipKey, Vlans,
+};
 use tracing::debug;
 
 use super::load::innermost;
@@ -30,6 +31,7 @@ impl Dataplane {
         self.write_rings(desired)?;
         self.write_returns(desired)?;
         self.write_director(&union(&before, &after))?;
+        self.write_vips(desired)?;
         self.write_services(desired)?;
         self.clear_rings(desired)?;
         self.clear_reals(desired)?;
@@ -120,6 +122,23 @@ impl Dataplane {
             self.maps.returns.remove(key).map_err(error)?;
         }
         self.applied.returns.clone_from(&desired.returns);
+        Ok(())
+    }
+
+    fn write_vips(&mut self, desired: &Desired) -> Result<(), Error> {
+        let error = |error| Error::map("vips", innermost(&error));
+        let vips = desired.vips();
+        let gone: Vec<VipKey> = self.applied_vips.keys().filter(|key| !vips.contains_key(key)).copied().collect();
+        for key in gone {
+            self.maps.vips.remove(&key).map_err(error)?;
+            self.applied_vips.remove(&key);
+        }
+        for (key, vip) in vips {
+            if self.applied_vips.get(&key) != Some(&vip) {
+                self.maps.vips.insert(key, vip, 0).map_err(error)?;
+                self.applied_vips.insert(key, vip);
+            }
+        }
         Ok(())
     }
 
@@ -248,7 +267,7 @@ fn join(filter: &mut Filter, other: &Filter) {
 
 /// The whole of `ports`: each interface at its index modulo the size, or just behind.
 fn place_ports(ports: &[Port]) -> Result<Vec<Port>, Error> {
-    let free = Port { ifindex: 0, mac: [0; 6], reserved: [0; 2] };
+    let free = Port { ifindex: 0, mac: [0; 6], reserved: [0; 2], vlans: Vlans::NONE };
     let mut places = vec![free; PORTS as usize];
     for port in ports {
         let place = (0..PORT_PROBES)
@@ -272,7 +291,8 @@ mod tests {
 
     #[test]
     fn interfaces_that_meet_stand_behind_one_another() {
-        let port = |ifindex| Port { ifindex, mac: [2, 0, 0, 0, 0, ifindex as u8], reserved: [0; 2] };
+        let mac = |ifindex| [2, 0, 0, 0, 0, ifindex as u8];
+        let port = |ifindex| Port { ifindex, mac: mac(ifindex), reserved: [0; 2], vlans: Vlans::NONE };
         let places = place_ports(&[port(3), port(3 + PORTS), port(4)]).unwrap();
         assert_eq!(places[3].ifindex, 3);
         assert_eq!(places[4].ifindex, 3 + PORTS);

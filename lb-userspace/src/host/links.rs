@@ -1,6 +1,6 @@
 //! The interfaces of this network namespace, as the kernel tells them over netlink.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
@@ -71,6 +71,12 @@ pub struct Vlan {
     pub parent: Option<u32>,
     /// VLAN id, 1 to 4094.
     pub id: u16,
+}
+
+/// Ids of the VLAN devices on an interface.
+pub fn vlans_on(links: &[Link], index: u32) -> BTreeSet<u16> {
+    let vlans = links.iter().filter_map(|link| link.vlan).filter(|vlan| vlan.parent == Some(index));
+    vlans.map(|vlan| vlan.id).collect()
 }
 
 /// All interfaces of the calling thread's network namespace with their addresses, in the order of their indexes.

@@ -32,7 +32,9 @@ impl Allocation {
     pub fn adopt(adopted: &Adopted, service_capacity: u32, real_capacity: u32) -> Self {
         let mut services = Numbers::new(0, service_capacity);
         for (key, Service { id, ring_size, flags, .. }) in &adopted.services {
-            services.put(ServiceIdentity { key: *key, ring_size: *ring_size, flags: *flags }, *id);
+            // What is known of its reals is no part of what it is.
+            let flags = flags & !Service::UNDECIDED;
+            services.put(ServiceIdentity { key: *key, ring_size: *ring_size, flags }, *id);
         }
         // A slot of 0 names no real.
         let mut reals = Numbers::new(1, real_capacity);

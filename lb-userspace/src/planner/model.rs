@@ -1,6 +1,6 @@
 //! What the agent knows: the configuration, the health of reals, and the way to each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +24,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// How the program runs on it.
     pub mode: XdpMode,
+    /// Ids of the VLANs that this host has devices for on it.
+    pub vlans: BTreeSet<u16>,
 }
 
 /// The way to a real.
@@ -147,6 +149,11 @@ impl Model {
             Standing::Checking => None,
             Standing::Down { .. } => Some(false),
         }
+    }
+
+    /// Whether of some of a service's reals nothing is known yet: without a usable one it may have some in a moment.
+    pub fn is_undecided(&self, service: &Service) -> bool {
+        service.reals.iter().any(|real| self.is_healthy(service, real).is_none())
     }
 
     /// How many reals of each service are healthy.

@@ -11,17 +11,13 @@ use crate::dataplane::{Desired, Ring};
 
 use super::allocation::{Allocation, ServiceIdentity};
 use super::gates::gates_by_vip;
-use super::model::{Model, protocol_number};
+use super::model::{Interface, Model, protocol_number};
 
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
-    let ports = model.interfaces.values();
-    let mut desired = Desired {
-        hash_seed: seed,
-        ports: ports.map(|port| Port { ifindex: port.index, mac: port.mac, reserved: [0; 2] }).collect(),
-        ..Desired::default()
-    };
+    let mut desired =
+        Desired { hash_seed: seed, ports: model.interfaces.values().map(port).collect(), ..Desired::default() };
     let gates = gates_by_vip(&model.config, &model.gates);
     for service in &model.config.services {
         let identity = identity(service);
@@ -29,6 +25,8 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
         let members = add_reals(model, allocation, service, id, &mut desired);
         let ServiceIdentity { ring_size, flags, .. } = identity;
         let gate = gates.get(&service.address).copied().unwrap_or(0);
+        let undecided = members.is_empty() && model.is_undecided(service);
+        let flags = flags | if undecided { maps::Service::UNDECIDED } else { 0 };
         let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate };
         desired.services.insert(identity.key, value);
         let tracked = service.scheduler.is_tracked();
@@ -39,6 +37,13 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let reals: BTreeSet<u32> = desired.reals.keys().copied().collect();
     allocation.keep(&services, &reals);
     desired
+}
+
+/// An interface's entry. The VLANs that are ours there are those that this host has devices for, as for its own stack;
+/// [`add_reals`] adds those that reals are in.
+fn port(interface: &Interface) -> Port {
+    let vlans = interface.vlans.iter().copied().collect();
+    Port { ifindex: interface.index, mac: interface.mac, reserved: [0; 2], vlans }
 }
 
 /// Adds a service's reals; returns those that its ring is made of.
@@ -70,7 +75,10 @@ fn add_reals(
             entry.source_mac = hop.source_mac;
             entry.ifindex = hop.ifindex;
             entry.tx_port = allocation.tx_port(hop.ifindex);
-            entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
+            let vlan = real.vlan.or(hop.vlan);
+            entry.vlan = vlan.unwrap_or(maps::Real::KEEP_VLAN);
+            let port = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex);
+            port.into_iter().for_each(|port| port.vlans.extend(vlan.filter(|id| *id != 0)));
             desired.returns.insert(ReturnKey { service: id, mac: hop.mac, reserved: [0; 2] });
         }
         desired.reals.insert(index, entry);

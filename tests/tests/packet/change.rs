@@ -86,7 +86,7 @@ fn changed_reals() -> Vec<Fixture> {
             .send(ack(), to(WEB))
             .apply(down(lab()))
             .send(ack(), untouched(Verdict::NoReal))
-            .send(syn(), untouched(Verdict::Refused))
+            .send(syn(), untouched(Verdict::NoReal))
             .apply(lab())
             .send(ack(), to(WEB)),
         Fixture::new("a MAC that is no real's any more is an ordinary client's", web([40, 41]))

@@ -1,11 +1,14 @@
 //! IPv4: forwarding, options, headers that contradict themselves, fragments.
 
 use lb_common::Verdict;
-use lb_tests::frame::Segment;
+use lb_common::header::protocol;
+use lb_common::maps::mapped;
+use lb_tests::fixture::desired;
+use lb_tests::frame::{Segment, ip4, udp4};
 use lb_tests::scenario::{Fixture, to, untouched};
 use lb_tests::shape::Shape;
 
-use crate::world::{DNS, WEB, ack, lab, question, segment, syn};
+use crate::world::{CLIENT, DNS, TCP, VIP, WEB, ack, lab, question, reals, segment, service, syn};
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
     [forwarded(), options(), malformed(), fragments()].into_iter().flatten().collect()
@@ -59,16 +62,48 @@ fn malformed() -> Vec<Fixture> {
             .send(syn().with_ip_byte(3, 19), malformed())
             .send(syn().with_ip_byte(3, 0), malformed())
             .send(syn().with_options(10).with_ip_byte(3, 59), malformed()),
+        Fixture::new("a packet that by its own length ends before its ports' header does is not read past it", lab())
+            .send(syn().with_ip_byte(3, 39).repaired(), malformed())
+            .send(syn().with_ip_byte(3, 20).repaired(), malformed())
+            .send(ack().with_options(10).with_ip_byte(3, 79).repaired(), malformed())
+            .send(question().with_ip_byte(3, 27).repaired(), malformed()),
+        Fixture::new("a packet that by its own length ends right behind its ports' header is whole", lab())
+            .send(ack().with_ip_byte(3, 40).repaired(), to(WEB).counting(40))
+            .send(question().with_ip_byte(3, 28).repaired().with_transport_byte(5, 8), to(DNS).counting(28)),
     ]
 }
 
 fn fragments() -> Vec<Fixture> {
-    let fragment = || untouched(Verdict::Fragment);
+    let passed = || untouched(Verdict::Fragment);
+    let dropped = || untouched(Verdict::VipFragment);
+    let ping = || ip4(CLIENT, VIP, protocol::ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]);
+    let mut gated = lab();
+    gated.services.values_mut().for_each(|service| service.gate = 7);
+    let web_alone = || desired(&[service(mapped(VIP), 80, TCP, &reals([40]))]);
     vec![
-        Fixture::new("a first fragment passes", lab()).send(question().fragment(0, true), fragment()),
-        Fixture::new("a fragment in the middle passes", lab()).send(question().fragment(185, true), fragment()),
-        Fixture::new("a last fragment passes", lab()).send(question().fragment(370, false), fragment()),
-        Fixture::new("the furthest fragment passes", lab()).send(question().fragment(0x1fff, false), fragment()),
+        Fixture::new("a VIP's fragments are dropped, wherever they stand in their packet", lab())
+            .send(question().fragment(0, true), dropped())
+            .send(question().fragment(185, true), dropped())
+            .send(question().fragment(370, false), dropped())
+            .send(question().fragment(0x1fff, false), dropped())
+            .send(ack().fragment(0, true), dropped()),
+        Fixture::new("fragments for another address pass", lab())
+            .send(udp4(CLIENT, 40000, [172, 28, 128, 2], 53).fragment(0, true), passed()),
+        Fixture::new("fragments of a ping of the VIP pass: its director answers", lab())
+            .send(ping().fragment(0, true), passed())
+            .send(ping().fragment(185, false), passed()),
+        Fixture::new("fragments of a protocol that the VIP has no service of pass", web_alone())
+            .send(question().fragment(0, true), passed())
+            .send(ack().fragment(0, true), dropped()),
+        Fixture::new("a VIP's fragments pass when its last service goes", web_alone())
+            .send(ack().fragment(185, false), dropped())
+            .apply(desired(&[]))
+            .send(ack().fragment(185, false), passed()),
+        Fixture::new("a backup whose gate is closed leaves the VIP's fragments alone", gated)
+            .gate(7, true)
+            .send(question().fragment(0, true), untouched(Verdict::Standby))
+            .gate(7, false)
+            .send(question().fragment(0, true), dropped()),
         Fixture::new("a packet that must not be fragmented is no fragment", lab())
             .send(ack().with_ip_byte(6, 0x40).with_ip_byte(7, 0).repaired(), to(WEB)),
         Fixture::new("the reserved bit makes no fragment", lab())

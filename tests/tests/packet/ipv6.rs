@@ -2,12 +2,13 @@
 
 use lb_common::Verdict;
 use lb_common::header::protocol;
-use lb_tests::frame::ip6;
+use lb_common::maps::mapped;
+use lb_tests::frame::{Segment, ip6, tcp6, udp6};
 use lb_tests::scenario::{Fixture, to, untouched};
 use lb_tests::shape::Extra::{Destination, Fragment, HopByHop, Routing};
 use lb_tests::shape::Shape;
 
-use crate::world::{CLIENT6, DNS6, VIP6, WEB6, ack6, lab, question6, syn6};
+use crate::world::{CLIENT, CLIENT6, DNS6, VIP, VIP6, WEB6, ack6, lab, question6, syn6};
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
     [forwarded(), extensions(), fragments()].into_iter().flatten().collect()
@@ -23,6 +24,25 @@ fn forwarded() -> Vec<Fixture> {
             .send(ack6().with_ip_byte(0, 0x6b).with_ip_byte(1, 0x9a).with_ip_byte(3, 0xcd), to(WEB6)),
         Fixture::new("an IPv6 EtherType with any other version passes", lab())
             .send_all(versions.map(|version| (syn6().with_ip_byte(0, version << 4), untouched(Verdict::Malformed)))),
+        Fixture::new("the IPv4 VIP in its mapped form over IPv6 is no VIP", lab())
+            .send(tcp6(CLIENT6, 40000, mapped(VIP), 80, Segment::Syn), untouched(Verdict::Malformed))
+            .send(udp6(CLIENT6, 40000, mapped(VIP), 53), untouched(Verdict::Malformed)),
+        Fixture::new("an IPv4 client in its mapped form over IPv6 is no client", lab())
+            .send(tcp6(mapped(CLIENT), 40000, VIP6, 80, Segment::Syn), untouched(Verdict::Malformed)),
+        Fixture::new(
+            "an IPv6 packet that by its own length ends before its ports' header does is not read past it",
+            lab(),
+        )
+        .send(syn6().with_ip_byte(5, 19), untouched(Verdict::Malformed))
+        .send(syn6().with_ip_byte(5, 0), untouched(Verdict::Malformed))
+        .send(question6().with_ip_byte(5, 7), untouched(Verdict::Malformed))
+        .send(question6().with_extras(&[HopByHop(0)]).with_ip_byte(5, 15), untouched(Verdict::Malformed)),
+        Fixture::new("an IPv6 packet that by its own length ends right behind its ports' header is whole", lab())
+            .send(syn6().with_ip_byte(5, 20), to(WEB6).opening().counting(60))
+            .send(
+                question6().with_transport_byte(5, 8).with_extras(&[HopByHop(0)]).with_ip_byte(5, 16),
+                to(DNS6).counting(56),
+            ),
         Fixture::new("an IPv6 frame's padding is sent along, and not counted", lab())
             .send(question6().padded(90), to(DNS6).counting(56)),
     ]
@@ -60,17 +80,27 @@ fn extensions() -> Vec<Fixture> {
 }
 
 fn fragments() -> Vec<Fixture> {
-    let fragment = || untouched(Verdict::Fragment);
+    let passed = || untouched(Verdict::Fragment);
+    let dropped = || untouched(Verdict::VipFragment);
     let with = |extra| question6().with_extras(&[extra]);
+    let ping = ip6(CLIENT6, VIP6, protocol::ICMPV6, &[128, 0, 0, 0, 0, 0, 0, 0]);
+    let mut other = VIP6;
+    other[15] = 0xd3;
     vec![
         Fixture::new("a whole packet with a fragment header goes to the real", lab())
             .send(with(Fragment(0, false)), to(DNS6)),
         Fixture::new("the reserved bits of a fragment header make no fragment", lab())
             .send(with(Fragment(0, false)).with_transport_byte(3, 0x06), to(DNS6)),
-        Fixture::new("a first IPv6 fragment passes", lab()).send(with(Fragment(0, true)), fragment()),
-        Fixture::new("an IPv6 fragment in the middle passes", lab()).send(with(Fragment(181, true)), fragment()),
-        Fixture::new("a last IPv6 fragment passes", lab()).send(with(Fragment(362, false)), fragment()),
-        Fixture::new("a fragment behind a hop-by-hop header passes", lab())
-            .send(question6().with_extras(&[HopByHop(0), Fragment(0, true)]), fragment()),
+        Fixture::new("an IPv6 VIP's fragments are dropped, wherever they stand in their packet", lab())
+            .send(with(Fragment(0, true)), dropped())
+            .send(with(Fragment(181, true)), dropped())
+            .send(with(Fragment(362, false)), dropped())
+            .send(syn6().with_extras(&[Fragment(0, true)]), dropped()),
+        Fixture::new("a VIP's fragment behind a hop-by-hop header is dropped", lab())
+            .send(question6().with_extras(&[HopByHop(0), Fragment(0, true)]), dropped()),
+        Fixture::new("IPv6 fragments for another address pass", lab())
+            .send(udp6(CLIENT6, 40000, other, 53).with_extras(&[Fragment(0, true)]), passed()),
+        Fixture::new("fragments of an IPv6 ping of the VIP pass", lab())
+            .send(ping.with_extras(&[Fragment(0, true)]), passed()),
     ]
 }

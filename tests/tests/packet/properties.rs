@@ -92,7 +92,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
             ip6(CLIENT6, VIP6, 59, &payload).with_ip_byte(6, protocol).with_extras(&fragments)
         }
     });
-    let base = prop_oneof![4 => dressed(), 1 => others];
+    let parts = (plain(), any::<u16>(), any::<bool>()).prop_map(|(frame, offset, more)| {
+        let ipv4 = frame.get(14).is_some_and(|first| first >> 4 == 4);
+        let offset = offset & 0x1fff;
+        if ipv4 { frame.fragment(offset, more) } else { frame.with_extras(&[Extra::Fragment(offset, more)]) }
+    });
+    let base = prop_oneof![8 => dressed(), 2 => others, 1 => parts];
     // Mostly in the headers, and few enough that most frames stay for a service.
     let changes = vec((12usize..110, any::<u8>()), 0..=2);
     let mac = prop_oneof![20 => Just(DIRECTOR), 1 => any::<[u8; 6]>()];
@@ -137,7 +142,10 @@ fn mixed() -> Desired {
         flagged(Service::TRACKED, service(VIP6, 8080, TCP, &stateless)),
         flagged(Service::BY_SOURCE, service(VIP6, 0, UDP, &reals([46]))),
         service(mapped(VIP), 0, TCP, &reals([49])),
+        service(VIP6, 443, TCP, &[]),
     ]);
+    // Half of the VLANs are ours.
+    maps.ports.iter_mut().for_each(|port| port.vlans = (0..4096).step_by(2).collect());
     // A ring names a real that went down a moment ago.
     if let Some(real) = maps.reals.get_mut(&1) {
         real.flags = Real::IN_USE;

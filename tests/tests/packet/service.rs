@@ -2,15 +2,15 @@
 
 use lb_common::Verdict;
 use lb_common::maps::{Real, mapped};
-use lb_tests::fixture::{ServiceSpec, desired};
+use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
 use lb_tests::frame::{Segment, tcp4, tcp6, udp4};
 use lb_tests::scenario::{Fixture, to, untouched};
 use lb_tests::shape::Shape;
 use lb_userspace::dataplane::Desired;
 
 use crate::world::{
-    CLIENT, CLIENT6, DNS, DNS6, TAG, TCP, UDP, VIP, VIP6, WEB, WEB6, ack, ack6, lab, question, question6, reals,
-    service, syn, syn6, with_real,
+    CLIENT, CLIENT6, DNS, DNS6, TAG, TCP, UDP, VIP, VIP6, WEB, WEB6, ack, ack6, lab, lab_with, question, question6,
+    reals, segment, service, syn, syn6, with_real,
 };
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
@@ -54,33 +54,58 @@ fn without_reals() -> Vec<Fixture> {
         service(mapped(VIP), 53, UDP, &[]),
         ServiceSpec { flags: lb_common::maps::Service::BY_SOURCE, ..service(VIP6, 80, TCP, &[]) },
     ]);
+    let mut undecided = empty.clone();
+    undecided.services.values_mut().for_each(|service| service.flags |= lb_common::maps::Service::UNDECIDED);
     vec![
-        Fixture::new("a service without reals lets its director refuse a SYN", empty.clone())
+        Fixture::new("all packets of a service without reals go to its director's stack", empty.clone())
             .send(syn(), untouched(Verdict::Refused))
-            .send(syn6(), untouched(Verdict::Refused)),
-        Fixture::new("a service without reals lets its director refuse a datagram", empty.clone())
+            .send(ack(), untouched(Verdict::Refused))
+            .send(segment(40000, Segment::Fin), untouched(Verdict::Refused))
+            .send(segment(40000, Segment::Rst), untouched(Verdict::Refused))
+            .send(syn6(), untouched(Verdict::Refused))
+            .send(ack6(), untouched(Verdict::Refused))
             .send(question(), untouched(Verdict::Refused)),
-        Fixture::new("a service without reals drops a connection's packet, so that its client tries again", empty)
-            .send(ack(), untouched(Verdict::NoReal))
-            .send(ack6(), untouched(Verdict::NoReal)),
+        Fixture::new(
+            "a service whose reals nobody has looked at drops its packets, so that clients try again",
+            undecided,
+        )
+        .send(syn(), untouched(Verdict::NoReal))
+        .send(ack(), untouched(Verdict::NoReal))
+        .send(question(), untouched(Verdict::NoReal))
+        .apply(empty)
+        .send(ack(), untouched(Verdict::Refused))
+        .apply(lab())
+        .send(ack(), to(WEB)),
     ]
 }
 
 fn unusable() -> Vec<Fixture> {
+    // A ring that names a real which went down since the frame's CPU found the ring.
     let without = |index| with_real(lab(), index, |real| real.flags = Real::IN_USE);
+    let down = lab_with(|real| RealSpec { usable: false, ..real });
     vec![
-        Fixture::new("a SYN for a real without a MAC is refused", without(WEB))
-            .send(syn(), untouched(Verdict::Refused)),
-        Fixture::new("a connection's packet for a real without a MAC is dropped", without(WEB))
-            .send(ack(), untouched(Verdict::NoReal)),
-        Fixture::new("a datagram for a real without a MAC is refused", without(DNS))
-            .send(question(), untouched(Verdict::Refused)),
-        Fixture::new("IPv6 packets for reals without a MAC are refused", without(DNS6))
-            .send(question6(), untouched(Verdict::Refused))
+        Fixture::new(
+            "packets for a real that went down a moment ago are dropped, so that the client tries again",
+            without(WEB),
+        )
+        .send(syn(), untouched(Verdict::NoReal))
+        .send(ack(), untouched(Verdict::NoReal)),
+        Fixture::new("a datagram for a real that went down a moment ago is dropped", without(DNS))
+            .send(question(), untouched(Verdict::NoReal)),
+        Fixture::new("IPv6 packets for a real that went down a moment ago are dropped", without(DNS6))
+            .send(question6(), untouched(Verdict::NoReal))
             .send(syn6(), to(WEB6).opening()),
+        Fixture::new("a service whose reals are all down gives whole connections to its director's stack", down)
+            .send(syn(), untouched(Verdict::Refused))
+            .send(ack(), untouched(Verdict::Refused))
+            .send(syn6(), untouched(Verdict::Refused))
+            .send(ack6(), untouched(Verdict::Refused))
+            .send(question6(), untouched(Verdict::Refused))
+            .apply(lab())
+            .send(ack(), to(WEB)),
         Fixture::new("a real that is down doesn't touch another service's", without(WEB)).send(question(), to(DNS)),
         Fixture::new("a packet that no real takes keeps its tags", without(WEB))
-            .send(syn().tagged(TAG, 5), untouched(Verdict::Refused)),
+            .send(syn().tagged(TAG, 5), untouched(Verdict::NoReal)),
     ]
 }
 

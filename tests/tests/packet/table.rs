@@ -1,7 +1,7 @@
 //! A flow table that is full: here it has one bucket, four flows.
 
-use lb_common::{Ip, Ports, flow_hash};
 use lb_common::maps::mapped;
+use lb_common::{Ip, Ports, flow_hash};
 use lb_tests::fixture::{ServiceSpec, desired};
 use lb_tests::frame::{Segment, tcp4};
 use lb_tests::scenario::{Fixture, ring_choice, to};
@@ -46,6 +46,17 @@ fn full() -> Vec<Fixture> {
             .send(syn_from(3), to(1))
             .send(syn_from(4), to(2))
             .send(syn_from(1), to(2).opening()),
+        Fixture::new("a connection that a CPU ahead of this one saw is not the longest unseen", pair())
+            .send(syn_from(1), to(1).opening())
+            .send(ack_from(1), to(1))
+            .seen_ahead(30)
+            .send_all((2..=4).flat_map(|port| {
+                let real = 2 - u32::from(port % 2);
+                [(syn_from(port), to(real).opening()), (ack_from(port), to(real))]
+            }))
+            .age(10)
+            .send(syn_from(5), to(1).opening())
+            .send(syn_from(1), to(1)),
         open("a connection that its client closed goes before the open ones")
             .send(fin_from(4), to(2))
             .send(syn_from(5), to(1).opening())

@@ -116,6 +116,12 @@ fn ended() -> Vec<Fixture> {
             .send(ack_from(2000), to(1))
             .age(840)
             .send(syn_from(2000), to(1)),
+        Fixture::new("a connection that a CPU ahead of this one saw is not idle", pair())
+            .send(syn_from(2000), to(1).opening())
+            .send(ack_from(2000), to(1))
+            .seen_ahead(30)
+            .send(syn_from(2000), to(1))
+            .send(syn_from(2001), to(2).opening()),
     ]
 }
 
@@ -177,12 +183,25 @@ fn lost() -> Vec<Fixture> {
             .apply(down())
             .send(syn_from(2000), to(2).opening())
             .send(ack_from(2000), to(2)),
-        Fixture::new("a turn whose real went down a moment ago is refused, the next one isn't", late)
-            .send(syn_from(2000), untouched(Verdict::Refused))
-            .send(syn_from(2001), to(2).opening()),
-        Fixture::new("a tracked service without reals refuses a SYN and drops the rest", desired(&[tracked(&[])]))
-            .send(syn_from(2000), untouched(Verdict::Refused))
-            .send(ack_from(2000), untouched(Verdict::NoReal))
-            .send(fin_from(2000), untouched(Verdict::NoReal)),
+        Fixture::new("a turn whose real went down a moment ago is dropped, and tried again takes the next", late)
+            .send(syn_from(2000), untouched(Verdict::NoReal))
+            .send(syn_from(2000), to(2).opening()),
+        Fixture::new(
+            "all packets of a tracked service without reals go to its director's stack",
+            desired(&[tracked(&[])]),
+        )
+        .send(syn_from(2000), untouched(Verdict::Refused))
+        .send(ack_from(2000), untouched(Verdict::Refused))
+        .send(fin_from(2000), untouched(Verdict::Refused)),
+        Fixture::new(
+            "a remembered connection goes to its director's stack when its service's last real is down",
+            pair(),
+        )
+        .send(syn_from(2000), to(1).opening())
+        .send(ack_from(2000), to(1))
+        .apply(desired(&[tracked(&[40, 41].map(|number| RealSpec { usable: false, ..RealSpec::new(number) }))]))
+        .send(ack_from(2000), untouched(Verdict::Refused))
+        .apply(pair())
+        .send(ack_from(2000), to(1)),
     ]
 }

@@ -2,15 +2,18 @@
 
 use lb_common::Verdict;
 use lb_tests::fixture::RealSpec;
+use lb_tests::frame::{Segment, ip4, tcp4};
 use lb_tests::scenario::{Fixture, to, untouched};
 use lb_tests::shape::Extra::HopByHop;
 use lb_tests::shape::Shape;
 use lb_userspace::dataplane::Desired;
 
-use crate::world::{DNS, DNS6, SERVICE_TAG, TAG, WEB, WEB6, ack, lab, lab_with, question, question6, syn, syn6};
+use crate::world::{
+    CLIENT, DNS, DNS6, SERVICE_TAG, TAG, VIP, WEB, WEB6, ack, lab, lab_with, question, question6, syn, syn6,
+};
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
-    [kept(), changed(), pushed(), taken_off()].into_iter().flatten().collect()
+    [kept(), changed(), pushed(), taken_off(), others()].into_iter().flatten().collect()
 }
 
 fn kept() -> Vec<Fixture> {
@@ -74,8 +77,52 @@ fn taken_off() -> Vec<Fixture> {
         Fixture::new("an IPv6 frame's tag is taken off for an untagged real", in_vlan(0))
             .send(question6().tagged(SERVICE_TAG, 5), to(DNS6).out(Shape::untagged)),
         Fixture::new("a frame that passes keeps its tags, whatever the reals' VLAN", in_vlan(0))
-            .send(ack().tagged(TAG, 5).fragment(0, true), untouched(Verdict::Fragment)),
+            .send(tcp4(CLIENT, 40000, VIP, 22, Segment::Ack).tagged(TAG, 5), untouched(Verdict::NotService)),
     ]
+}
+
+/// On an interface where the VLANs 5 and 6 are ours.
+fn others() -> Vec<Fixture> {
+    let maps = with_vlans([5, 6]);
+    let other = || untouched(Verdict::OtherVlan);
+    vec![
+        Fixture::new("tagged frames of our VLANs go to the real, those of others pass", maps.clone())
+            .send(syn().tagged(TAG, 5), to(WEB).opening())
+            .send(ack().tagged(TAG, 6), to(WEB))
+            .send(ack().tagged(TAG, 7), other())
+            .send(ack().tagged(SERVICE_TAG, 4095), other())
+            .send(question6().tagged(TAG, 5), to(DNS6))
+            .send(question6().tagged(TAG, 4), other()),
+        Fixture::new("an untagged frame is of no other VLAN", with_vlans([])).send(syn(), to(WEB).opening()),
+        Fixture::new("a tag with a priority alone is of no VLAN", with_vlans([]))
+            .send(ack().tagged(TAG, 0xe000), to(WEB))
+            .send(ack().tagged(TAG, 0xe000).tagged(TAG, 0), to(WEB)),
+        Fixture::new("priority and drop eligibility are no part of the VLAN", maps.clone())
+            .send(ack().tagged(TAG, 0xf005), to(WEB))
+            .send(ack().tagged(TAG, 0xf007), other()),
+        Fixture::new("of two tags the outer one says whose the frame is", maps.clone())
+            .send(ack().tagged(TAG, 100).tagged(SERVICE_TAG, 5), to(WEB))
+            .send(ack().tagged(TAG, 5).tagged(SERVICE_TAG, 100), other()),
+        Fixture::new("behind a tag with a priority alone the next one says it", maps.clone())
+            .send(ack().tagged(TAG, 5).tagged(TAG, 0xe000), to(WEB))
+            .send(ack().tagged(TAG, 100).tagged(TAG, 0xe000), other()),
+        Fixture::new("another VLAN's fragments and pings are its own", maps)
+            .send(question().fragment(0, true).tagged(TAG, 7), other())
+            .send(ip4(CLIENT, VIP, 1, &[8, 0, 0, 0, 0, 0, 0, 0]).tagged(TAG, 7), other())
+            .send(question().fragment(0, true).tagged(TAG, 5), untouched(Verdict::VipFragment)),
+        Fixture::new("a VLAN that becomes ours is taken at once, and let go at once", with_vlans([]))
+            .send(ack().tagged(TAG, 5), other())
+            .apply(with_vlans([5]))
+            .send(ack().tagged(TAG, 5), to(WEB))
+            .apply(with_vlans([]))
+            .send(ack().tagged(TAG, 5), other()),
+    ]
+}
+
+fn with_vlans<const N: usize>(ids: [u16; N]) -> Desired {
+    let mut maps = lab();
+    maps.ports.iter_mut().for_each(|port| port.vlans = ids.into_iter().collect());
+    maps
 }
 
 /// The lab with its reals in this VLAN.
