@@ -95,6 +95,47 @@ fn without_a_real_connections_are_refused_at_once_until_one_is_back() {
 }
 
 #[test]
+fn a_stand_in_on_the_director_gets_whole_connections_while_no_real_is_up() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let mut nginx = nginx::start(lab.real(1))?;
+        let agent = Agent::start(lab.director(), &config(lab, CHECKED))?;
+        agent.wait_until_served()?;
+        nginx.kill()?;
+        agent.wait_for_real("web", lab.real(1).v4(), is(State::Down))?;
+        let stand_in = Http::start(lab.director())?;
+        let client = Client::new(lab.client()).timeout(DEADLINE);
+        let mut connection = client.connect((VIP, 80))?;
+        for _ in 0..3 {
+            assert_eq!(connection.ask("/")?.real, lab.director().title());
+        }
+        drop(connection);
+        stand_in.stop();
+        let _back = nginx::start(lab.real(1))?;
+        agent.wait_for_real("web", lab.real(1).v4(), is(State::Up))?;
+        assert_eq!(client.get((VIP, 80))?.real, "Real-1");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_client_of_a_last_real_that_died_is_told_by_a_reset() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let _nginx = nginx::start(lab.real(1))?;
+        let agent = Agent::start(lab.director(), &config(lab, CHECKED))?;
+        agent.wait_until_served()?;
+        let mut connection = Client::new(lab.client()).timeout(DEADLINE).connect((VIP, 80))?;
+        assert_eq!(connection.ask("/")?.real, "Real-1");
+        // Of a real whose process dies its own kernel would tell the client.
+        lab.cable(lab.real(1), false)?;
+        agent.wait_for_real("web", lab.real(1).v4(), is(State::Down))?;
+        let error = connection.ask("/").expect_err("nobody is there");
+        let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(kind, Some(io::ErrorKind::ConnectionReset), "{error:#}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_real_that_never_answers_for_its_address_takes_no_traffic_and_is_reported() {
     scenario(Lab::builder().reals(1), |lab| {
         let _nginx = nginx::start(lab.real(1))?;

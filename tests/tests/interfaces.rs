@@ -1,10 +1,13 @@
 //! The director's own interfaces change under a running agent.
 
 use anyhow::Result;
+use lb_common::header::ethertype;
 use lb_tests::agent::Agent;
 use lb_tests::client::Client;
 use lb_tests::config::{director, real, service};
+use lb_tests::frame::{Segment, tcp4};
 use lb_tests::lab::{DEADLINE, Lab, Mac, VIP, nginx, scenario, wait_until};
+use lb_tests::shape::Shape;
 
 #[test]
 fn a_directors_changed_mac_is_followed() {
@@ -22,6 +25,36 @@ fn a_directors_changed_mac_is_followed() {
         lab.client().forget_neighbours()?;
         wait_until(DEADLINE, "requests to be forwarded from the new MAC", || client.get((VIP, 80)).is_ok())?;
         assert_eq!(client.get_many((VIP, 80), 20)?.len(), 20);
+        Ok(())
+    });
+}
+
+#[test]
+fn tagged_frames_are_taken_while_a_real_is_in_their_vlan() {
+    scenario(Lab::builder(), |lab| {
+        let (director_host, client) = (lab.director(), lab.client());
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let config = |keys: &str| {
+            let reals = lab.reals().map(|host| real(host.v4(), keys));
+            director(&["eth1"]) + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"\nscheduler = \"rr\"", reals)
+        };
+        let agent = Agent::start(director_host, &config(""))?;
+        agent.wait_until_served()?;
+        let segment = tcp4(client.v4().octets(), 40000, VIP.octets(), 80, Segment::Syn);
+        let segment = segment.addressed_to(director_host.mac().0).sent_by(client.mac().0);
+        let counts = |verdict: &str, id: u16| {
+            let before = agent.verdict(verdict)?;
+            let frame = segment.clone().tagged(ethertype::VLAN, id);
+            wait_until(DEADLINE, &format!("a frame of VLAN {id} to be counted as {verdict}"), || {
+                client.send("eth1", &frame).is_ok() && agent.verdict(verdict).is_ok_and(|now| now > before)
+            })
+        };
+        counts("other-vlan", 5)?;
+        agent.reload(&config("vlan = 5"))?;
+        counts("forwarded", 5)?;
+        counts("other-vlan", 6)?;
+        agent.reload(&config(""))?;
+        counts("other-vlan", 5)?;
         Ok(())
     });
 }

@@ -225,6 +225,11 @@ mod tests {
         elsewhere.push(LinkAttribute::LinkNetNsId(0));
         let link = Link::from_message(&message(LinkFlags::Up, elsewhere)).unwrap();
         assert_eq!(link.vlan, Some(Vlan { parent: None, id: 42 }));
+
+        let links = [(3, 42), (3, 7), (4, 9)]
+            .map(|(parent, id)| Link { vlan: Some(Vlan { parent: Some(parent), id }), ..link.clone() });
+        assert_eq!(vlans_on(&links, 3), BTreeSet::from([7, 42]));
+        assert_eq!(vlans_on(&links, 5), BTreeSet::new());
     }
 
     #[test]
