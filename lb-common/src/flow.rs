@@ -195,3 +195,89 @@ fn pack(state: FlowState) -> u64 {
 fn unpack(word: u64) -> FlowState {
     zerocopy::transmute!(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::vec::Vec;
+    use core::cell::UnsafeCell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    /// A bucket that threads share, as CPUs do.
+    struct Shared(UnsafeCell<Bucket>);
+
+    // SAFETY: the words are reached by atomic instructions alone, and torn keys are what the table is made for.
+    unsafe impl Sync for Shared {}
+
+    /// The flow of this number. Its real has the same, so that a reader sees whose entry it was given.
+    fn key(number: u16) -> Key {
+        Key { client: Ip::v4([10, 0, 0, 1]), ports: Ports(u32::from(number)), service: 1 }
+    }
+
+    /// More flows of one tag than a bucket holds: each insertion takes an entry that others may be reading.
+    fn race(ordered: bool) {
+        let bucket = Shared(UnsafeCell::new(Bucket::new_zeroed()));
+        let (shared, met) = (&bucket, AtomicU64::new(0));
+        let wrong: Vec<(u16, u32)> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4u32)
+                .map(|thread| {
+                    let met = &met;
+                    scope.spawn(move || {
+                        let mut wrong = Vec::new();
+                        for round in 0..100_000u32 {
+                            let number = ((round.wrapping_mul(2_654_435_761) ^ thread) >> 7) as u16 % 8 + 1;
+                            match find(shared.0.get(), &key(number), 7, ordered) {
+                                Some(found) if found.real() == u32::from(number) => {
+                                    met.fetch_add(1, Ordering::Relaxed);
+                                    found.see(Opens::Ends, round);
+                                }
+                                Some(found) => wrong.push((number, found.real())),
+                                None => {
+                                    let state = first_state(u32::from(number), Opens::Yes, round, 7);
+                                    insert(shared.0.get(), &key(number), state);
+                                }
+                            }
+                        }
+                        wrong
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(met.into_inner() > 0);
+        assert_eq!(wrong, [], "a flow was given another's real");
+    }
+
+    #[test]
+    fn no_cpu_takes_another_flows_entry_for_its_own() {
+        race(false);
+        race(true);
+    }
+
+    fn state(seen: u32, stage: u8) -> FlowState {
+        FlowState { seen, real: 1, stage, tag: 0 }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_no_flow_idle() {
+        let mut bucket = Box::new(Bucket::new_zeroed());
+        bucket.ways[0].state = state(1000, FlowState::OPEN);
+        let found = Found { way: way(&raw mut *bucket, 0), state: bucket.ways[0].state };
+        for (now, anew) in [(990, false), (1000, false), (1000 + TCP_IDLE, false), (1001 + TCP_IDLE, true)] {
+            assert_eq!(found.starts_anew(Opens::Yes, now), anew, "at {now}");
+        }
+        assert!(!found.starts_anew(Opens::Unknown, 1));
+        assert_eq!(worth(state(1000, FlowState::OPEN), 990), worth(state(990, FlowState::OPEN), 990));
+        // The clock goes on over its end.
+        assert_eq!(idle(state(u32::MAX - 1, FlowState::OPEN), 3), 5);
+        found.see(Opens::No, 990);
+        assert_eq!(bucket.ways[0].state.seen, 1000, "and is not set back");
+        found.see(Opens::No, 1004);
+        assert_eq!(bucket.ways[0].state.seen, 1004);
+    }
+}

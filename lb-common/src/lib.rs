@@ -11,6 +11,8 @@
 
 #[cfg(any(test, feature = "host"))]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod atomic;
 mod balance;

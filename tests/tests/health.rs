@@ -118,6 +118,27 @@ fn a_stand_in_on_the_director_gets_whole_connections_while_no_real_is_up() {
 }
 
 #[test]
+fn a_client_that_comes_before_the_first_check_ends_is_not_refused() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let slow = Http::start(lab.real(1))?;
+        slow.set_delay(Duration::from_secs(3));
+        let checked = "protocol = \"tcp\"\nscheduler = \"mh\"\n\
+                       check = { type = \"http\", interval = \"5s\", timeout = \"5s\", rise = 1, fall = 1 }";
+        let agent = Agent::start(lab.director(), &config(lab, checked))?;
+        let client = Client::new(lab.client()).timeout(DEADLINE);
+        std::thread::scope(|scope| {
+            let answer = scope.spawn(|| client.get((VIP, 80)));
+            wait_until(DEADLINE, "a SYN to be dropped", || agent.verdict("no-real").is_ok_and(|dropped| dropped > 0))?;
+            slow.set_delay(Duration::ZERO);
+            let answer = answer.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
+            assert_eq!(answer.real, "Real-1");
+            assert_eq!(agent.verdict("refused")?, 0);
+            Ok(())
+        })
+    });
+}
+
+#[test]
 fn the_client_of_a_last_real_that_died_is_told_by_a_reset() {
     scenario(Lab::builder().reals(1), |lab| {
         let _nginx = nginx::start(lab.real(1))?;
