@@ -4,9 +4,10 @@
 //! word; its key is written only by the CPU that claimed the entry by setting it to
 //! [`FlowState::BUSY`] with a compare-and-exchange, and is published by storing the word again. A reader that
 //! meets a half-written key sees another flow's key and misses. A reader looks at the word again behind the key; where
-//! the CPU may turn reads around (arm64; x86-64 doesn't), both looks are exchanges that it may not turn. A full bucket gives up the entry that is worth
-//! least: one that nothing followed a SYN of, then one that was closed, then the longest unseen. A flood of SYNs
-//! so replaces its own kind and leaves open connections alone.
+//! the CPU may turn reads around (arm64; x86-64 doesn't), both looks are exchanges that it may not turn.
+//!
+//! A full bucket gives up the entry that is worth least: one that nothing followed a SYN of, then one that was closed,
+//! then the longest unseen. A flood of SYNs so replaces its own kind and leaves open connections alone.
 #![expect(unsafe_code, reason = "a bucket is shared with other CPUs and reached by pointer")]
 
 use crate::atomic::Word;

@@ -11,11 +11,12 @@ use serde_json::Value;
 
 /// Pinned maps with the names that their keys and values are shown with. An entry without names is all that one needs
 /// where a value is a number, or the map is empty here.
-const FIELDS: [(&str, &[&str]); 14] = [
+const FIELDS: [(&str, &[&str]); 15] = [
     ("services", &["address", "port", "protocol", "id", "ring_size", "flags", "scheduler"]),
+    ("vips", &["address", "protocol", "gate"]),
     ("rings", &[]),
     ("reals", &["address", "mac", "source_mac", "ifindex", "tx_port", "service", "vlan", "flags", "weight"]),
-    ("ports", &["ifindex", "mac"]),
+    ("ports", &["ifindex", "mac", "vlans"]),
     ("director", &["hash_seed", "vips", "reals"]),
     ("returns", &["service", "mac"]),
     ("flows", &["ways", "client", "ports", "service", "state", "real"]),

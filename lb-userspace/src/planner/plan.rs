@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Scheduler, Service};
+use crate::config::{Real, Scheduler, Service};
 use crate::dataplane::{Desired, Ring};
+use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, ServiceIdentity};
 use super::gates::gates_by_vip;
@@ -40,7 +41,7 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
 }
 
 /// An interface's entry. The VLANs that are ours there are those that this host has devices for, as for its own stack;
-/// [`add_reals`] adds those that reals are in.
+/// [`add_vlans`] adds to them.
 fn port(interface: &Interface) -> Port {
     let vlans = interface.vlans.iter().copied().collect();
     Port { ifindex: interface.index, mac: interface.mac, reserved: [0; 2], vlans }
@@ -75,10 +76,10 @@ fn add_reals(
             entry.source_mac = hop.source_mac;
             entry.ifindex = hop.ifindex;
             entry.tx_port = allocation.tx_port(hop.ifindex);
-            let vlan = real.vlan.or(hop.vlan);
-            entry.vlan = vlan.unwrap_or(maps::Real::KEEP_VLAN);
-            let port = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex);
-            port.into_iter().for_each(|port| port.vlans.extend(vlan.filter(|id| *id != 0)));
+            entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
+            if let Some(port) = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex) {
+                add_vlans(port, real, &hop);
+            }
             desired.returns.insert(ReturnKey { service: id, mac: hop.mac, reserved: [0; 2] });
         }
         desired.reals.insert(index, entry);
@@ -89,6 +90,15 @@ fn add_reals(
         }
     }
     members
+}
+
+/// Adds the VLANs that a real makes ours on its interface: its own, and where its `vlan` says that frames change theirs
+/// on the way, every one, since nothing names those that clients are in.
+fn add_vlans(port: &mut Port, real: &Real, hop: &Resolved) {
+    if real.vlan.is_some() {
+        port.vlans = maps::Vlans::ALL;
+    }
+    port.vlans.extend(hop.vlan);
 }
 
 /// What a service's number in the maps stands for.
