@@ -66,23 +66,9 @@ impl Service {
     pub const BY_SOURCE: u16 = 2;
 }
 
-/// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct SlotPair {
-    /// The entry of even index.
-    pub even: u32,
-    /// The one behind it.
-    pub odd: u32,
-}
-
-impl SlotPair {
-    /// The entry that `index` names.
-    #[inline(always)]
-    pub fn pick(&self, index: u32) -> u32 {
-        if index & 1 == 0 { self.even } else { self.odd }
-    }
-}
+/// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes. No struct:
+/// up to Linux 6.1 the kernel takes a ring that was made without BTF only where the map's own BTF names none.
+pub type SlotPair = [u32; 2];
 
 /// Value of `reals`: one real server of one service. Index 0 is never used: a slot of 0 names no real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

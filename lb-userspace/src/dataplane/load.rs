@@ -4,7 +4,6 @@ use std::io;
 
 use aya::maps::MapData;
 use aya::programs::{ProgramError, Xdp};
-use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
@@ -13,12 +12,11 @@ use lb_common::maps::{
 };
 
 use super::maps::{Adopted, Maps};
-use super::{Desired, Error, Pins};
+use super::{Desired, Error, Features, Pins};
 
-/// The program's name in its object.
+/// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
-/// First kernel release with everything that the program uses; the youngest part is XDP with fragments.
-const KERNEL: (u8, u8) = (5, 18);
+const LINEAR: &str = "lb_linear";
 
 /// The BPF object that this binary carries.
 ///
@@ -90,6 +88,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
 /// The loaded program with its maps.
 pub struct Dataplane {
     pub(super) ebpf: Ebpf,
+    pub(super) features: Features,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     /// What the writer put into the maps last.
@@ -104,11 +103,23 @@ impl Dataplane {
     /// # Errors
     /// Nothing is left behind that was not there before.
     pub fn open(pins: Pins, sizes: Sizes) -> Result<Self, Error> {
+        Self::open_with(pins, sizes, Features::probe)
+    }
+
+    /// The same with these features of the kernel's and no others.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        pins: Pins,
+        sizes: Sizes,
+        features: impl FnOnce() -> Result<Features, Error>,
+    ) -> Result<Self, Error> {
         let fresh = !pins.exist();
         let object = object()?;
-        check_kernel()?;
+        let features = features()?;
         pins.prepare()?;
-        let opened = Self::load(&pins, sizes, object);
+        let opened = Self::load(&pins, sizes, object, features);
         if opened.is_err() && fresh {
             // The first error is the one to tell.
             let _ = pins.remove();
@@ -116,14 +127,14 @@ impl Dataplane {
         opened
     }
 
-    fn load(pins: &Pins, sizes: Sizes, object: &[u8]) -> Result<Self, Error> {
+    fn load(pins: &Pins, sizes: Sizes, object: &[u8], features: Features) -> Result<Self, Error> {
         let mut loader = EbpfLoader::new();
         for row in map_rows(sizes) {
             let entries = pinned_entries(pins, &row)?.unwrap_or(row.entries);
             loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
         }
         let mut ebpf = loader.load(object).map_err(refused_object)?;
-        program(&mut ebpf)?.load().map_err(refused_program)?;
+        program(&mut ebpf, features)?.load().map_err(refused_program)?;
         let maps = Maps::open(pins)?;
         let adopted = maps.read()?;
         let applied = Desired {
@@ -133,7 +144,7 @@ impl Dataplane {
             returns: adopted.returns.clone(),
             ..Desired::default()
         };
-        Ok(Self { ebpf, pins: pins.clone(), maps, applied, adopted })
+        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, adopted })
     }
 
     /// What the maps held when they were opened.
@@ -155,13 +166,14 @@ impl Dataplane {
     }
 
     pub(super) fn program(&mut self) -> Result<&mut Xdp, Error> {
-        program(&mut self.ebpf)
+        program(&mut self.ebpf, self.features)
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+fn program(ebpf: &mut Ebpf, features: Features) -> Result<&mut Xdp, Error> {
     let refuse = |error: String| Error::Refused { what: "the program".to_owned(), error };
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| refuse("not in its object".to_owned()))?;
+    let name = if features.frags { PROGRAM } else { LINEAR };
+    let program = ebpf.program_mut(name).ok_or_else(|| refuse("not in its object".to_owned()))?;
     program.try_into().map_err(|error: ProgramError| refuse(error.to_string()))
 }
 
@@ -180,20 +192,6 @@ fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
         return Err(Error::Layout { path, what });
     }
     Ok(Some(info.max_entries()))
-}
-
-fn check_kernel() -> Result<(), Error> {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    require_kernel(KernelVersion::current().ok(), release.unwrap_or_default())
-}
-
-/// A kernel whose version can't be told is too old.
-fn require_kernel(running: Option<KernelVersion>, release: String) -> Result<(), Error> {
-    let (major, minor) = KERNEL;
-    if running.is_some_and(|running| running >= KernelVersion::new(major, minor, 0)) {
-        return Ok(());
-    }
-    Err(Error::Kernel { what: "XDP over fragmented frames", needs: "5.18", release })
 }
 
 fn refused_object(error: EbpfError) -> Error {
@@ -245,16 +243,6 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_that_is_too_old_is_named_with_what_it_lacks() {
-        let require = |major, minor| require_kernel(Some(KernelVersion::new(major, minor, 3)), "5.17.3-old".to_owned());
-        assert!(require(5, 18).is_ok() && require(6, 0).is_ok());
-        let told = require(5, 17).unwrap_err().to_string();
-        assert!(told.contains("needs Linux 5.18 or newer, this is 5.17.3-old"), "{told}");
-        assert!(require(4, 19).is_err());
-        assert!(require_kernel(None, String::new()).is_err());
-    }
 
     #[test]
     fn a_refusal_for_want_of_privilege_is_told_as_that() {

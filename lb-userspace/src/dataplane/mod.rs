@@ -7,17 +7,20 @@
 mod attach;
 mod desired;
 mod error;
+mod features;
 mod gate;
 mod load;
 mod maps;
 mod pin;
 mod ring;
 mod stats;
+mod syscall;
 mod writer;
 
 pub use attach::{Attached, XdpMode};
 pub use desired::{Desired, Ring};
 pub use error::Error;
+pub use features::Features;
 pub use gate::Gates;
 pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use maps::{Adopted, Maps};

@@ -106,7 +106,7 @@ impl Dataplane {
     fn put_rings(&mut self, maps: &[(u32, MapData)]) -> Result<(), Error> {
         if !maps.is_empty() {
             debug!(rings = maps.len(), "swapped");
-            ring::put(&self.maps.rings, maps)?;
+            ring::put(&self.maps.rings, maps, self.features.batch)?;
         }
         Ok(())
     }
