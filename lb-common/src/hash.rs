@@ -1,5 +1,5 @@
 //! Hashes of flows. Directors that share services must compute the same values, so these functions are
-//! part of the pinned layout's version.
+//! part of the pinned layout's name.
 
 /// A flow's hash: its high half picks the slot, its low half the bucket.
 pub type Hash = u64;
@@ -25,6 +25,13 @@ pub fn flow_hash(seed: u64, client: &[u8; 16], vip: &[u8; 16], ports: [u8; 4], p
 #[inline(always)]
 pub fn source_hash(seed: u64, client: &[u8; 16]) -> Hash {
     finish(mix_address(mix(seed, 0), client))
+}
+
+/// What these functions make of a known flow, whose change says that they did.
+#[cfg(any(test, feature = "host"))]
+pub fn sample() -> [Hash; 2] {
+    let (client, vip) = ([1; 16], [2; 16]);
+    [flow_hash(1, &client, &vip, [0, 1, 2, 3], 6), source_hash(1, &client)]
 }
 
 /// Maps a hash onto `0..len` by its high half (Lemire: Fast random integer generation in an interval,

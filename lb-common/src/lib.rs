@@ -27,6 +27,8 @@ mod verdict;
 
 pub use atomic::Word;
 pub use balance::{Environment, balance};
+#[cfg(any(test, feature = "host"))]
+pub use hash::sample as hash_sample;
 pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use packet::Packet;
 pub use parse::{Opens, Parsed, parse};

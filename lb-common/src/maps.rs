@@ -2,14 +2,12 @@
 //!
 //! Addresses are 16 bytes in network order; an IPv4 address stands in its IPv4-mapped form
 //! (RFC 4291 §2.5.5.2). Ports and MAC addresses are in network order, all other integers in the
-//! machine's. A change of any layout here changes [`LAYOUT`].
+//! machine's. A change of any layout here changes the pin directory's name by itself; a field that changes its meaning
+//! gets another name, since the next version reads what the last one pinned by names.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::Mac;
-
-/// Version of everything in this module and of the hashes; part of the pin path.
-pub const LAYOUT: u32 = 1;
 
 /// An address as the maps hold it.
 pub type Address = [u8; 16];

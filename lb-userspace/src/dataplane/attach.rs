@@ -61,7 +61,8 @@ impl Dataplane {
     fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
         let path = self.pins.link(ifindex);
         if !path.exists() {
-            return Ok(false);
+            // A predecessor's link goes over by `succeed`.
+            return Ok(self.predecessor.as_ref().is_some_and(|other| other.links().contains(&ifindex)));
         }
         let replaced = PinnedLink::from_pin(&path)
             .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))

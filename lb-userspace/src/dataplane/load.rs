@@ -10,9 +10,11 @@ use lb_common::maps::{
     Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
     VerdictStats, VirtualMac, VirtualMacKey,
 };
+use tracing::{info, warn};
 
 use super::maps::{Adopted, Maps};
-use super::{Desired, Error, Features, Pins};
+use super::predecessor::Predecessor;
+use super::{Desired, Error, Features, Gates, Pins};
 
 /// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
@@ -94,11 +96,14 @@ pub struct Dataplane {
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
     pub(super) adopted: Adopted,
+    /// Another version's program is still attached; it goes on until these maps serve.
+    pub(super) predecessor: Option<Predecessor>,
 }
 
 impl Dataplane {
     /// Loads the program over the pinned maps, or over new ones that it pins. Nothing is attached yet, and
-    /// whatever is attached goes on.
+    /// whatever is attached goes on. Where a version with other layouts has pinned its maps, what they hold is adopted,
+    /// and its links are taken over by [`Self::apply`].
     ///
     /// # Errors
     /// Nothing is left behind that was not there before.
@@ -115,11 +120,17 @@ impl Dataplane {
         sizes: Sizes,
         features: impl FnOnce() -> Result<Features, Error>,
     ) -> Result<Self, Error> {
-        let fresh = !pins.exist();
         let object = object()?;
         let features = features()?;
+        let predecessor = Predecessor::find(&pins);
+        if predecessor.is_some() && pins.linked()?.is_empty() {
+            // What a take-over that was cut short had made.
+            pins.remove()?;
+        }
+        let fresh = !pins.exist();
         pins.prepare()?;
         let opened = Self::load(&pins, sizes, object, features);
+        let opened = opened.and_then(|dataplane| dataplane.follow(predecessor, fresh));
         if opened.is_err() && fresh {
             // The first error is the one to tell.
             let _ = pins.remove();
@@ -144,7 +155,36 @@ impl Dataplane {
             returns: adopted.returns.clone(),
             ..Desired::default()
         };
-        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, adopted })
+        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, adopted, predecessor: None })
+    }
+
+    /// Adopts what a predecessor's maps hold, where these are new.
+    fn follow(mut self, predecessor: Option<Predecessor>, fresh: bool) -> Result<Self, Error> {
+        if let Some(predecessor) = predecessor.as_ref().filter(|_| fresh) {
+            let directory = predecessor.directory();
+            match predecessor.read() {
+                Ok(adopted) => {
+                    info!(
+                        "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
+                           start anew, so that those of rr and wrr services may go to another real",
+                        adopted.services.len(),
+                        adopted.reals.len(),
+                        directory.display()
+                    );
+                    self.adopted = adopted;
+                }
+                Err(error) => warn!(
+                    "{} can't be read ({error}): services and reals start anew; its program goes on \
+                                     until a real is found usable",
+                    directory.display()
+                ),
+            }
+            if let Err(error) = Gates::open(&self.pins).and_then(|mut gates| predecessor.hand_gates(&mut gates)) {
+                warn!("what its virtual routers decided can't be taken over: {error}");
+            }
+        }
+        self.predecessor = predecessor;
+        Ok(self)
     }
 
     /// What the maps held when they were opened.

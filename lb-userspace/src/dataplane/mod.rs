@@ -2,16 +2,20 @@
 //! nowhere else.
 //!
 //! The pinned maps and links outlive the agent: it may stop, crash or be replaced, and the program goes on
-//! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it.
+//! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it. Maps of other layouts, which
+//! another version has pinned, are a `predecessor`'s: read, replaced and removed.
 
 mod attach;
+mod btf;
 mod desired;
 mod error;
 mod features;
 mod gate;
+mod layout;
 mod load;
 mod maps;
 mod pin;
+mod predecessor;
 mod ring;
 mod stats;
 mod syscall;
