@@ -39,4 +39,4 @@ SEC("xdp") int balancer(struct xdp_md *context) {
     return XDP_TX;
 }
 
-char license[] SEC("license") = "GPL";
+char _license[] SEC("license") = "GPL";

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::build;
 use crate::checkout::Checkout;
 use crate::setup::{self, packages};
-use crate::build;
 
 use kernel::{KERNELS, Kernel};
 

@@ -60,7 +60,7 @@ mod tests {
     fn the_description_names_every_map_with_its_fields() {
         let Ok(object) = object() else { return };
         let text = describe(object).unwrap();
-        for line in ["services ", "  address 0 16\n", "flows ", "  ways.state.seen 0 4\n", "  mac ", "Forwarded"] {
+        for line in ["services ", "  address 0 16\n", "flows ", "  ways.state.seen 0 4\n", "  mac ", "\"forwarded\""] {
             assert!(text.contains(line), "{line:?} is missing in {text}");
         }
         assert_eq!(digest().len(), 16);

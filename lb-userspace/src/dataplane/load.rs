@@ -122,6 +122,16 @@ impl Dataplane {
     ) -> Result<Self, Error> {
         let object = object()?;
         let features = features()?;
+        if !features.frags {
+            info!(
+                "this kernel has no XDP over frames in fragments (Linux 5.18): a driver that splits large ones refuses it"
+            );
+        }
+        if !features.batch {
+            info!(
+                "this kernel updates arrays of maps one by one (Linux 5.19 has batches): many changes at once take longer"
+            );
+        }
         let predecessor = Predecessor::find(&pins);
         if predecessor.is_some() && pins.linked()?.is_empty() {
             // What a take-over that was cut short had made.
@@ -182,6 +192,10 @@ impl Dataplane {
             if let Err(error) = Gates::open(&self.pins).and_then(|mut gates| predecessor.hand_gates(&mut gates)) {
                 warn!("what its virtual routers decided can't be taken over: {error}");
             }
+        }
+        for idle in self.pins.others().into_iter().filter(|_| predecessor.is_none()) {
+            // Maps without a link serve nobody.
+            idle.remove()?;
         }
         self.predecessor = predecessor;
         Ok(self)

@@ -110,7 +110,10 @@ impl Dataplane {
             let id = program.attach_to_link(link).map_err(|told| error(innermost(&told)))?;
             let link = program.take_link(id).map_err(|told| error(innermost(&told)))?;
             let link = FdLink::try_from(link).map_err(|told| error(innermost(&told)))?;
-            link.pin(&new).map_err(|told| error(innermost(&told)))?;
+            // It is there where an earlier take-over was cut short.
+            if !new.exists() {
+                link.pin(&new).map_err(|told| error(innermost(&told)))?;
+            }
             fs::remove_file(&old).map_err(|told| Error::pin(&old, told))?;
         }
         for other in self.pins.others() {
@@ -269,4 +272,58 @@ fn info<T>(fd: u32, shown: &mut T) -> io::Result<()> {
     attribute.info.info = std::ptr::from_mut(shown) as u64;
     // SAFETY: the kernel writes at most as many bytes as are said; a buffer that `T` points to is the caller's.
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attribute) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &[(&str, &[u8])], value: &[(&str, &[u8])]) -> Entry {
+        let lay = |fields: &[(&str, &[u8])]| {
+            let mut bytes = Vec::new();
+            let place = |(path, content): &(&str, &[u8])| {
+                // A hole, as another layout may have.
+                bytes.push(0xee);
+                bytes.extend_from_slice(content);
+                Field { path: (*path).to_owned(), offset: bytes.len() - content.len(), size: content.len() }
+            };
+            let fields: Vec<Field> = fields.iter().map(place).collect();
+            (bytes, fields)
+        };
+        let ((key, keys), (value, values)) = (lay(key), lay(value));
+        Entry { key, value, shape: std::rc::Rc::new([keys, values]) }
+    }
+
+    #[test]
+    fn a_service_of_another_shape_is_read_by_its_names() {
+        let id = 7_u16.to_ne_bytes();
+        let told = entry(
+            &[("slot", &[0; 4])],
+            &[("id", &id), ("key.protocol", &[6]), ("key.port", &[0, 80]), ("key.address", &[9; 16])],
+        );
+        let (key, service) = service(&told).unwrap();
+        assert_eq!((key.address, key.port, key.protocol), ([9; 16], [0, 80], 6));
+        assert_eq!((service.id, service.ring_size, service.gate), (7, 0, 0));
+    }
+
+    #[test]
+    fn a_real_without_a_field_that_counts_is_none() {
+        let (number, half) = (3_u32.to_ne_bytes(), 1_u16.to_ne_bytes());
+        let fields: [(&str, &[u8]); 7] = [
+            ("flags", &half),
+            ("vlan", &half),
+            ("service", &number),
+            ("ifindex", &number),
+            ("source_mac", &[1; 6]),
+            ("mac", &[2; 6]),
+            ("address", &[9; 16]),
+        ];
+        let held = real(&entry(&[], &fields)).unwrap();
+        assert_eq!((held.mac, held.source_mac, held.ifindex, held.flags), ([2; 6], [1; 6], 3, 1));
+        for missing in 0..fields.len() {
+            let mut fields = fields.to_vec();
+            fields.remove(missing);
+            assert!(real(&entry(&[], &fields)).is_none(), "{missing}");
+        }
+    }
 }

@@ -72,6 +72,6 @@ mod tests {
         let header = header + "00000005" + &"00000000".repeat(4) + "00000002" + "00000000";
         assert_eq!(&bytes[..110], header.as_bytes());
         assert_eq!(&bytes[110..120], b"a\0hello\0\0\0");
-        assert!(bytes[120..].starts_with(b"070701") && bytes.len() % 4 == 0);
+        assert!(bytes[120..].starts_with(b"070701") && bytes.len().is_multiple_of(4));
     }
 }

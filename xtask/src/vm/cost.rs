@@ -16,7 +16,7 @@ use super::guest::Guest;
 use super::kernel::Kernel;
 use super::machine::{self, Clock};
 
-const PROGRAMS: [&str; 6] = ["ip", "tc", "bpftool", "ipvsadm", "timeout", "seq"];
+const PROGRAMS: [&str; 4] = ["ip", "tc", "bpftool", "ipvsadm"];
 const MODULES: [&str; 8] =
     ["veth", "ip_vs", "ip_vs_rr", "sch_ingress", "cls_matchall", "act_gact", "af_packet", "nf_conntrack"];
 

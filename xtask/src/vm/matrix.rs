@@ -72,10 +72,7 @@ fn judge(lines: &[String], refused: bool) -> (String, bool) {
         (Some((name, seen)), _) => (format!("{name}: {seen}"), false),
         (None, Some(refusal)) => (format!("refused: {}", refusal.trim_start_matches("Error: ")), ended && refused),
         (None, None) if !ended => ("the job ended early".to_owned(), false),
-        (None, None) => {
-            let names: Vec<&str> = steps.iter().map(|(name, _)| *name).collect();
-            (names.join(", "), !refused)
-        }
+        (None, None) => (format!("all {} steps", steps.len()), !refused),
     }
 }
 
@@ -87,7 +84,7 @@ mod tests {
     fn a_run_is_judged_by_its_steps_and_its_end() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let good = lines("GUEST 6.1\nSTEP load: ok xdp\nSTEP forward: ok 3 3\nJOB 0");
-        assert_eq!(judge(&good, false), ("load, forward".to_owned(), true));
+        assert_eq!(judge(&good, false), ("all 2 steps".to_owned(), true));
         assert!(!judge(&good, true).1);
         let failed = lines("STEP load: ok\nSTEP forward: failed no answer\nJOB 1");
         assert_eq!(judge(&failed, false), ("forward: failed no answer".to_owned(), false));
