@@ -148,6 +148,28 @@ fn an_upgrade_from_pins_of_another_layout_loses_nothing() {
 }
 
 #[test]
+fn an_interface_that_went_does_not_hold_up_an_upgrade() {
+    scenario(Lab::builder().place("real-2", Segment::Back), |lab| {
+        let _real = nginx::start(lab.real(1))?;
+        let director_host = lab.director();
+        let web = service("web", format!("{VIP}:80"), RR, [real(lab.real(1).v4(), "")]);
+        let agent = Agent::start(director_host, &(director(&["eth1", "eth2"]) + &web))?;
+        agent.wait_until_served()?;
+        agent.stop()?;
+        let other = "/sys/fs/bpf/lb/0123456789abcdef";
+        director_host.within(|| fs::rename(Pins::default().directory(), other))??;
+        director_host.ip("link delete eth2")?;
+        let polled = Client::new(lab.client()).poll((VIP, 80), BEAT);
+        polled.wait_for_answers(20, DEADLINE)?;
+        let _agent = Agent::start(director_host, &(director(&["eth1"]) + &web))?;
+        polled.wait_for_answers(50, DEADLINE)?;
+        assert!(!director_host.within(|| fs::exists(other))??);
+        assert_eq!(director_host.within(|| Pins::default().linked().map(|links| links.len()))??, 1);
+        polled.finish().without_loss()
+    });
+}
+
+#[test]
 fn detaching_removes_the_pins_of_every_layout() {
     scenario(Lab::builder(), |lab| {
         let director = lab.director();

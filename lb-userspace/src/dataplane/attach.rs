@@ -98,7 +98,7 @@ impl Dataplane {
         let link = FdLink::try_from(link).map_err(|_| Error::Attach {
             interface: interface.to_owned(),
             mode: name,
-            error: "the kernel gives no link for it".to_owned(),
+            error: "the kernel gives no link for it (BPF links for XDP came with Linux 5.9)".to_owned(),
             mend: "The driver may lack XDP; try director.mode = \"generic\".",
         })?;
         link.pin(&path).map_err(|error| match permission(&error) {

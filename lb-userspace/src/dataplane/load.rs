@@ -176,7 +176,7 @@ impl Dataplane {
                 Ok(adopted) => {
                     info!(
                         "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
-                           start anew, so that those of rr and wrr services may go to another real",
+                         start anew, so that those of rr and wrr services may go to another real",
                         adopted.services.len(),
                         adopted.reals.len(),
                         directory.display()
@@ -185,7 +185,7 @@ impl Dataplane {
                 }
                 Err(error) => warn!(
                     "{} can't be read ({error}): services and reals start anew; its program goes on \
-                                     until a real is found usable",
+                     until a real is found usable",
                     directory.display()
                 ),
             }
@@ -273,11 +273,15 @@ fn refused_program(error: ProgramError) -> Error {
 
 /// The EPERM or EACCES at the bottom of an error.
 pub(super) fn permission(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    os_error(error, &[libc::EPERM, libc::EACCES])
+}
+
+/// The system's error at the bottom of an error, if it is one of these.
+pub(super) fn os_error(error: &(dyn std::error::Error + 'static), codes: &[i32]) -> Option<io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
-            && (code == libc::EPERM || code == libc::EACCES)
-        {
+        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if let Some(code) = code.filter(|code| codes.contains(code)) {
             return Some(io::Error::from_raw_os_error(code));
         }
         next = error.source();

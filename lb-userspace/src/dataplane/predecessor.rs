@@ -18,7 +18,7 @@ use lb_common::maps::{Real, Service, ServiceKey};
 use tracing::info;
 
 use super::btf::{Field, Types};
-use super::load::innermost;
+use super::load::{innermost, os_error};
 use super::maps::Adopted;
 use super::syscall::{attribute, bpf, bpf_fd};
 use super::{Dataplane, Error, Gates, Pins};
@@ -107,7 +107,14 @@ impl Dataplane {
             let pinned = PinnedLink::from_pin(&old).map_err(|told| error(innermost(&told)))?;
             let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|told| error(innermost(&told)))?;
             let program = self.program()?;
-            let id = program.attach_to_link(link).map_err(|told| error(innermost(&told)))?;
+            let id = match program.attach_to_link(link) {
+                // The interface went, and took the program with it.
+                Err(told) if os_error(&told, &[libc::ENOLINK]).is_some() => {
+                    fs::remove_file(&old).map_err(|told| Error::pin(&old, told))?;
+                    continue;
+                }
+                attached => attached.map_err(|told| error(innermost(&told)))?,
+            };
             let link = program.take_link(id).map_err(|told| error(innermost(&told)))?;
             let link = FdLink::try_from(link).map_err(|told| error(innermost(&told)))?;
             // It is there where an earlier take-over was cut short.

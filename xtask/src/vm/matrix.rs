@@ -70,7 +70,7 @@ fn judge(lines: &[String], refused: bool) -> (String, bool) {
     let refusal = lines.iter().find_map(|line| line.strip_prefix("REFUSED "));
     match (failed, refusal) {
         (Some((name, seen)), _) => (format!("{name}: {seen}"), false),
-        (None, Some(refusal)) => (format!("refused: {}", refusal.trim_start_matches("Error: ")), ended && refused),
+        (None, Some(refusal)) => (format!("refused: {}", refusal.trim_start_matches("lb: ")), ended && refused),
         (None, None) if !ended => ("the job ended early".to_owned(), false),
         (None, None) => (format!("all {} steps", steps.len()), !refused),
     }
@@ -88,7 +88,7 @@ mod tests {
         assert!(!judge(&good, true).1);
         let failed = lines("STEP load: ok\nSTEP forward: failed no answer\nJOB 1");
         assert_eq!(judge(&failed, false), ("forward: failed no answer".to_owned(), false));
-        let refused = lines("REFUSED Error: this kernel lacks a\nSTEP leaves nothing: ok\nJOB 0");
+        let refused = lines("REFUSED lb: this kernel lacks a\nSTEP leaves nothing: ok\nJOB 0");
         assert_eq!(judge(&refused, true), ("refused: this kernel lacks a".to_owned(), true));
         assert!(!judge(&refused, false).1);
         assert!(!judge(&lines("STEP load: ok"), false).1);
