@@ -27,9 +27,10 @@ mod verdict;
 
 pub use atomic::Word;
 pub use balance::{Environment, balance};
-#[cfg(any(test, feature = "host"))]
-pub use hash::sample as hash_sample;
 pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use packet::Packet;
 pub use parse::{Opens, Parsed, parse};
 pub use verdict::{Action, Verdict};
+
+#[cfg(any(test, feature = "host"))]
+pub use hash::sample as hash_sample;

@@ -37,7 +37,7 @@ impl Dataplane {
     /// # Errors
     /// The interface can't run it, or another program is there.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Attached, Error> {
-        if self.adopt(ifindex)? {
+        if self.awaits_succession(ifindex) || self.adopt(ifindex)? {
             return Ok(Attached::Adopted);
         }
         match mode {
@@ -58,11 +58,10 @@ impl Dataplane {
     }
 
     /// Replaces the program of a pinned link. A link whose interface went away is removed.
-    fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
+    pub(super) fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
         let path = self.pins.link(ifindex);
         if !path.exists() {
-            // A predecessor's link goes over by `succeed`.
-            return Ok(self.predecessor.as_ref().is_some_and(|other| other.links().contains(&ifindex)));
+            return Ok(false);
         }
         let replaced = PinnedLink::from_pin(&path)
             .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))

@@ -273,15 +273,11 @@ fn refused_program(error: ProgramError) -> Error {
 
 /// The EPERM or EACCES at the bottom of an error.
 pub(super) fn permission(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
-    os_error(error, &[libc::EPERM, libc::EACCES])
-}
-
-/// The system's error at the bottom of an error, if it is one of these.
-pub(super) fn os_error(error: &(dyn std::error::Error + 'static), codes: &[i32]) -> Option<io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        if let Some(code) = code.filter(|code| codes.contains(code)) {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+            && (code == libc::EPERM || code == libc::EACCES)
+        {
             return Some(io::Error::from_raw_os_error(code));
         }
         next = error.source();

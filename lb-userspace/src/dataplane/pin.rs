@@ -75,6 +75,15 @@ impl Pins {
         Ok(entries.filter_map(Result::ok).filter_map(|entry| index(&entry.file_name())).collect())
     }
 
+    /// Moves an interface's link to another directory, whatever program it has.
+    ///
+    /// # Errors
+    /// It can't be moved.
+    pub fn hand_over(&self, ifindex: u32, to: &Self) -> Result<(), Error> {
+        let path = self.link(ifindex);
+        fs::rename(&path, to.link(ifindex)).map_err(|error| Error::pin(path, error))
+    }
+
     /// Checks that bpffs is there, and makes the directory.
     ///
     /// # Errors

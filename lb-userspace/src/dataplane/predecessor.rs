@@ -5,20 +5,17 @@
 #![expect(unsafe_code, reason = "keys and values of sizes that only the kernel knows")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::MapData;
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
 use aya_obj::generated::{bpf_btf_info, bpf_cmd, bpf_map_info};
 use lb_common::maps::{Real, Service, ServiceKey};
 use tracing::info;
 
 use super::btf::{Field, Types};
-use super::load::{innermost, os_error};
+use super::load::innermost;
 use super::maps::Adopted;
 use super::syscall::{attribute, bpf, bpf_fd};
 use super::{Dataplane, Error, Gates, Pins};
@@ -95,33 +92,20 @@ impl Predecessor {
 }
 
 impl Dataplane {
+    /// Whether an interface runs a predecessor's program, which [`Self::succeed`] will replace.
+    pub(super) fn awaits_succession(&self, ifindex: u32) -> bool {
+        self.predecessor.as_ref().is_some_and(|predecessor| predecessor.links().contains(&ifindex))
+    }
+
     /// Replaces the program of a predecessor's links, each without a lost packet, and removes what else it had.
     ///
     /// # Errors
-    /// A link can't be taken over, or a pin not be moved: what isn't done stays, and the next call goes on.
+    /// A pin can't be moved or removed: what isn't done stays, and the next call goes on.
     pub(super) fn succeed(&mut self) -> Result<(), Error> {
         let Some(predecessor) = self.predecessor.clone() else { return Ok(()) };
         for ifindex in predecessor.links() {
-            let (old, new) = (predecessor.pins.link(ifindex), self.pins.link(ifindex));
-            let error = |error: String| Error::map(old.display().to_string(), error);
-            let pinned = PinnedLink::from_pin(&old).map_err(|told| error(innermost(&told)))?;
-            let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|told| error(innermost(&told)))?;
-            let program = self.program()?;
-            let id = match program.attach_to_link(link) {
-                // The interface went, and took the program with it.
-                Err(told) if os_error(&told, &[libc::ENOLINK]).is_some() => {
-                    fs::remove_file(&old).map_err(|told| Error::pin(&old, told))?;
-                    continue;
-                }
-                attached => attached.map_err(|told| error(innermost(&told)))?,
-            };
-            let link = program.take_link(id).map_err(|told| error(innermost(&told)))?;
-            let link = FdLink::try_from(link).map_err(|told| error(innermost(&told)))?;
-            // It is there where an earlier take-over was cut short.
-            if !new.exists() {
-                link.pin(&new).map_err(|told| error(innermost(&told)))?;
-            }
-            fs::remove_file(&old).map_err(|told| Error::pin(&old, told))?;
+            predecessor.pins.hand_over(ifindex, &self.pins)?;
+            self.adopt(ifindex)?;
         }
         for other in self.pins.others() {
             other.remove()?;
