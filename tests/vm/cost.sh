@@ -7,7 +7,6 @@ VIP=10.0.0.100 DIRECTOR=02:00:00:00:00:0d
 trap 'exit 1' USR1
 
 main() {
-    echo 0 > /proc/sys/kernel/bpf_stats_enabled
     plug
     tc qdisc add dev d0 clsact
     tc filter add dev d0 ingress matchall action drop
@@ -161,11 +160,11 @@ warm() {
     send ack "$FLOWS" 500 10.9.0.1 "${@:2}" > warmed
 }
 
-# New connections have a client that was never seen.
-client=0
+# New connections have a client that was never seen. Its number is in a file, since this runs in subshells.
+echo 0 > /tmp/client
 flood() {
     if [ "$1" = new ]; then
-        client=$(($(cat /tmp/client 2>/dev/null || echo 0) + 1))
+        local client=$(($(cat /tmp/client) + 1))
         echo $client > /tmp/client
         send syn "$COUNT" "$COUNT" "10.9.$client.1" "${@:2}"
     else

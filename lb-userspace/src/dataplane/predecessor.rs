@@ -48,18 +48,13 @@ impl Predecessor {
     /// # Errors
     /// A map isn't there, or has no such fields.
     pub(super) fn read(&self) -> Result<Adopted, Error> {
-        let services = self.entries("services")?.iter().map(service).collect::<Option<BTreeMap<_, _>>>();
-        let reals = self.entries("reals")?;
-        let reals = reals.iter().filter_map(|entry| Some((entry.index()?, real(entry))));
-        let reals = reals.map(|(index, real)| Some((index, real?))).collect::<Option<BTreeMap<_, _>>>();
+        let services: Option<Vec<_>> = self.entries("services")?.iter().map(service).collect();
+        let reals: Option<Vec<_>> = self.entries("reals")?.iter().map(real).collect();
         match (services, reals) {
-            (Some(services), Some(reals)) => {
-                let in_use = |(_, real): &(u32, Real)| real.flags & Real::IN_USE != 0;
-                let reals = reals.into_iter().filter(in_use).collect();
-                Ok(Adopted { services, reals, returns: BTreeSet::new(), hash_seed: 0 })
-            }
+            (Some(services), Some(reals)) => Ok(number(services, reals)),
             _ => {
-                Err(Error::map(self.pins.map("reals").display().to_string(), "it has other fields than are known here"))
+                let path = self.pins.directory().display();
+                Err(Error::map(format!("services or reals of {path}"), "other fields than are known here"))
             }
         }
     }
@@ -155,6 +150,20 @@ impl Entry {
             u32::from_be_bytes(bytes) >> (32 - 8 * field.len())
         })
     }
+}
+
+/// Gives them numbers from the first on: these maps may have less room, and no flow remembers the old ones.
+fn number(mut services: Vec<(ServiceKey, Service)>, reals: Vec<Real>) -> Adopted {
+    services.sort_by_key(|(_, service)| service.id);
+    let ids: BTreeMap<u32, u32> = services.iter().map(|(_, service)| service.id).zip(0..).collect();
+    for (_, service) in &mut services {
+        service.id = ids.get(&service.id).copied().unwrap_or_default();
+    }
+    let reals = reals.into_iter().filter(|real| real.flags & Real::IN_USE != 0);
+    let reals = reals.filter_map(|real| Some(Real { service: *ids.get(&real.service)?, ..real }));
+    // A slot of 0 names no real.
+    let reals = (1..).zip(reals).collect();
+    Adopted { services: services.into_iter().collect(), reals, returns: BTreeSet::new(), hash_seed: 0 }
 }
 
 fn service(entry: &Entry) -> Option<(ServiceKey, Service)> {
@@ -267,6 +276,8 @@ fn info<T>(fd: u32, shown: &mut T) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::FromZeros as _;
+
     use super::*;
 
     fn entry(key: &[(&str, &[u8])], value: &[(&str, &[u8])]) -> Entry {
@@ -295,6 +306,21 @@ mod tests {
         let (key, service) = service(&told).unwrap();
         assert_eq!((key.address, key.port, key.protocol), ([9; 16], [0, 80], 6));
         assert_eq!((service.id, service.ring_size, service.gate), (7, 0, 0));
+    }
+
+    #[test]
+    fn numbers_are_given_from_the_first_on() {
+        let service = |port: u8, id| {
+            let key = ServiceKey { address: [9; 16], port: [0, port], protocol: 6, reserved: 0 };
+            (key, Service { id, ring_size: 251, flags: 0, scheduler: 0, gate: 0 })
+        };
+        let of = |service, flags| Real { service, flags, ..Real::new_zeroed() };
+        let reals = vec![of(0, 0), of(7000, Real::IN_USE), of(5, Real::IN_USE), of(40, Real::IN_USE)];
+        let adopted = number(vec![service(81, 7000), service(80, 40)], reals);
+        let ids: Vec<_> = adopted.services.iter().map(|(key, service)| (key.port[1], service.id)).collect();
+        assert_eq!(ids, [(80, 0), (81, 1)]);
+        let reals: Vec<_> = adopted.reals.iter().map(|(index, real)| (*index, real.service)).collect();
+        assert_eq!(reals, [(1, 1), (2, 0)]);
     }
 
     #[test]
