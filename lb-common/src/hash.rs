@@ -1,5 +1,5 @@
 //! Hashes of flows. Directors that share services must compute the same values, so these functions are
-//! part of the pinned layout's version.
+//! part of the pinned layout's name.
 
 use crate::ip::{Ip, Ports};
 
@@ -26,6 +26,13 @@ pub fn flow_hash(seed: u64, client: Ip, vip: Ip, ports: Ports, protocol: u8) -> 
 #[inline(always)]
 pub fn source_hash(seed: u64, client: Ip) -> Hash {
     finish(mix_address(mix(seed, 0), client))
+}
+
+/// What these functions make of a known flow, whose change says that they did.
+#[cfg(any(test, feature = "host"))]
+pub fn sample() -> [Hash; 2] {
+    let (client, vip) = (Ip::from([1; 16]), Ip::from([2; 16]));
+    [flow_hash(1, client, vip, Ports::of([0, 1, 2, 3]), 6), source_hash(1, client)]
 }
 
 /// Maps a hash onto `0..len` by its high half (Lemire: Fast random integer generation in an interval,

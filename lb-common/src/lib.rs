@@ -38,3 +38,6 @@ pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
 pub use verdict::{Action, Verdict};
+
+#[cfg(any(test, feature = "host"))]
+pub use hash::sample as hash_sample;

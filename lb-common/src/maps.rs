@@ -2,15 +2,13 @@
 //!
 //! Addresses are 16 bytes in network order; an IPv4 address stands in its IPv4-mapped form
 //! (RFC 4291 §2.5.5.2). Ports and MAC addresses are in network order, all other integers in the
-//! machine's. A change of any layout here changes [`LAYOUT`].
+//! machine's. A change of any layout here changes the pin directory's name by itself; a field that changes its meaning
+//! gets another name, since the next version reads what the last one pinned by names.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::Mac;
 use crate::ip::Ip;
-
-/// Version of everything in this module and of the hashes; part of the pin path.
-pub const LAYOUT: u32 = 1;
 
 /// An address as the maps hold it.
 pub type Address = [u8; 16];
@@ -92,23 +90,9 @@ pub struct Vip {
     pub gate: u32,
 }
 
-/// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct SlotPair {
-    /// The entry of even index.
-    pub even: u32,
-    /// The one behind it.
-    pub odd: u32,
-}
-
-impl SlotPair {
-    /// The entry that `index` names.
-    #[inline(always)]
-    pub fn pick(&self, index: u32) -> u32 {
-        if index & 1 == 0 { self.even } else { self.odd }
-    }
-}
+/// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes. No struct:
+/// up to Linux 6.1 the kernel takes a ring that was made without BTF only where the map's own BTF names none.
+pub type SlotPair = [u32; 2];
 
 /// Value of `reals`: one real server of one service. Index 0 is never used: a slot of 0 names no real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -72,7 +72,7 @@ impl Environment for Kernel<'_> {
 
     #[inline(always)]
     fn slot(&self, service: u32, index: u32) -> Option<u32> {
-        maps::rings.get_value(service, &(index >> 1)).map(|pair| pair.pick(index))
+        maps::rings.get_value(service, &(index >> 1)).map(|[even, odd]| if index & 1 == 0 { *even } else { *odd })
     }
 
     #[inline(always)]

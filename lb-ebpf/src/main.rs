@@ -15,7 +15,18 @@ use kernel::Kernel;
 /// The director's data plane: attached to each interface of `director.interfaces`.
 #[xdp(frags)]
 pub fn lb(context: XdpContext) -> u32 {
-    let kernel = Kernel::new(&context);
+    forward(&context)
+}
+
+/// The same for kernels that have no XDP over fragmented frames.
+#[xdp]
+pub fn lb_linear(context: XdpContext) -> u32 {
+    forward(&context)
+}
+
+#[inline(always)]
+fn forward(context: &XdpContext) -> u32 {
+    let kernel = Kernel::new(context);
     let packet = kernel.packet();
     let (verdict, tx_port) = lb_common::balance(packet, &kernel);
     let action = match verdict.action() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::maps::{Bucket, Turn};
-use lb_userspace::dataplane::{Dataplane, Desired, Gates, Pins, Sizes, StatsReader};
+use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use zerocopy::FromZeros;
@@ -68,9 +68,17 @@ impl Testbed {
     /// # Errors
     /// What the agent would say.
     pub fn new(sizes: Sizes) -> Result<Self> {
+        Self::with(sizes, Features::probe)
+    }
+
+    /// The same on a kernel that has these features and no others.
+    ///
+    /// # Errors
+    /// What the agent would say.
+    pub fn with(sizes: Sizes, features: impl FnOnce() -> Result<Features, Error>) -> Result<Self> {
         private_bpffs()?;
         let pins = Pins::under(Path::new("/sys/fs/bpf"));
-        let dataplane = Dataplane::open(pins.clone(), sizes)?;
+        let dataplane = Dataplane::open_with(pins.clone(), sizes, features)?;
         let stats = StatsReader::open(&pins)?;
         let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
         let flows = Array::try_from(map("flows")?)?;

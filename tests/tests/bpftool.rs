@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use lb_tests::agent::Agent;
 use lb_tests::client::Client;
 use lb_tests::lab::{Host, Lab, VIP, nginx, scenario};
-use lb_userspace::dataplane::{Sizes, map_rows};
+use lb_userspace::dataplane::{Pins, Sizes, map_rows};
 use serde_json::Value;
 
 /// Pinned maps with the names that their keys and values are shown with. An entry without names is all that one needs
@@ -40,7 +40,7 @@ fn every_pinned_map_is_dumped_with_the_names_of_its_fields() {
         agent.wait_until_served()?;
         Client::new(lab.client()).get_many((VIP, 80), 10)?;
         let director = lab.director();
-        let pinned = director.run("ls", &["/sys/fs/bpf/lb/v1"])?;
+        let pinned = director.run("ls", &[&Pins::default().directory().display().to_string()])?;
         let fields = BTreeMap::from(FIELDS);
         let maps: BTreeSet<&str> = pinned.lines().filter(|name| !name.starts_with("link-")).collect();
         let made = map_rows(Sizes { services: 4, reals: 16, flows: 1024 });
@@ -95,11 +95,11 @@ fn the_program_has_its_name_its_types_and_its_lines() {
 fn pin(lab: &Lab) -> String {
     let index = lab.director().within(|| std::fs::read_to_string("/sys/class/net/eth1/ifindex"));
     let index = index.ok().and_then(Result::ok).unwrap_or_default();
-    format!("/sys/fs/bpf/lb/v1/link-{}", index.trim())
+    Pins::default().link(index.trim().parse().unwrap_or_default()).display().to_string()
 }
 
 fn dump(director: &Host, name: &str) -> Result<Value> {
-    let path = format!("/sys/fs/bpf/lb/v1/{name}");
+    let path = Pins::default().map(name).display().to_string();
     let text = director.run("bpftool", &["-j", "map", "dump", "pinned", &path])?;
     serde_json::from_str(&text).with_context(|| format!("{name}: {text}"))
 }

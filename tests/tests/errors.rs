@@ -8,6 +8,7 @@ use lb_tests::agent::{Agent, binary, lb, refusal, wait_for_traces, write};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{Host, Lab, Segment, VIP, nginx, occupy, scenario};
+use lb_userspace::dataplane::Pins;
 
 const TCP: &str = "protocol = \"tcp\"";
 
@@ -209,8 +210,9 @@ fn pins_that_it_cannot_read_are_not_half_taken_over() {
     scenario(Lab::builder(), |lab| {
         let director = lab.director();
         // A map of another layout, under the name of one of ours.
-        director.run("mkdir", &["-p", "/sys/fs/bpf/lb/v1"])?;
-        let pin = "/sys/fs/bpf/lb/v1/reals";
+        let pins = Pins::default();
+        director.run("mkdir", &["-p", &pins.directory().display().to_string()])?;
+        let pin = &pins.map("reals").display().to_string();
         let create =
             ["map", "create", pin, "type", "array", "key", "4", "value", "8", "entries", "16", "name", "reals"];
         director.run("bpftool", &create)?;
@@ -218,8 +220,8 @@ fn pins_that_it_cannot_read_are_not_half_taken_over() {
         let told = refusal(director, &binary()?.display().to_string(), &["run", "--config", &file])?;
         is_clear(&told, &[pin, "another layout", "lb detach"], 6);
         assert!(!director.ip("-oneline link show")?.contains(" xdp"));
-        let pins = director.within(|| fs::read_dir("/sys/fs/bpf/lb/v1").map(Iterator::count))??;
-        assert_eq!(pins, 1, "it made maps of its own beside the foreign one");
+        let held = director.within(|| fs::read_dir(pins.directory()).map(Iterator::count))??;
+        assert_eq!(held, 1, "it made maps of its own beside the foreign one");
         Ok(())
     });
 }

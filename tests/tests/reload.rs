@@ -8,6 +8,7 @@ use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
 use lb_userspace::api::State;
+use lb_userspace::dataplane::Pins;
 use nix::sys::signal::Signal;
 
 const RR: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
@@ -218,7 +219,9 @@ fn web(lab: &Lab, keys: &str, count: usize) -> String {
 fn maps(director: &Host) -> Result<Vec<String>> {
     ["services", "reals", "director", "returns", "ports"]
         .iter()
-        .map(|name| director.run("bpftool", &["-j", "map", "dump", "pinned", &format!("/sys/fs/bpf/lb/v1/{name}")]))
+        .map(|name| {
+            director.run("bpftool", &["-j", "map", "dump", "pinned", &Pins::default().map(name).display().to_string()])
+        })
         .collect()
 }
 

@@ -10,6 +10,7 @@ use lb_tests::client::{Background, Client, Connection, alternate, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
 use lb_userspace::api::State;
+use lb_userspace::dataplane::Pins;
 use serde_json::Value;
 
 const RR: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
@@ -100,6 +101,84 @@ fn another_binary_takes_over_without_a_loss() {
         assert_eq!(after.link, before.link);
         assert_ne!(after.program, before.program);
         Ok(())
+    });
+}
+
+#[test]
+fn an_upgrade_from_pins_of_another_layout_loses_nothing() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let director = lab.director();
+        let agent = Agent::start(director, &config(lab, 2))?;
+        agent.wait_until_served()?;
+        // A new connection each time, since which real a remembered one has is forgotten.
+        let polled = Client::new(lab.client()).poll((VIP, 80), BEAT);
+        polled.wait_for_answers(50, DEADLINE)?;
+        agent.stop()?;
+        let before = attached(director)?;
+        let own = Pins::default();
+        let other = "/sys/fs/bpf/lb/0123456789abcdef";
+        director.within(|| fs::rename(own.directory(), other))??;
+        let told = refusal(director, &binary()?.display().to_string(), &["list"])?;
+        assert!(told.contains(other) && told.contains("goes on forwarding"), "{told}");
+
+        let agent = Agent::start_again(director)?;
+        polled.wait_for_answers(50, DEADLINE)?;
+        agent.wait_until_served()?;
+        let log = agent.log();
+        assert!(log.contains("1 services and 2 reals are taken over from") && log.contains("start anew"), "{log}");
+        let after = attached(director)?;
+        assert_eq!(after.link, before.link);
+        assert_ne!(after.program, before.program);
+        assert!(!director.within(|| fs::exists(other))??);
+        polled.finish().without_loss()?;
+
+        // Without a re-read: the other program goes on until a real is found usable.
+        let polled = Client::new(lab.client()).poll((VIP, 80), BEAT);
+        polled.wait_for_answers(50, DEADLINE)?;
+        agent.stop()?;
+        director.within(|| fs::rename(own.directory(), other))??;
+        director.within(|| fs::remove_file(format!("{other}/services")))??;
+        let agent = Agent::start_again(director)?;
+        wait_until(DEADLINE, "the take-over", || agent.log().contains("is replaced, without a gap"))?;
+        polled.wait_for_answers(50, DEADLINE)?;
+        assert!(agent.log().contains("can't be read"));
+        polled.finish().without_loss()
+    });
+}
+
+#[test]
+fn an_interface_that_went_does_not_hold_up_an_upgrade() {
+    scenario(Lab::builder().place("real-2", Segment::Back), |lab| {
+        let _real = nginx::start(lab.real(1))?;
+        let director_host = lab.director();
+        let web = service("web", format!("{VIP}:80"), RR, [real(lab.real(1).v4(), "")]);
+        let agent = Agent::start(director_host, &(director(&["eth1", "eth2"]) + &web))?;
+        agent.wait_until_served()?;
+        agent.stop()?;
+        let other = "/sys/fs/bpf/lb/0123456789abcdef";
+        director_host.within(|| fs::rename(Pins::default().directory(), other))??;
+        director_host.ip("link delete eth2")?;
+        let polled = Client::new(lab.client()).poll((VIP, 80), BEAT);
+        polled.wait_for_answers(20, DEADLINE)?;
+        let _agent = Agent::start(director_host, &(director(&["eth1"]) + &web))?;
+        polled.wait_for_answers(50, DEADLINE)?;
+        assert!(!director_host.within(|| fs::exists(other))??);
+        assert_eq!(director_host.within(|| Pins::default().linked().map(|links| links.len()))??, 1);
+        polled.finish().without_loss()
+    });
+}
+
+#[test]
+fn detaching_removes_the_pins_of_every_layout() {
+    scenario(Lab::builder(), |lab| {
+        let director = lab.director();
+        let agent = Agent::start(director, &config(lab, 2))?;
+        agent.stop()?;
+        director.within(|| fs::rename(Pins::default().directory(), "/sys/fs/bpf/lb/0123456789abcdef"))??;
+        let told = lb(director, &["detach"])?;
+        assert!(told.contains("detached from interface"), "{told}");
+        wait_for_traces(director, &[])
     });
 }
 
@@ -308,7 +387,7 @@ struct Running {
 
 fn attached(director: &Host) -> Result<Running> {
     let index = director.within(|| fs::read_to_string("/sys/class/net/eth1/ifindex"))??;
-    let pin = format!("/sys/fs/bpf/lb/v1/link-{}", index.trim());
+    let pin = Pins::default().link(index.trim().parse()?).display().to_string();
     let link: Value = serde_json::from_str(&director.run("bpftool", &["-j", "link", "show", "pinned", &pin])?)?;
     let number = |key: &str| link.get(key).and_then(Value::as_u64).with_context(|| format!("no {key} in {link}"));
     Ok(Running { link: number("id")?, program: number("prog_id")? })

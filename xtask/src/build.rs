@@ -20,8 +20,9 @@ pub(crate) struct Args {
 }
 
 const TARGET: &str = "bpfel-unknown-none";
-/// The binaries of crate lb-ebpf: the balancer, and the driver that the packet tests and the bench measure it with.
-const OBJECTS: [&str; 2] = ["lb-ebpf", "lb-harness"];
+/// The binaries of crate lb-ebpf: the balancer, the driver that the packet tests and the bench measure it with, and the
+/// least programs that it is measured beside in virtual machines.
+const OBJECTS: [&str; 3] = ["lb-ebpf", "lb-harness", "lb-baseline"];
 
 /// Debug information is what bpf-linker makes BTF of. Version 3 of the instruction set has compare-and-exchange
 /// (Linux 5.12). A frame's headers stand at odd places, and without misaligned access every field of theirs would be

@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 
 use std::env;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ enum Verb {
     Test(test::Args),
     Lab(lab::Args),
     Bench(bench::Args),
+    Vm(vm::Args),
     Ci(ci::Args),
 }
 
@@ -71,6 +73,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Test(args) => test::verb(&checkout, &args),
         Verb::Lab(args) => lab::verb(&checkout, &args),
         Verb::Bench(args) => bench::verb(&checkout, &args),
+        Verb::Vm(args) => vm::verb(&checkout, &args),
         Verb::Ci(args) => ci::verb(&checkout, &args),
     }
 }

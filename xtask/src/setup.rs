@@ -1,6 +1,7 @@
 //! `setup`: checks what the other verbs need, and installs what is missing.
 
-pub(crate) mod apt_source;
+pub(crate) mod apt;
+mod apt_source;
 pub(crate) mod linker;
 pub(crate) mod packages;
 pub(crate) mod rust_src;
@@ -72,7 +73,7 @@ fn pinned_rustc(checkout: &Checkout) -> Result<()> {
 }
 
 /// Two verbs that start at once on a fresh checkout install one after the other.
-fn lock(checkout: &Checkout) -> Result<File> {
+pub(crate) fn lock(checkout: &Checkout) -> Result<File> {
     let path = checkout.target("setup.lock");
     fs::create_dir_all(checkout.target("")).with_context(|| format!("creating the directory of {}", path.display()))?;
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;

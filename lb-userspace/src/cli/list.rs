@@ -47,6 +47,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
 fn status_of_maps() -> Result<Status> {
     let pins = Pins::default();
     if !pins.exist() {
+        if let Some(other) = pins.others().first() {
+            bail!(
+                "no agent runs, and {} was pinned by another version of lb, whose program goes on forwarding.\n\
+                 That version lists it; `lb run` takes it over.",
+                other.directory().display()
+            );
+        }
         bail!("no agent runs and nothing is pinned: this machine forwards nothing.\nStart it with `lb run`.");
     }
     let adopted = Maps::open(&pins)?.read()?;

@@ -37,7 +37,7 @@ impl Dataplane {
     /// # Errors
     /// The interface can't run it, or another program is there.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Attached, Error> {
-        if self.adopt(ifindex)? {
+        if self.awaits_succession(ifindex) || self.adopt(ifindex)? {
             return Ok(Attached::Adopted);
         }
         match mode {
@@ -58,7 +58,7 @@ impl Dataplane {
     }
 
     /// Replaces the program of a pinned link. A link whose interface went away is removed.
-    fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
+    pub(super) fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
         let path = self.pins.link(ifindex);
         if !path.exists() {
             return Ok(false);
@@ -97,7 +97,7 @@ impl Dataplane {
         let link = FdLink::try_from(link).map_err(|_| Error::Attach {
             interface: interface.to_owned(),
             mode: name,
-            error: "the kernel gives no link for it".to_owned(),
+            error: "the kernel gives no link for it (BPF links for XDP came with Linux 5.9)".to_owned(),
             mend: "The driver may lack XDP; try director.mode = \"generic\".",
         })?;
         link.pin(&path).map_err(|error| match permission(&error) {

@@ -26,13 +26,11 @@ pub enum Error {
         /// Its error.
         error: io::Error,
     },
-    /// The kernel lacks what the program needs.
-    #[error("the kernel is too old: {what} needs Linux {needs} or newer, this is {release}.\nBoot a newer kernel.")]
+    /// The kernel lacks what there is no way without.
+    #[error("this kernel lacks {missing}; it is {release}.\nBoot one that has it: Linux 5.15 and later do.")]
     Kernel {
-        /// What needs it.
-        what: &'static str,
-        /// First release that has it.
-        needs: &'static str,
+        /// What it lacks, each with the first release that has it.
+        missing: String,
         /// The running release.
         release: String,
     },

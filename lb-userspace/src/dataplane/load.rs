@@ -5,21 +5,21 @@ use std::io;
 
 use aya::maps::MapData;
 use aya::programs::{ProgramError, Xdp};
-use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
     Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
+use tracing::{info, warn};
 
 use super::maps::{Adopted, Maps};
-use super::{Desired, Error, Pins};
+use super::predecessor::Predecessor;
+use super::{Desired, Error, Features, Gates, Pins};
 
-/// The program's name in its object.
+/// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
-/// First kernel release with everything that the program uses; the youngest part is XDP with fragments.
-const KERNEL: (u8, u8) = (5, 18);
+const LINEAR: &str = "lb_linear";
 
 /// The BPF object that this binary carries.
 ///
@@ -92,26 +92,58 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
 /// The loaded program with its maps.
 pub struct Dataplane {
     pub(super) ebpf: Ebpf,
+    pub(super) features: Features,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
     pub(super) applied_vips: BTreeMap<VipKey, Vip>,
     pub(super) adopted: Adopted,
+    /// Another version's program is still attached; it goes on until these maps serve.
+    pub(super) predecessor: Option<Predecessor>,
 }
 
 impl Dataplane {
     /// Loads the program over the pinned maps, or over new ones that it pins. Nothing is attached yet, and
-    /// whatever is attached goes on.
+    /// whatever is attached goes on. Where a version with other layouts has pinned its maps, what they hold is adopted,
+    /// and its links are taken over by [`Self::apply`].
     ///
     /// # Errors
     /// Nothing is left behind that was not there before.
     pub fn open(pins: Pins, sizes: Sizes) -> Result<Self, Error> {
-        let fresh = !pins.exist();
+        Self::open_with(pins, sizes, Features::probe)
+    }
+
+    /// The same with these features of the kernel's and no others.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        pins: Pins,
+        sizes: Sizes,
+        features: impl FnOnce() -> Result<Features, Error>,
+    ) -> Result<Self, Error> {
         let object = object()?;
-        check_kernel()?;
+        let features = features()?;
+        if !features.frags {
+            info!(
+                "this kernel has no XDP over frames in fragments (Linux 5.18): a driver that splits large ones refuses it"
+            );
+        }
+        if !features.batch {
+            info!(
+                "this kernel updates arrays of maps one by one (Linux 5.19 has batches): many changes at once take longer"
+            );
+        }
+        let predecessor = Predecessor::find(&pins);
+        if predecessor.is_some() && pins.linked()?.is_empty() {
+            // What a take-over that was cut short had made.
+            pins.remove()?;
+        }
+        let fresh = !pins.exist();
         pins.prepare()?;
-        let opened = Self::load(&pins, sizes, object);
+        let opened = Self::load(&pins, sizes, object, features);
+        let opened = opened.and_then(|dataplane| dataplane.follow(predecessor, fresh));
         if opened.is_err() && fresh {
             // The first error is the one to tell.
             let _ = pins.remove();
@@ -119,14 +151,14 @@ impl Dataplane {
         opened
     }
 
-    fn load(pins: &Pins, sizes: Sizes, object: &[u8]) -> Result<Self, Error> {
+    fn load(pins: &Pins, sizes: Sizes, object: &[u8], features: Features) -> Result<Self, Error> {
         let mut loader = EbpfLoader::new();
         for row in map_rows(sizes) {
             let entries = pinned_entries(pins, &row)?.unwrap_or(row.entries);
             loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
         }
         let mut ebpf = loader.load(object).map_err(refused_object)?;
-        program(&mut ebpf)?.load().map_err(refused_program)?;
+        program(&mut ebpf, features)?.load().map_err(refused_program)?;
         let maps = Maps::open(pins)?;
         let adopted = maps.read()?;
         let applied = Desired {
@@ -137,7 +169,40 @@ impl Dataplane {
             ..Desired::default()
         };
         let applied_vips = adopted.vips.clone();
-        Ok(Self { ebpf, pins: pins.clone(), maps, applied, applied_vips, adopted })
+        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, applied_vips, adopted, predecessor: None })
+    }
+
+    /// Adopts what a predecessor's maps hold, where these are new.
+    fn follow(mut self, predecessor: Option<Predecessor>, fresh: bool) -> Result<Self, Error> {
+        if let Some(predecessor) = predecessor.as_ref().filter(|_| fresh) {
+            let directory = predecessor.directory();
+            match predecessor.read() {
+                Ok(adopted) => {
+                    info!(
+                        "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
+                         start anew, so that those of rr and wrr services may go to another real",
+                        adopted.services.len(),
+                        adopted.reals.len(),
+                        directory.display()
+                    );
+                    self.adopted = adopted;
+                }
+                Err(error) => warn!(
+                    "{} can't be read ({error}): services and reals start anew; its program goes on \
+                     until a real is found usable",
+                    directory.display()
+                ),
+            }
+            if let Err(error) = Gates::open(&self.pins).and_then(|mut gates| predecessor.hand_gates(&mut gates)) {
+                warn!("what its virtual routers decided can't be taken over: {error}");
+            }
+        }
+        for idle in self.pins.others().into_iter().filter(|_| predecessor.is_none()) {
+            // Maps without a link serve nobody.
+            idle.remove()?;
+        }
+        self.predecessor = predecessor;
+        Ok(self)
     }
 
     /// What the maps held when they were opened.
@@ -159,13 +224,14 @@ impl Dataplane {
     }
 
     pub(super) fn program(&mut self) -> Result<&mut Xdp, Error> {
-        program(&mut self.ebpf)
+        program(&mut self.ebpf, self.features)
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+fn program(ebpf: &mut Ebpf, features: Features) -> Result<&mut Xdp, Error> {
     let refuse = |error: String| Error::Refused { what: "the program".to_owned(), error };
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| refuse("not in its object".to_owned()))?;
+    let name = if features.frags { PROGRAM } else { LINEAR };
+    let program = ebpf.program_mut(name).ok_or_else(|| refuse("not in its object".to_owned()))?;
     program.try_into().map_err(|error: ProgramError| refuse(error.to_string()))
 }
 
@@ -184,20 +250,6 @@ fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
         return Err(Error::Layout { path, what });
     }
     Ok(Some(info.max_entries()))
-}
-
-fn check_kernel() -> Result<(), Error> {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    require_kernel(KernelVersion::current().ok(), release.unwrap_or_default())
-}
-
-/// A kernel whose version can't be told is too old.
-fn require_kernel(running: Option<KernelVersion>, release: String) -> Result<(), Error> {
-    let (major, minor) = KERNEL;
-    if running.is_some_and(|running| running >= KernelVersion::new(major, minor, 0)) {
-        return Ok(());
-    }
-    Err(Error::Kernel { what: "XDP over fragmented frames", needs: "5.18", release })
 }
 
 fn refused_object(error: EbpfError) -> Error {
@@ -249,16 +301,6 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_that_is_too_old_is_named_with_what_it_lacks() {
-        let require = |major, minor| require_kernel(Some(KernelVersion::new(major, minor, 3)), "5.17.3-old".to_owned());
-        assert!(require(5, 18).is_ok() && require(6, 0).is_ok());
-        let told = require(5, 17).unwrap_err().to_string();
-        assert!(told.contains("needs Linux 5.18 or newer, this is 5.17.3-old"), "{told}");
-        assert!(require(4, 19).is_err());
-        assert!(require_kernel(None, String::new()).is_err());
-    }
 
     #[test]
     fn a_refusal_for_want_of_privilege_is_told_as_that() {

@@ -2,22 +2,29 @@
 //! nowhere else.
 //!
 //! The pinned maps and links outlive the agent: it may stop, crash or be replaced, and the program goes on
-//! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it.
+//! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it. Maps of other layouts, which
+//! another version has pinned, are a `predecessor`'s: read, replaced and removed.
 
 mod attach;
+mod btf;
 mod desired;
 mod error;
+mod features;
 mod gate;
+mod layout;
 mod load;
 mod maps;
 mod pin;
+mod predecessor;
 mod ring;
 mod stats;
+mod syscall;
 mod writer;
 
 pub use attach::{Attached, XdpMode};
 pub use desired::{Desired, Ring};
 pub use error::Error;
+pub use features::Features;
 pub use gate::Gates;
 pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use maps::{Adopted, Maps};

@@ -4,17 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lb_common::maps::LAYOUT;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::Error;
+use super::{Error, layout};
 
 /// Where bpffs is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
 /// The links' names start so; an interface's index follows.
 const LINK: &str = "link-";
 
-/// The directory of one layout version: `/sys/fs/bpf/lb/v1`.
+/// The directory of one layout of the maps: `/sys/fs/bpf/lb/DIGEST`, by default this version's.
 #[derive(Debug, Clone)]
 pub struct Pins {
     root: PathBuf,
@@ -31,7 +30,15 @@ impl Pins {
     /// The pins under another mount of bpffs.
     pub fn under(bpffs: &Path) -> Self {
         let root = bpffs.join("lb");
-        Self { directory: root.join(format!("v{LAYOUT}")), root }
+        Self { directory: root.join(layout::digest()), root }
+    }
+
+    /// The pins that other versions left.
+    pub fn others(&self) -> Vec<Self> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten();
+        let directories = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let others = directories.filter(|directory| *directory != self.directory && directory.is_dir());
+        others.map(|directory| Self { root: self.root.clone(), directory }).collect()
     }
 
     /// A map's pin.
@@ -68,6 +75,15 @@ impl Pins {
         Ok(entries.filter_map(Result::ok).filter_map(|entry| index(&entry.file_name())).collect())
     }
 
+    /// Moves an interface's link to another directory, whatever program it has.
+    ///
+    /// # Errors
+    /// It can't be moved.
+    pub fn hand_over(&self, ifindex: u32, to: &Self) -> Result<(), Error> {
+        let path = self.link(ifindex);
+        fs::rename(&path, to.link(ifindex)).map_err(|error| Error::pin(path, error))
+    }
+
     /// Checks that bpffs is there, and makes the directory.
     ///
     /// # Errors
@@ -81,7 +97,7 @@ impl Pins {
         fs::create_dir_all(&self.directory).map_err(|error| Error::pin(&self.directory, error))
     }
 
-    /// Removes everything pinned: the programs stop, the maps go. Returns the interfaces that were served.
+    /// Removes what is pinned in this directory: its links end, its maps go. Returns the interfaces that were served.
     ///
     /// # Errors
     /// A pin can't be removed; the links go first.
@@ -91,17 +107,25 @@ impl Pins {
             let path = self.link(*ifindex);
             fs::remove_file(&path).map_err(|error| Error::pin(path, error))?;
         }
-        if self.root.is_dir() {
-            fs::remove_dir_all(&self.root).map_err(|error| Error::pin(&self.root, error))?;
+        if self.directory.is_dir() {
+            fs::remove_dir_all(&self.directory).map_err(|error| Error::pin(&self.directory, error))?;
         }
+        // The last one takes the root along.
+        let _ = fs::remove_dir(&self.root);
         Ok(linked)
     }
 }
 
-/// Ends forwarding: every link and map of this machine's director goes. Returns the indices of the interfaces.
+/// Ends forwarding: every link and map of this machine's director goes, also those of other versions. Returns the
+/// indices of the interfaces.
 ///
 /// # Errors
 /// A pin can't be removed.
 pub fn detach() -> Result<Vec<u32>, Error> {
-    Pins::default().remove()
+    let own = Pins::default();
+    let mut interfaces = Vec::new();
+    for pins in own.others().iter().chain([&own]) {
+        interfaces.extend(pins.remove()?);
+    }
+    Ok(interfaces)
 }

@@ -36,6 +36,9 @@ impl Dataplane {
         self.clear_rings(desired)?;
         self.clear_reals(desired)?;
         self.write_director(&after)?;
+        if desired.reals.is_empty() || desired.reals.values().any(|real| real.flags & Real::USABLE != 0) {
+            self.succeed()?;
+        }
         Ok(())
     }
 
@@ -108,7 +111,7 @@ impl Dataplane {
     fn put_rings(&mut self, maps: &[(u32, MapData)]) -> Result<(), Error> {
         if !maps.is_empty() {
             debug!(rings = maps.len(), "swapped");
-            ring::put(&self.maps.rings, maps)?;
+            ring::put(&self.maps.rings, maps, self.features.batch)?;
         }
         Ok(())
     }

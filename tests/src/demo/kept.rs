@@ -43,15 +43,15 @@ Then:
   lb vrrp release web     # director B takes the VIP; `reclaim` takes it back
   tail {log}
   director bpftool net
-  director bpftool map dump pinned /sys/fs/bpf/lb/v{layout}/services
-  director bpftool map lookup pinned /sys/fs/bpf/lb/v{layout}/reals key 1 0 0 0
+  director bpftool map dump pinned {pins}/services
+  director bpftool map lookup pinned {pins}/reals key 1 0 0 0
 
 Take it down with:
 
   cargo xtask lab remove",
         ask = ask(),
         log = log.display(),
-        layout = lb_common::maps::LAYOUT,
+        pins = lb_userspace::dataplane::Pins::default().directory().display(),
     )?;
     Ok(())
 }

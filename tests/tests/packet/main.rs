@@ -3,6 +3,7 @@
 
 mod addressing;
 mod change;
+mod features;
 mod ipv4;
 mod ipv6;
 mod properties;
@@ -63,6 +64,17 @@ fn change() -> Result<()> {
 #[test]
 fn truncation() -> Result<()> {
     play(&truncation::fixtures(), SIZES)
+}
+
+#[test]
+fn without_what_younger_kernels_have() -> Result<()> {
+    let fixtures = [ipv4::fixtures(), ipv6::fixtures(), service::fixtures(), change::fixtures(), tracked::fixtures()];
+    features::without_any(&fixtures.into_iter().flatten().collect::<Vec<_>>())
+}
+
+#[test]
+fn rings_with_and_without_btf() -> Result<()> {
+    features::rings_with_and_without_btf()
 }
 
 /// A flow table of one bucket, four flows.

@@ -1,4 +1,4 @@
-//! Debian packages that the lab's tests use.
+//! Debian packages that the lab's tests and the virtual machines use.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,24 @@ pub(crate) const NAMESPACES: &[Tool] = &[tool("ip", "iproute2")];
 
 /// What a person looks into a lab with.
 pub(crate) const INSPECTION: &[Tool] = &[tool("ip", "iproute2"), tool("bpftool", "bpftool")];
+
+/// What virtual machines are made of, and what their lab runs inside.
+pub(crate) const MACHINES: &[Tool] = &[
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+    tool("busybox", "busybox-static"),
+    tool("modprobe", "kmod"),
+    tool("strip", "binutils"),
+    tool("xz", "xz-utils"),
+    tool("zstd", "zstd"),
+    tool("lz4", "lz4"),
+    tool("ip", "iproute2"),
+    tool("bpftool", "bpftool"),
+    tool("ethtool", "ethtool"),
+];
+
+/// What the cost of a packet is measured with in one, beside [`MACHINES`].
+pub(crate) const COST: &[Tool] =
+    &[tool("clang", "clang"), tool("gcc", "gcc"), tool("tc", "iproute2"), tool("ipvsadm", "ipvsadm")];
 
 /// Packages of [`LAB`] that bring a service, which Debian starts where systemd runs.
 const SERVICES: [&str; 2] = ["nginx", "keepalived"];

@@ -1,0 +1,104 @@
+//! Debian packages without a change to the machine's own lists: its mirror and keys, and an apt set-up of xtask's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::checkout::Checkout;
+use crate::setup::{apt_source, packages};
+use crate::shell;
+
+/// Packages are accepted with a signature of these keys alone, whatever the mirror.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One suite of the machine's Debian mirror, with fresh lists.
+pub(crate) struct Suite<'a> {
+    checkout: &'a Checkout,
+    configuration: PathBuf,
+}
+
+impl<'a> Suite<'a> {
+    /// Reads the suite's lists into `work`, a directory of which nothing is kept.
+    ///
+    /// # Errors
+    /// This is no Debian machine with a mirror and keys, or the mirror can't be reached.
+    pub(crate) fn open(checkout: &'a Checkout, work: &Path, suite: &str) -> Result<Self> {
+        let Some(mirror) = mirror() else {
+            bail!("Debian's packages can't be had: no Debian mirror is set up in /etc/apt");
+        };
+        for program in ["apt-get", "dpkg-deb"] {
+            if packages::find(program).is_none() {
+                bail!("Debian's packages can't be had: there is no {program}");
+            }
+        }
+        if !Path::new(KEYRING).exists() {
+            bail!(
+                "Debian's packages can't be checked: {KEYRING} is missing (`apt-get install debian-archive-keyring`)"
+            );
+        }
+        if work.exists() {
+            fs::remove_dir_all(work).with_context(|| format!("removing {}", work.display()))?;
+        }
+        let create = |name: &str| {
+            let path = work.join(name);
+            fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display())).map(|()| path)
+        };
+        let (sources, lists, cache) = (create("sources")?, create("lists")?, create("cache")?);
+        create("lists/partial")?;
+        create("cache/archives/partial")?;
+        let list = sources.join("own.sources");
+        let text = format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n");
+        fs::write(&list, text).with_context(|| format!("writing {}", list.display()))?;
+        // `Sandbox`: these directories are the caller's; apt's own user may not reach them.
+        let options = format!(
+            "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\nDir::State::lists \"{}\";\n\
+             Dir::Cache \"{}\";\nAPT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\n\
+             Acquire::Languages \"none\";\n",
+            sources.display(),
+            lists.display(),
+            cache.display()
+        );
+        let configuration = work.join("apt.conf");
+        fs::write(&configuration, options).with_context(|| format!("writing {}", configuration.display()))?;
+        let suite = Self { checkout, configuration };
+        shell::run_silent(suite.command("apt-get").args(["-qq", "update"]))?;
+        Ok(suite)
+    }
+
+    /// `apt-get` or `apt-cache` on this suite alone.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = self.checkout.command(program);
+        command.arg("-c").arg(&self.configuration);
+        command
+    }
+
+    /// Downloads these packages, whose signature chain apt checks, and returns their files.
+    ///
+    /// # Errors
+    /// The suite has no such package, or it can't be fetched.
+    pub(crate) fn download(&self, wanted: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+        shell::run_silent(self.command("apt-get").args(["-qq", "download"]).args(wanted).current_dir(directory))?;
+        let entries = fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
+        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|it| it == "deb")).collect();
+        if files.len() != wanted.len() {
+            bail!("`apt-get download {}` left {} packages in {}", wanted.join(" "), files.len(), directory.display());
+        }
+        Ok(files)
+    }
+}
+
+/// The machine's own Debian mirror, if it is a Debian machine.
+fn mirror() -> Option<String> {
+    let release = fs::read_to_string("/etc/os-release").ok()?;
+    let value = |key: &str| {
+        let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        Some(line.trim_matches('"'))
+    };
+    let codename = value("VERSION_CODENAME").filter(|_| value("ID") == Some("debian"))?;
+    let repositories = apt_source::repositories(Path::new("/etc/apt"));
+    apt_source::debian_mirror(&repositories, codename).map(str::to_owned)
+}
