@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey};
-use lb_common::ring::{Member, ring, turns};
+use lb_common::ring::{Member, NOBODY, ring, turns};
 
 /// What a service's ring and turns are built from. Equal recipes give equal rings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ring {
     /// Mixed into the reals' preferences.
     pub seed: u64,
@@ -25,6 +25,31 @@ impl Ring {
         let turns = if self.tracked { turns(&self.members) } else { Vec::new() };
         content.push(turns.len() as u32);
         content.extend(turns);
+        content
+    }
+
+    /// The same ring, of reals that are numbered from 1 in the order of their addresses: services of the same reals and
+    /// weights have the same shape.
+    pub fn shape(&self) -> Self {
+        let mut members = self.members.clone();
+        members.sort_unstable();
+        for (number, member) in (1..).zip(&mut members) {
+            member.real = number;
+        }
+        Self { members, ..*self }
+    }
+
+    /// The entries of its map, from those of its [shape](Self::shape).
+    pub fn numbered(&self, shape: &[u32]) -> Vec<u32> {
+        let mut members = self.members.clone();
+        members.sort_unstable();
+        let numbers: Vec<u32> = [NOBODY].into_iter().chain(members.iter().map(|member| member.real)).collect();
+        let mut content = shape.to_vec();
+        let (slots, turns) = content.split_at_mut_checked(self.size as usize).unwrap_or_default();
+        // Between them stands how many turns there are.
+        for entry in slots.iter_mut().chain(turns.iter_mut().skip(1)) {
+            *entry = numbers.get(*entry as usize).copied().unwrap_or(NOBODY);
+        }
         content
     }
 }
@@ -63,5 +88,31 @@ impl Desired {
             director.reals.insert(Filter::of_mac(key.mac));
         }
         director
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_ring_from_its_shape_is_the_ring(
+            seed: u64, size in prop::sample::select(vec![251u32, 509, 1021]), tracked: bool,
+            reals in prop::collection::btree_map(any::<[u8; 16]>(), (1u32..100, 1u32..60_000), 0..12),
+        ) {
+            let members = reals.into_iter().map(|(address, (weight, real))| Member { address, weight, real });
+            let members: Vec<Member> = members.rev().collect();
+            let ring = Ring { seed, size, tracked, members };
+            let mut other = ring.clone();
+            other.members.iter_mut().for_each(|member| member.real += 7);
+            other.members.reverse();
+            prop_assert_eq!(ring.shape(), other.shape());
+            for ring in [&ring, &other] {
+                prop_assert_eq!(ring.numbered(&ring.shape().content()), ring.content());
+            }
+        }
     }
 }

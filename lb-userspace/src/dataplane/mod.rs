@@ -5,6 +5,7 @@
 //! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it.
 
 mod attach;
+mod build;
 mod desired;
 mod error;
 mod gate;

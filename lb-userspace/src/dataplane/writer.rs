@@ -4,14 +4,13 @@
 //! before the entry, and removed after it.
 
 use aya::maps::Array;
-use std::num::NonZeroUsize;
-use std::thread;
 
 use aya::maps::MapData;
 use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn};
 use lb_common::ring::NOBODY;
 use tracing::debug;
 
+use super::build::build_rings;
 use super::load::innermost;
 use super::{Dataplane, Desired, Error, Ring, ring};
 
@@ -190,29 +189,6 @@ impl Dataplane {
             aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
         map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
     }
-}
-
-/// Builds rings and fills their maps, on all CPUs.
-fn build_rings(rings: &[(u32, &Ring)]) -> Result<Vec<(u32, MapData)>, Error> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let share = rings.len().div_ceil(threads).max(1);
-    let build = |part: &[(u32, &Ring)]| {
-        part.iter().map(|(id, ring)| Ok((*id, ring::create(&ring.content())?))).collect::<Result<Vec<_>, Error>>()
-    };
-    if rings.len() <= 1 {
-        return build(rings);
-    }
-    let parts: Vec<Result<Vec<_>, Error>> = thread::scope(|scope| {
-        let parts: Vec<_> = rings.chunks(share).map(|part| scope.spawn(move || build(part))).collect();
-        let join = |part: thread::ScopedJoinHandle<'_, _>| {
-            part.join().unwrap_or_else(|_| Err(Error::map("rings", "the ring builder failed")))
-        };
-        parts.into_iter().map(join).collect()
-    });
-    parts.into_iter().try_fold(Vec::new(), |mut all, part| {
-        all.extend(part?);
-        Ok(all)
-    })
 }
 
 /// An entry of `reals` that is free.
