@@ -20,6 +20,7 @@ use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
 use crate::planner::gates::{GateNumbers, settings_of};
+use crate::pulse::Heart;
 
 /// The running virtual routers.
 pub struct Routers {
@@ -38,6 +39,7 @@ impl Routers {
         gates: &GateNumbers,
         pins: &Pins,
         entered: mpsc::UnboundedSender<Status>,
+        heart: Heart,
     ) -> Result<Self> {
         let gates = Arc::new(Mutex::new(gates.clone()));
         let mut host = Host {
@@ -51,6 +53,8 @@ impl Routers {
         forget_old_macs(&mut host.maps, &settings)?;
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            // Dropped with the thread, by a panic too.
+            let _heart = heart;
             // The runner's sockets are this thread's, so it is made here.
             match Runner::new(host, settings) {
                 Ok((mut runner, handle)) => {

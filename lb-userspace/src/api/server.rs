@@ -12,15 +12,20 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use nix::unistd::Group;
+use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Failure, Request};
+use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
 const MODE: u32 = 0o660;
+/// The group, where the system has one of this name; else there is the owner alone.
+const GROUP: &str = "lb";
 
 /// Makes the socket. One that a dead agent left is replaced; the caller holds the lock that tells.
 ///
@@ -32,6 +37,11 @@ pub fn bind(path: &std::path::Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    if let Ok(Some(group)) = Group::from_name(GROUP)
+        && let Err(error) = nix::unistd::chown(path, None, Some(group.gid))
+    {
+        warn!("{} can't be given to group {GROUP}: {error}", path.display());
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     Ok(listener)
 }
@@ -49,6 +59,7 @@ impl Server {
         listener: UnixListener,
         requests: mpsc::Sender<Request>,
         cancel: CancellationToken,
+        heart: Heart,
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
@@ -57,12 +68,12 @@ impl Server {
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
             .route("/v1/reload", post(reload))
             .with_state(requests);
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(heart.during(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
             if let Err(error) = served.await {
                 warn!("the API stopped: {error}");
             }
-        });
+        }));
         Self { path, task }
     }
 
@@ -77,41 +88,38 @@ impl Server {
 }
 
 async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    ask(&requests, Request::Status).await.map_or_else(stopping, |status| Json(status).into_response())
+    ask(&requests, Request::Status).await
 }
 
 async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    match ask(&requests, Request::Routers).await {
-        Some(Ok(routers)) => Json(routers).into_response(),
-        Some(Err(error)) => refused(error),
-        None => stopping(),
-    }
+    ask(&requests, Request::Routers).await
 }
 
 async fn release(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
-    done(ask(&requests, |answer| Request::Release(name, answer)).await)
+    ask(&requests, |answer| Request::Release(name, answer)).await
 }
 
 async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
-    done(ask(&requests, |answer| Request::Reclaim(name, answer)).await)
+    ask(&requests, |answer| Request::Reclaim(name, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    done(ask(&requests, Request::Reload).await)
+    ask(&requests, Request::Reload).await
 }
 
-/// Asks the controller; `None` when it has ended.
-async fn ask<T>(requests: &mpsc::Sender<Request>, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+/// Asks the controller, and puts its answer into words of HTTP.
+async fn ask<T: Serialize>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(super::Answer<T>) -> Request,
+) -> Response {
     let (sender, answer) = oneshot::channel();
-    requests.send(request(sender)).await.ok()?;
-    answer.await.ok()
-}
-
-fn done(answer: Option<Result<(), String>>) -> Response {
-    match answer {
-        Some(Ok(())) => StatusCode::OK.into_response(),
-        Some(Err(error)) => refused(error),
-        None => stopping(),
+    if requests.send(request(sender)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(error)) => refused(error),
+        Err(_) => stopping(),
     }
 }
 
