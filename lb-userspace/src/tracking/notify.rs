@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::host::command;
@@ -93,8 +93,10 @@ fn arguments(argv: &[String], status: &Status) -> Vec<String> {
 
 async fn work(name: String, mut runs: mpsc::UnboundedReceiver<Run>) {
     while let Some(Run { argv, timeout }) = runs.recv().await {
-        if let Err(failure) = command::run(&argv, timeout).await {
-            warn!("vrrp.{name}: notify {}: {failure}", argv.join(" "));
+        match command::run(&argv, timeout).await {
+            Ok(said) if said.is_empty() => {}
+            Ok(said) => info!("vrrp.{name}: notify {}: {said}", argv.join(" ")),
+            Err(failure) => warn!("vrrp.{name}: notify {}: {failure}", argv.join(" ")),
         }
     }
 }
