@@ -118,8 +118,9 @@ pub async fn run(path: PathBuf) -> Result<()> {
     pulse.close();
     if let Some(Ownership { routers, tracks, notifier }) = ownership {
         drop(tracks);
-        routers.shut_down().await;
-        notifier.join().await;
+        if routers.shut_down().await {
+            notifier.join().await;
+        }
     }
     cancel.cancel();
     server.join().await;

@@ -92,17 +92,17 @@ impl Routers {
         Ok(())
     }
 
-    /// Hands every VIP over, or leaves it where nobody takes it, and waits for the thread's end.
-    pub async fn shut_down(self) {
+    /// Hands every VIP over, or leaves it where nobody takes it, and waits for the thread's end. Whether it ended.
+    pub async fn shut_down(self) -> bool {
         let Self { handle, thread, .. } = self;
-        let ended = tokio::task::spawn_blocking(move || {
-            if handle.shut_down().is_ok() {
-                let _ = thread.join();
-            }
-        });
+        let ended = tokio::task::spawn_blocking(move || handle.shut_down().is_ok() && thread.join().is_ok());
         // The longest hand-over is 30 s by default; a longer one was asked for.
-        if tokio::time::timeout(Duration::from_secs(300), ended).await.is_err() {
-            warn!("VRRP did not end");
+        match tokio::time::timeout(Duration::from_secs(300), ended).await {
+            Ok(ended) => ended.unwrap_or(false),
+            Err(_) => {
+                warn!("VRRP did not end");
+                false
+            }
         }
     }
 }
