@@ -8,6 +8,7 @@ use lb_tests::agent::{Agent, binary, lb, status, write};
 use lb_tests::client::Client;
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Process, VIP, nginx, scenario, wait_until};
+use lb_userspace::api::State;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -157,6 +158,40 @@ fn an_agent_whose_vrrp_thread_hangs_ends_and_the_program_goes_on() {
         assert!(log.contains("the VRRP thread gave no sign of life"), "{log}");
         assert_eq!(agent.wait(DEADLINE)?.code(), Some(70), "{log}");
         assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 10)?.len(), 10);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_systemd_unit_leaves_it_suffices() {
+    let unit = include_str!("../../packaging/lb.service");
+    let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    let kept: Vec<String> = set.split(' ').map(|name| name.replacen("CAP_", "+", 1).to_lowercase()).collect();
+    let drop = format!("--bounding-set=-all,{}", kept.join(","));
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let host = lab.director();
+        let told = host.dir().join("told").display().to_string();
+        let script = host.dir().join("script").display().to_string();
+        std::fs::write(&script, format!("echo \"$@\" >>{told}\n"))?;
+        let notify = format!("id = 210\nvirtual_mac = true\nnotify = [\"/bin/sh\", \"{script}\"]");
+        let file = write(host, &config(lab).replacen("id = 210", &notify, 1))?;
+        let run =
+            ["--no-new-privs", &drop, "--", &binary()?.display().to_string(), "run", "--config"].map(str::to_owned);
+        let mut agent = host.spawn("setpriv", run.into_iter().chain([file.display().to_string()]))?;
+        agent.wait_for_log(DEADLINE, ": ready")?;
+        assert!(agent.log().contains("VRRP runs with real-time priority"), "{}", agent.log());
+        wait_until(DEADLINE, "the script to be told", || {
+            std::fs::read_to_string(&told).is_ok_and(|told| told.contains("master web"))
+        })?;
+        wait_until(DEADLINE, "every real", || {
+            let reals = status(host).map(|status| status.services).unwrap_or_default();
+            reals.iter().flat_map(|service| &service.reals).all(|real| real.state == State::Up)
+        })?;
+        assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 10)?.len(), 10);
+        lb(host, &["reload"])?;
+        assert!(agent.terminate(DEADLINE)?.success());
+        assert!(!agent.log().contains("ermitted") && !agent.log().contains("ERROR"), "{}", agent.log());
         Ok(())
     });
 }
