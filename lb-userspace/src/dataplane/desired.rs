@@ -44,12 +44,14 @@ impl Ring {
         let mut members = self.members.clone();
         members.sort_unstable();
         let numbers: Vec<u32> = [NOBODY].into_iter().chain(members.iter().map(|member| member.real)).collect();
-        let mut content = shape.to_vec();
-        let (slots, turns) = content.split_at_mut_checked(self.size as usize).unwrap_or_default();
-        // Between them stands how many turns there are.
-        for entry in slots.iter_mut().chain(turns.iter_mut().skip(1)) {
-            *entry = numbers.get(*entry as usize).copied().unwrap_or(NOBODY);
-        }
+        let name = |entry: &u32| numbers.get(*entry as usize).copied().unwrap_or(NOBODY);
+        let (slots, rest) = shape.split_at_checked(self.size as usize).unwrap_or_default();
+        // Between slots and turns stands how many turns there are.
+        let (count, turns) = rest.split_at_checked(1).unwrap_or_default();
+        let mut content = Vec::with_capacity(shape.len());
+        content.extend(slots.iter().map(name));
+        content.extend_from_slice(count);
+        content.extend(turns.iter().map(name));
         content
     }
 }
