@@ -10,7 +10,7 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::api::Request;
+use crate::api::{Answer, Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
 use crate::health::Health;
 use crate::host::neighbour::NeighbourEvent;
@@ -34,10 +34,11 @@ use crate::planner::model::{self, Interface, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
 use reload::Refusal;
-use say::{say_health, say_neighbour};
+use say::Names;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
+
 /// What the controller listens to.
 pub struct Inputs {
     /// News of the health checks.
@@ -86,12 +87,15 @@ pub struct Controller {
     writing: JoinSet<Result<()>>,
     /// Something newer than what it writes is to be written.
     stale: bool,
+    /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
+    waiting: Vec<(u32, Answer<Status>)>,
     /// Why the maps are not what they should be.
     fault: Option<String>,
     /// The reload that was refused last, where none was taken since.
     refused: Option<Refusal>,
     guard: Guard,
     heart: Heart,
+    names: Names,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
@@ -131,10 +135,12 @@ impl Controller {
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
+            waiting: Vec::new(),
             fault: None,
             refused: None,
             guard: Guard::default(),
             heart,
+            names: Names::default(),
             checks,
             neighbours,
             routers: None,
@@ -179,8 +185,7 @@ impl Controller {
                 _ = tick.tick() => self.tick().await,
                 _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break None }
                 _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
-                // Without a watchdog there is nobody who could tell.
-                Ok(fault) = &mut inputs.fault => break Some(fault),
+                fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
                 Some(written) = self.writing.join_next() => self.written(written),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
@@ -230,28 +235,29 @@ impl Controller {
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
-        let start = Instant::now();
+        self.names.follow(&self.model.config);
         let mut next = Some(first);
-        for _ in 0..BATCH {
-            let Some(health::Event { target, health }) = next else { break };
-            say_health(&self.model, &target, &health);
-            self.model.set_health(target, health);
-            next = more.try_recv().ok();
-        }
-        if let Some(health::Event { target, health }) = next {
-            say_health(&self.model, &target, &health);
-            self.model.set_health(target, health);
+        let mut room = BATCH;
+        while let Some(event) = next {
+            // One that a reload has removed meanwhile is nobody's.
+            if self.names.say_health(&event) {
+                self.model.set_health(event.target, event.health);
+            }
+            room -= 1;
+            next = if room > 0 { more.try_recv().ok() } else { None };
         }
         self.settle();
-        debug!("health planned after {:?}", start.elapsed());
     }
 
     fn fold_neighbours(&mut self, first: NeighbourEvent, more: &mut mpsc::Receiver<NeighbourEvent>) {
+        self.names.follow(&self.model.config);
         let mut next = Some(first);
+        let mut room = BATCH;
         while let Some(event) = next {
-            say_neighbour(&self.model, &event);
+            self.names.say_neighbour(self.model.hops.get(&event.address), &event);
             self.model.set_hop(event, SystemTime::now());
-            next = more.try_recv().ok();
+            room -= 1;
+            next = if room > 0 { more.try_recv().ok() } else { None };
         }
         self.settle();
     }

@@ -98,7 +98,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let (fault_sender, fault) = oneshot::channel();
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
     let tracks = Tracks::spawn(config.clone(), routers.handle().clone(), pulse.heart("the tracks' task"));
-    let notifier = Notifier::spawn(config.clone(), entered);
+    let notifier = Notifier::spawn(config.clone(), entered, pulse.heart("the notifier's task"));
     controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,

@@ -12,7 +12,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use nix::unistd::Group;
+use nix::unistd::Gid;
 use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -37,13 +37,19 @@ pub fn bind(path: &std::path::Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    if let Ok(Some(group)) = Group::from_name(GROUP)
-        && let Err(error) = nix::unistd::chown(path, None, Some(group.gid))
+    if let Some(group) = local_group(&fs::read_to_string("/etc/group").unwrap_or_default())
+        && let Err(error) = nix::unistd::chown(path, None, Some(group))
     {
         warn!("{} can't be given to group {GROUP}: {error}", path.display());
     }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     Ok(listener)
+}
+
+/// The group's id, by this machine's own list: a directory service that doesn't answer must not hold up the start.
+fn local_group(list: &str) -> Option<Gid> {
+    let mut fields = list.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(GROUP))?;
+    fields.nth(2)?.parse().ok().map(Gid::from_raw)
 }
 
 /// The running server.
@@ -130,4 +136,17 @@ fn refused(error: String) -> Response {
 fn stopping() -> Response {
     let failure = Failure { error: "the agent is stopping".to_owned() };
     (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_found_by_its_whole_name() {
+        let list = "root:x:0:\nlbx:x:7:\nlb:x:990:ann,bob\nx:x:8:lb\n";
+        assert_eq!(local_group(list), Some(Gid::from_raw(990)));
+        assert_eq!(local_group("root:x:0:\nlbx:x:7:\n"), None);
+        assert_eq!(local_group("lb:x:many:\nlb\n"), None);
+    }
 }

@@ -37,7 +37,7 @@ Examples:
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no agent answers, 4 not
-permitted, 6 `lb run`: the file is wrong, 70 a part of the agent failed.";
+permitted, 6 the configuration file is wrong, 70 a part of the agent failed.";
 
 const LOG: &str = "\
 The log goes to standard error; LB_LOG says what it has: debug, or as

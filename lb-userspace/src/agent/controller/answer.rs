@@ -11,9 +11,11 @@ impl Controller {
     pub(super) async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone.
         match request {
-            Request::Status(answer) => {
+            Request::Status(answer) if self.writing.is_empty() => {
                 let _ = answer.send(self.status());
             }
+            // What is told shall hold.
+            Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Routers(answer) => {
                 let routers = self.ask_routers(vrrp::Handle::status);
                 let _ = answer.send(routers.map(|all| all.into_iter().map(Into::into).collect()));
@@ -67,6 +69,17 @@ impl Controller {
         } else {
             format!("vrrp.{name}: was not released: it takes part in the election as before")
         }))
+    }
+
+    /// Answers those who waited for the maps, after one more write.
+    pub(super) fn answer_waiting(&mut self) {
+        self.waiting.iter_mut().for_each(|(writes, _)| *writes -= 1);
+        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(writes, _)| *writes == 0);
+        self.waiting = waiting;
+        let due: Vec<_> = due;
+        for (_, answer) in due {
+            let _ = answer.send(self.status());
+        }
     }
 
     fn status(&self) -> Result<Status, String> {

@@ -118,7 +118,10 @@ impl Controller {
         let written = self.write_now().await;
         self.detach(&before.attached).await;
         match written {
-            Ok(()) => why,
+            Ok(()) => {
+                self.fault = None;
+                why
+            }
             Err(fault) => {
                 self.fault = Some(format!("{fault:#}"));
                 why.context(format!(

@@ -14,6 +14,10 @@ use crate::pulse::BEAT;
 impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
+        // That it would do the traffic no good holds before it is written; the opposite only after.
+        if self.ready && !self.model.is_ready() {
+            self.tell_ready(false);
+        }
         self.plan();
         if self.writing.is_empty() {
             self.begin_write();
@@ -38,6 +42,7 @@ impl Controller {
                 self.fault = Some(fault);
             }
         }
+        self.answer_waiting();
         if self.stale {
             self.begin_write();
         }
@@ -53,7 +58,10 @@ impl Controller {
         // One that is under way writes something older; what comes of it doesn't matter any more.
         while self.next_written().await.is_some() {}
         self.begin_write();
-        self.next_written().await.map_or(Ok(()), outcome)
+        let written = self.next_written().await.map_or(Ok(()), outcome);
+        self.waiting.iter_mut().for_each(|(writes, _)| *writes = 1);
+        self.answer_waiting();
+        written
     }
 
     /// The end of the task that writes; `None` where none does. The controller lives meanwhile.
@@ -87,11 +95,19 @@ impl Controller {
     /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good: the
     /// maps say so too.
     pub(super) fn tell_routers(&mut self) {
-        let settled = self.writing.is_empty() && self.fault.is_none();
-        let ready = settled && self.model.is_ready();
-        let Some(Ownership { routers, tracks, .. }) = &mut self.routers else { return };
+        let ready = self.fault.is_none() && self.model.is_ready();
+        let settled = self.writing.is_empty();
+        let Some(Ownership { tracks, .. }) = &mut self.routers else { return };
         tracks.set_services(self.model.health_of_services());
-        if ready != self.ready && routers.handle().ready(ready).is_ok() {
+        if ready != self.ready && (settled || !ready) {
+            self.tell_ready(ready);
+        }
+    }
+
+    fn tell_ready(&mut self, ready: bool) {
+        if let Some(Ownership { routers, .. }) = &self.routers
+            && routers.handle().ready(ready).is_ok()
+        {
             self.ready = ready;
         }
     }
