@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_tests::agent::{Agent, refusal};
-use lb_tests::client::{Client, tally};
+use lb_tests::client::{Background, Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
 use lb_userspace::api::State;
@@ -80,10 +80,7 @@ fn reloads_under_load_lose_nothing() {
             }
         }
         polled.finish().without_loss()?;
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
 }
 
@@ -111,10 +108,7 @@ fn another_check_leaves_every_real_as_it_was_until_it_has_an_answer() {
             held.wait_for_answers(5, DEADLINE)?;
         }
         polled.finish().without_loss()?;
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
 }
 
@@ -164,10 +158,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
         assert!(told.contains("FAULT: the reload at ") && told.lines().count() == list + 3, "{told}");
         let answers = client.get_many((VIP, 80), 20)?;
         assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
 }
 
@@ -250,11 +241,16 @@ fn an_interface_comes_and_goes_by_reload() {
             programs(lab.director()).is_ok_and(|names| names == ["eth1"])
         })?;
         assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-1".to_owned(), 20)].into());
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
+}
+
+/// Checks that a connection was served without a segment sent twice.
+fn without_loss(held: Background) -> Result<()> {
+    let report = held.finish();
+    report.without_loss()?;
+    assert_eq!(report.retransmitted, Some(0), "{report}");
+    Ok(())
 }
 
 fn vip(port: u16) -> String {

@@ -262,12 +262,16 @@ impl Controller {
         self.settle();
     }
 
-    async fn detach(&self, indices: &[u32]) {
+    /// Takes the program off interfaces. Returns where that failed, in words.
+    async fn detach(&self, indices: &[u32]) -> Vec<String> {
+        let mut faults = Vec::new();
         for index in indices {
             if let Err(error) = self.dataplane.lock().await.detach_interface(*index) {
                 warn!("interface {index}: {error}");
+                faults.push(format!("the program stays on interface {index}: {error}"));
             }
         }
+        faults
     }
 
     /// Tells the checks and the neighbour table what is configured now.

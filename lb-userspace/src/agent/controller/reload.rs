@@ -98,7 +98,7 @@ impl Controller {
         }
         // Nothing below can fail.
         self.fault = None;
-        self.detach(&gone).await;
+        let left = self.detach(&gone).await;
         self.follow();
         self.guard.follow(config.director.when_agent_dies);
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
@@ -108,7 +108,7 @@ impl Controller {
         self.tell_routers();
         Ok(Reloaded {
             changes: changes::changes(&old, &config),
-            without_effect: changes::without_effect(&old, &config),
+            without_effect: changes::without_effect(&old, &config).into_iter().chain(left).collect(),
         })
     }
 
