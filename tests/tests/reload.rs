@@ -193,6 +193,26 @@ fn a_file_that_does_not_fit_the_maps_changes_nothing() {
 }
 
 #[test]
+fn every_real_may_have_another_mac_where_the_maps_are_full() {
+    scenario(Lab::builder().reals(3), |lab| {
+        let head = director(&["eth1"]) + "\n[limits]\nservices = 1\nreals = 4\nflows = 1024\n";
+        let config = |part: u8| {
+            let reals = lab
+                .reals()
+                .zip(1..)
+                .map(|(host, n)| real(host.v4(), &format!("mac = \"02:00:00:00:{part:02x}:{n:02x}\"")));
+            head.clone() + &service("web", vip(80), RR, reals)
+        };
+        let agent = Agent::start(lab.director(), &config(1))?;
+        agent.reload(&config(2))?;
+        assert_eq!(agent.status()?.fault, None);
+        let mac = agent.real("web", lab.real(3).v4())?.mac;
+        assert_eq!(mac.as_deref(), Some("02:00:00:00:02:03"));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_weight_of_zero_keeps_connections_and_takes_no_new_ones() {
     scenario(Lab::builder(), |lab| {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;

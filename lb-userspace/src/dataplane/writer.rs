@@ -6,7 +6,7 @@
 use aya::maps::Array;
 
 use aya::maps::MapData;
-use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn};
+use lb_common::maps::{Director, Filter, PORT_PROBES, PORTS, Port, Real, ReturnKey, ServiceKey, Stats, Turn};
 use lb_common::ring::NOBODY;
 use tracing::debug;
 
@@ -110,15 +110,25 @@ impl Dataplane {
         Ok(())
     }
 
+    /// New ones first, so that no frame circles meanwhile; those that a full map doesn't take follow when others have gone.
     fn write_returns(&mut self, desired: &Desired) -> Result<(), Error> {
-        let error = |error| Error::map("returns", innermost(&error));
-        for key in desired.returns.difference(&self.applied.returns) {
-            self.maps.returns.insert(key, 1, 0).map_err(error)?;
+        let filled = self.add_returns(desired);
+        let gone: Vec<ReturnKey> = self.applied.returns.difference(&desired.returns).copied().collect();
+        for key in gone {
+            self.maps.returns.remove(&key).map_err(|error| Error::map("returns", innermost(&error)))?;
+            self.applied.returns.remove(&key);
         }
-        for key in self.applied.returns.difference(&desired.returns) {
-            self.maps.returns.remove(key).map_err(error)?;
+        filled.or_else(|_| self.add_returns(desired))
+    }
+
+    /// Each is noted as it is done: what fails half-way is brought back by the difference.
+    fn add_returns(&mut self, desired: &Desired) -> Result<(), Error> {
+        for key in &desired.returns {
+            if !self.applied.returns.contains(key) {
+                self.maps.returns.insert(key, 1, 0).map_err(|error| Error::map("returns", innermost(&error)))?;
+                self.applied.returns.insert(*key);
+            }
         }
-        self.applied.returns.clone_from(&desired.returns);
         Ok(())
     }
 
