@@ -97,7 +97,12 @@ impl Dataplane {
             .map(|(id, ring)| (*id, ring))
             .collect();
         let maps = build_rings(&stale)?;
-        self.put_rings(&maps)?;
+        if let Err(error) = self.put_rings(&maps) {
+            // Some may be in place: whatever comes next writes them all.
+            let unknown = Ring { seed: 0, size: 0, tracked: false, members: Vec::new() };
+            self.applied.rings.extend(stale.into_iter().map(|(id, _)| (id, unknown.clone())));
+            return Err(error);
+        }
         self.applied.rings.extend(stale.into_iter().map(|(id, ring)| (id, ring.clone())));
         Ok(())
     }
