@@ -10,7 +10,7 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
@@ -87,6 +87,8 @@ pub struct Controller {
     writing: JoinSet<Result<()>>,
     /// Something newer than what it writes is to be written.
     stale: bool,
+    /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
+    heard: (Option<Instant>, Option<Instant>),
     /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
     waiting: Vec<(u32, Answer<Status>)>,
     /// Why the maps are not what they should be.
@@ -135,6 +137,7 @@ impl Controller {
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
+            heard: (None, None),
             waiting: Vec::new(),
             fault: None,
             refused: None,
@@ -236,6 +239,7 @@ impl Controller {
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
         self.names.follow(&self.model.config);
+        self.heard.0.get_or_insert_with(Instant::now);
         let mut next = Some(first);
         let mut room = BATCH;
         while let Some(event) = next {

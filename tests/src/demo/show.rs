@@ -20,7 +20,7 @@ pub(crate) const BEAT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = BEAT;
 
 /// The longest that an answer takes in a lab that is whole.
-const ANSWERED: Duration = Duration::from_millis(50);
+const ANSWERED: Duration = Duration::from_millis(10);
 
 /// How long a phase may take that ends with an event.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -189,9 +189,9 @@ mod tests {
         // A phase ends at 100, and with it the answers; the next at 1000.
         let rows = [
             ((98, 99, Ok(answer())), 98),
-            ((99, 599, failed()), 149),
-            ((40, 540, failed()), 90),
-            ((700, 1200, failed()), 750),
+            ((99, 599, failed()), 109),
+            ((40, 540, failed()), 50),
+            ((700, 1200, failed()), 710),
             ((999, 1000, failed()), 1000),
         ];
         for ((begin, end, outcome), expected) in rows {

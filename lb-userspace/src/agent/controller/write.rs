@@ -42,6 +42,9 @@ impl Controller {
                 self.fault = Some(fault);
             }
         }
+        if let Some(heard) = self.heard.1.take() {
+            debug!("health in the maps after {:?}", heard.elapsed());
+        }
         self.answer_waiting();
         if self.stale {
             self.begin_write();
@@ -83,6 +86,7 @@ impl Controller {
 
     fn begin_write(&mut self) {
         self.stale = false;
+        self.heard.1 = self.heard.0.take();
         let (dataplane, desired) = (self.dataplane.clone(), self.desired.clone());
         self.writing.spawn_blocking(move || {
             let start = Instant::now();
