@@ -32,8 +32,10 @@ impl Guard {
     pub(super) fn follow(&mut self, policy: WhenAgentDies) {
         self.end();
         self.policy = policy;
-        if let WhenAgentDies::Release { after } = policy {
-            match spawn(after) {
+        match policy {
+            WhenAgentDies::Forward => take_duty(Duty { policy: Policy::Forward, guard: None }),
+            // The guard takes the duty itself: it has it even if this agent dies now.
+            WhenAgentDies::Release { after } => match spawn(after) {
                 Ok(process) => {
                     info!(
                         "guard {} releases the VIPs when no agent runs for {}",
@@ -43,11 +45,7 @@ impl Guard {
                     self.process = Some(process);
                 }
                 Err(error) => error!("no guard: {error:#}; nobody releases the VIPs of an agent that dies"),
-            }
-        }
-        let duty = Duty { policy: policy.into(), guard: self.process.as_ref().map(Child::id) };
-        if let Err(error) = duty.write() {
-            warn!("{}: {error}", Duty::path().display());
+            },
         }
     }
 
@@ -85,15 +83,6 @@ enum Policy {
     Release,
 }
 
-impl From<WhenAgentDies> for Policy {
-    fn from(policy: WhenAgentDies) -> Self {
-        match policy {
-            WhenAgentDies::Forward => Self::Forward,
-            WhenAgentDies::Release { .. } => Self::Release,
-        }
-    }
-}
-
 impl Duty {
     fn path() -> PathBuf {
         Path::new(RUN).join("guard.json")
@@ -107,6 +96,12 @@ impl Duty {
         let staged = Self::path().with_extension("new");
         fs::write(&staged, serde_json::to_vec(self).map_err(io::Error::other)?)?;
         fs::rename(staged, Self::path())
+    }
+}
+
+fn take_duty(duty: Duty) {
+    if let Err(error) = duty.write() {
+        warn!("{}: {error}", Duty::path().display());
     }
 }
 
@@ -136,6 +131,7 @@ fn spawn(after: Duration) -> Result<Child> {
 pub fn watch(agent: u32, after: Duration) -> Result<()> {
     // A Ctrl-C at the agent's terminal is not the guard's.
     let _ = setsid();
+    take_duty(Duty { policy: Policy::Release, guard: Some(std::process::id()) });
     let agent = format!("/proc/{agent}");
     while Path::new(&agent).is_dir() && start::is_locked()? {
         std::thread::sleep(LOOK);
