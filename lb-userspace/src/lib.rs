@@ -9,7 +9,9 @@ pub mod config;
 pub mod dataplane;
 pub mod health;
 pub mod host;
+pub mod log;
 pub mod planner;
+pub mod pulse;
 #[cfg(test)]
 mod skip;
 pub mod tracking;

@@ -226,7 +226,21 @@ pub fn lb(host: &Host, arguments: &[&str]) -> Result<String> {
     Ok(out.into_owned())
 }
 
-/// Runs a program on a director that is to fail, by itself and with status 1; returns what it printed.
+/// What `lb list` prints on a director, whether an agent answers or the pinned maps do (then it exits with 3).
+///
+/// # Errors
+/// It has nothing to list.
+pub fn list(host: &Host, arguments: &[&str]) -> Result<String> {
+    let arguments: Vec<&str> = ["list"].iter().chain(arguments).copied().collect();
+    let output = host.output_within(PATIENCE, &binary()?.display().to_string(), &arguments)?;
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let listed = matches!(output.status.code(), Some(0 | 3)) && !out.is_empty();
+    ensure!(listed, "lb {} ended with {}: {error}", arguments.join(" "), output.status);
+    Ok(out.into_owned())
+}
+
+/// Runs a program on a director that is to fail, by itself and with one of the statuses that `lb` documents for that;
+/// returns what it printed.
 ///
 /// # Errors
 /// It doesn't end, or ends well, or by a signal or a panic.
@@ -234,7 +248,7 @@ pub fn refusal(host: &Host, program: &str, arguments: &[&str]) -> Result<String>
     let output = host.output_within(PATIENCE, program, arguments)?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
-    ensure!(output.status.code() == Some(1), "it ended with {}: {text}", output.status);
+    ensure!(matches!(output.status.code(), Some(1 | 3 | 4 | 6)), "it ended with {}: {text}", output.status);
     Ok(text)
 }
 
@@ -243,7 +257,7 @@ pub fn refusal(host: &Host, program: &str, arguments: &[&str]) -> Result<String>
 /// # Errors
 /// No understandable answer.
 pub fn status(host: &Host) -> Result<Status> {
-    Ok(serde_json::from_str(&lb(host, &["list", "--json"])?)?)
+    Ok(serde_json::from_str(&list(host, &["--json"])?)?)
 }
 
 /// Waits until a director has these traces of an agent, in this order, and no others: its pins, its socket, the VIPs'

@@ -127,7 +127,26 @@ fn without_privilege_it_says_what_it_needs() {
             is_clear(&told, &["un as root"], 4);
             is_clean(director)?;
         }
-        Ok(())
+        // No verb tells somebody who may not look that there is nothing.
+        let mut agent = Some(Agent::start(director, &good(lab))?);
+        for running in [true, false] {
+            if !running && let Some(agent) = agent.take() {
+                agent.stop()?;
+            }
+            for verb in [&["list"][..], &["vrrp"], &["reload"], &["release"], &["detach"]] {
+                let arguments = [&nobody[..], &["--", &binary], verb].concat();
+                let output = director.output("setpriv", &arguments)?;
+                let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+                let (code, words) = match verb {
+                    ["vrrp" | "reload"] if !running => (3, &["no agent answers"][..]),
+                    _ => (4, &["not permitted", "un it as root"][..]),
+                };
+                assert_eq!(output.status.code(), Some(code), "{verb:?}: {told}");
+                is_clear(&told, words, 3);
+            }
+        }
+        lb_tests::agent::lb(director, &["detach"])?;
+        is_clean(director)
     });
 }
 

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_tests::agent::{Agent, lb};
-use lb_tests::lab::{DEADLINE, Host, Lab, VIP, scenario, wait_until};
+use lb_tests::agent::{Agent, lb, write};
+use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, occupy, scenario, wait_until};
 
 /// A director that is master at once, and whose agent is missed after this time.
 fn config(lab: &Lab, after: &str) -> String {
@@ -16,6 +16,11 @@ fn config(lab: &Lab, after: &str) -> String {
          [[service.web.reals]]\naddress = \"{}\"\n",
         lab.real(1).v4()
     )
+}
+
+/// The same, whose VIPs stay.
+fn forwards(lab: &Lab) -> String {
+    config(lab, "1s").replace("when_agent_dies = \"release\"\nrelease_after = \"1s\"\n", "")
 }
 
 fn holds_vip(host: &Host) -> bool {
@@ -52,5 +57,62 @@ fn an_agent_that_comes_back_in_time_keeps_its_vip() {
         assert!(holds_vip(director));
         assert!(lb(director, &["release"]).is_err(), "an agent runs");
         Ok(())
+    });
+}
+
+#[test]
+fn a_reload_takes_the_word_on_what_becomes_of_the_vips() {
+    scenario(Lab::builder(), |lab| {
+        let director = lab.director();
+        let mut agent = Agent::start(director, &forwards(lab))?;
+        agent.wait_for_router("web", "master")?;
+        let told = agent.reload(&config(lab, "1s"))?;
+        assert!(told.contains("when_agent_dies is \"release\" now, after 1s"), "{told}");
+        agent.process().kill()?;
+        wait_until(DEADLINE, "the guard to release the VIP", || !holds_vip(director))?;
+
+        let mut agent = Agent::start_again(director)?;
+        agent.wait_for_router("web", "master")?;
+        agent.reload(&forwards(lab))?;
+        agent.process().kill()?;
+        let end = std::time::Instant::now() + Duration::from_secs(2);
+        wait_until(DEADLINE, "a guard's time to pass", || std::time::Instant::now() > end || !holds_vip(director))?;
+        assert!(holds_vip(director));
+        assert!(lb(director, &["release", "--as-configured"])?.contains("the VIPs stay"));
+        assert!(holds_vip(director));
+        assert!(lb(director, &["release"])?.contains("removed"));
+        assert!(!holds_vip(director));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_guard_that_was_ended_is_started_again() {
+    scenario(Lab::builder(), |lab| {
+        let director = lab.director();
+        let mut agent = Agent::start(director, &config(lab, "1s"))?;
+        agent.wait_for_router("web", "master")?;
+        let log = agent.log();
+        let guard = log.split("guard ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(guard.parse()?), nix::sys::signal::Signal::SIGKILL)?;
+        wait_until(DEADLINE, "another guard", || agent.log().matches("releases the VIPs when").count() == 2)?;
+        agent.process().kill()?;
+        wait_until(DEADLINE, "the guard to release the VIP", || !holds_vip(director)).map(|_| ())
+    });
+}
+
+#[test]
+fn an_agent_that_only_comes_to_fail_does_not_take_the_duty_from_the_guard() {
+    scenario(Lab::builder().place("real-2", Segment::Back), |lab| {
+        let director = lab.director();
+        let mut agent = Agent::start(director, &config(lab, "2s"))?;
+        agent.wait_for_router("web", "master")?;
+        agent.process().kill()?;
+        // It takes the lock, and then finds another program on eth2.
+        let _other = occupy(director, "eth2")?;
+        write(director, &config(lab, "2s").replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]"))?;
+        let refused = format!("{:#}", Agent::start_again(director).err().expect("it can't start"));
+        assert!(refused.contains("Another XDP program"), "{refused}");
+        wait_until(DEADLINE, "the guard to release the VIP", || !holds_vip(director)).map(|_| ())
     });
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_tests::agent::{Agent, refusal};
-use lb_tests::client::{Client, tally};
+use lb_tests::client::{Background, Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
 use lb_userspace::api::State;
@@ -81,9 +81,50 @@ fn reloads_under_load_lose_nothing() {
             }
         }
         polled.finish().without_loss()?;
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
+        without_loss(held)
+    });
+}
+
+#[test]
+fn another_check_leaves_every_real_as_it_was_until_it_has_an_answer() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let config = |check: &str| director(&["eth1"]) + &web(lab, &format!("{RR}\n{check}"), 2);
+        let agent = Agent::start(lab.director(), &config(""))?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let (polled, held) = (client.poll((VIP, 80), BEAT), client.hold((VIP, 80), BEAT)?);
+        polled.wait_for_answers(20, DEADLINE)?;
+        // None before, then another pace, another question, another pace of it, and none again.
+        for check in [
+            "check = { type = \"tcp\", interval = \"10s\" }",
+            "check = { type = \"tcp\", interval = \"1s\" }",
+            "check = { type = \"http\", path = \"/\", interval = \"1s\" }",
+            "check = { type = \"http\", path = \"/\", interval = \"5s\", fall = 2 }",
+            "",
+        ] {
+            let told = agent.reload(&config(check))?;
+            assert!(told.contains("service.web: ") && told.contains("check"), "{told}");
+            polled.wait_for_answers(30, DEADLINE)?;
+            held.wait_for_answers(5, DEADLINE)?;
+        }
+        polled.finish().without_loss()?;
+        without_loss(held)
+    });
+}
+
+#[test]
+fn a_reload_says_what_changed_and_what_has_no_effect() {
+    scenario(Lab::builder(), |lab| {
+        let head = director(&["eth1"]);
+        let agent = Agent::start(lab.director(), &(head.clone() + &web(lab, RR, 1)))?;
+        let again = agent.reload(&(head.clone() + &web(lab, RR, 1)))?;
+        assert_eq!(again, "reloaded: nothing that is in force changed\n");
+        let more = head.replacen("[director]\n", "[director]\nmode = \"generic\"\n", 1) + "[limits]\nservices = 7\n";
+        let told = agent.reload(&(more + &web(lab, RR, 2)))?;
+        assert!(told.contains(&format!("service.web: real {} added", lab.real(2).v4())), "{told}");
+        assert!(told.contains("note: [limits] has no effect") && told.contains("note: director.mode has"), "{told}");
+        assert!(agent.log().contains(&format!("reload: service.web: real {} added", lab.real(2).v4())));
         Ok(())
     });
 }
@@ -114,13 +155,11 @@ fn a_bad_file_changes_nothing_and_says_why() {
             assert_eq!(self::maps(lab.director())?, maps);
         }
         assert!(agent.log().contains("reload refused, the configuration in force stays"));
-        assert_eq!(agent.lb(&["list"])?.lines().count(), list);
+        let told = agent.lb(&["list"])?;
+        assert!(told.contains("FAULT: the reload at ") && told.lines().count() == list + 3, "{told}");
         let answers = client.get_many((VIP, 80), 20)?;
         assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
 }
 
@@ -142,10 +181,34 @@ fn a_file_that_does_not_fit_the_maps_changes_nothing() {
             let told = format!("{:#}", agent.reload(&file).expect_err("it doesn't fit"));
             assert!(told.contains(limit) && told.contains("[limits]"), "{told}");
             assert_eq!(self::maps(lab.director())?, maps);
-            assert_eq!(agent.status()?.fault, None);
+            // It is remembered until a file is taken.
+            let fault = agent.status()?.fault.expect("the refused reload");
+            assert!(fault.contains("was refused") && fault.contains(limit), "{fault}");
         }
+        agent.reload(&(head.clone() + &web(lab, RR, 2)))?;
+        assert_eq!(agent.status()?.fault, None);
         let answers = Client::new(lab.client()).get_many((VIP, 80), 20)?;
         assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
+        Ok(())
+    });
+}
+
+#[test]
+fn every_real_may_have_another_mac_where_the_maps_are_full() {
+    scenario(Lab::builder().reals(3), |lab| {
+        let head = director(&["eth1"]) + "\n[limits]\nservices = 1\nreals = 4\nflows = 1024\n";
+        let config = |part: u8| {
+            let reals = lab
+                .reals()
+                .zip(1..)
+                .map(|(host, n)| real(host.v4(), &format!("mac = \"02:00:00:00:{part:02x}:{n:02x}\"")));
+            head.clone() + &service("web", vip(80), RR, reals)
+        };
+        let agent = Agent::start(lab.director(), &config(1))?;
+        agent.reload(&config(2))?;
+        assert_eq!(agent.status()?.fault, None);
+        let mac = agent.real("web", lab.real(3).v4())?.mac;
+        assert_eq!(mac.as_deref(), Some("02:00:00:00:02:03"));
         Ok(())
     });
 }
@@ -199,11 +262,16 @@ fn an_interface_comes_and_goes_by_reload() {
             programs(lab.director()).is_ok_and(|names| names == ["eth1"])
         })?;
         assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-1".to_owned(), 20)].into());
-        let report = held.finish();
-        report.without_loss()?;
-        assert_eq!(report.retransmitted, Some(0), "{report}");
-        Ok(())
+        without_loss(held)
     });
+}
+
+/// Checks that a connection was served without a segment sent twice.
+fn without_loss(held: Background) -> Result<()> {
+    let report = held.finish();
+    report.without_loss()?;
+    assert_eq!(report.retransmitted, Some(0), "{report}");
+    Ok(())
 }
 
 fn vip(port: u16) -> String {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lb_tests::agent::{Agent, binary, lb, refusal, status, wait_for_traces};
+use lb_tests::agent::{Agent, binary, lb, list, refusal, status, wait_for_traces};
 use lb_tests::client::{Background, Client, Connection, alternate, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, nginx, scenario, wait_until};
@@ -290,7 +290,7 @@ fn the_list_reads_the_pinned_maps_while_no_agent_runs() {
             web.reals.iter().map(|real| (real.address, real.state, real.counters.connections)).collect();
         let expected: Vec<_> = lab.reals().map(|host| (IpAddr::from(host.v4()), State::Up, 10)).collect();
         assert_eq!(reals, expected);
-        let list = lb(lab.director(), &["list"])?;
+        let list = list(lab.director(), &[])?;
         assert!(list.contains("NO AGENT RUNS") && list.contains(&format!("TCP  {VIP}:80 rr")), "{list}");
         let told = refusal(lab.director(), &binary()?.display().to_string(), &["reload"])?;
         assert!(told.contains("no agent answers"), "{told}");

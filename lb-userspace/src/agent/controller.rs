@@ -1,32 +1,43 @@
-//! The one task that folds events into the model and writes the maps.
+//! The one task that folds events into the model and has the maps written.
+//!
+//! Long work is done beside it: the maps are written by one blocking task at a time ([`write`]), which always takes the
+//! newest that the model says.
+
+mod answer;
+mod reload;
+mod say;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
 
-use crate::api::{Request, Status};
+use crate::api::{Answer, Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
+use crate::health::Health;
 use crate::host::neighbour::NeighbourEvent;
-use crate::{health, host, vrrp};
+use crate::pulse::{BEAT, Heart};
+use crate::{health, host};
 
+use super::guard::Guard;
 use super::routers::Routers;
 use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
-use crate::planner::model::{self, Hop, Interface, Model};
-use crate::planner::plan::plan;
+use crate::planner::model::{self, Interface, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
+use reload::Refusal;
+use say::Names;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
-/// How often systemd's watchdog is told that the controller runs, and writing the maps is tried again after it failed.
-const TICK: Duration = Duration::from_secs(1);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -42,6 +53,24 @@ pub struct Inputs {
     pub terminate: Signal,
     /// SIGINT: stop.
     pub interrupt: Signal,
+    /// SIGUSR1: write the state to the log.
+    pub dump: Signal,
+    /// SIGUSR2: nothing, where it would end the process.
+    pub ignored: Signal,
+    /// The watchdog: a part of the agent failed.
+    pub fault: oneshot::Receiver<String>,
+}
+
+/// What is left to be ended after the controller.
+pub struct Parts {
+    /// The health checks.
+    pub checks: health::Handle,
+    /// The neighbour table.
+    pub neighbours: host::neighbour::Handle,
+    /// The virtual routers.
+    pub routers: Option<Ownership>,
+    /// Which part of the agent failed, where that is the reason of the end.
+    pub fault: Option<String>,
 }
 
 /// See the module.
@@ -49,11 +78,26 @@ pub struct Controller {
     path: PathBuf,
     model: Model,
     allocation: Allocation,
-    dataplane: Dataplane,
+    /// Held by the task that writes.
+    dataplane: Arc<Mutex<Dataplane>>,
     stats: StatsReader,
-    desired: Desired,
+    /// What the model says that the maps shall hold.
+    desired: Arc<Desired>,
+    /// The task that writes the maps, if one does.
+    writing: JoinSet<Result<()>>,
+    /// Something newer than what it writes is to be written.
+    stale: bool,
+    /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
+    heard: (Option<Instant>, Option<Instant>),
+    /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
+    waiting: Vec<(u32, Answer<Status>)>,
     /// Why the maps are not what they should be.
     fault: Option<String>,
+    /// The reload that was refused last, where none was taken since.
+    refused: Option<Refusal>,
+    guard: Guard,
+    heart: Heart,
+    names: Names,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
@@ -80,6 +124,7 @@ impl Controller {
         stats: StatsReader,
         checks: health::Handle,
         neighbours: host::neighbour::Handle,
+        heart: Heart,
     ) -> Self {
         let maps = dataplane.maps();
         let allocation = Allocation::adopt(dataplane.adopted(), maps.service_capacity(), maps.real_capacity());
@@ -87,10 +132,18 @@ impl Controller {
             path,
             model,
             allocation,
-            dataplane,
+            dataplane: Arc::new(Mutex::new(dataplane)),
             stats,
-            desired: Desired::default(),
+            desired: Arc::default(),
+            writing: JoinSet::new(),
+            stale: false,
+            heard: (None, None),
+            waiting: Vec::new(),
             fault: None,
+            refused: None,
+            guard: Guard::default(),
+            heart,
+            names: Names::default(),
             checks,
             neighbours,
             routers: None,
@@ -113,39 +166,44 @@ impl Controller {
     ///
     /// # Errors
     /// The maps can't hold what the configuration asks for, or can't be written.
-    pub fn start(&mut self) -> Result<()> {
-        self.write()?;
+    pub async fn start(&mut self) -> Result<()> {
+        self.write_now().await?;
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
         let mut left = Pins::default().linked()?;
         left.retain(|index| !held.contains(index));
-        self.detach(&left);
+        self.detach(&left).await;
         self.follow();
         Ok(())
     }
 
-    /// Folds events until a signal to stop. Returns the parts that are to be joined.
-    pub async fn run(mut self, mut inputs: Inputs) -> (health::Handle, host::neighbour::Handle, Option<Ownership>) {
-        let mut tick = tokio::time::interval(TICK);
+    /// Folds events until a signal to stop, or until a part of the agent has failed.
+    pub async fn run(mut self, mut inputs: Inputs) -> Parts {
+        self.guard.follow(self.model.config.director.when_agent_dies);
+        let mut tick = tokio::time::interval(BEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let fault = loop {
+            // Not in a fixed order: none of these may keep another from its turn.
             tokio::select! {
-                biased;
-                _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break }
-                _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break }
+                _ = tick.tick() => self.tick().await,
+                _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break None }
+                _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
+                fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
+                Some(written) = self.writing.join_next() => self.written(written),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
-                _ = tick.tick() => self.tick().await,
+                _ = inputs.dump.recv() => self.dump(),
+                _ = inputs.ignored.recv() => info!("SIGUSR2: nothing to do"),
             }
-        }
-        (self.checks, self.neighbours, self.routers)
+        };
+        Parts { checks: self.checks, neighbours: self.neighbours, routers: self.routers, fault }
     }
 
     async fn tick(&mut self) {
-        // Does nothing where no systemd asked for it.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        self.heart.beat();
+        self.guard.look();
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
@@ -163,7 +221,7 @@ impl Controller {
                 Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
             } else {
                 let mode = self.model.config.director.mode;
-                match start::attach(&mut self.dataplane, &held.name, mode, &links).await {
+                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links).await {
                     Ok(interface) => interface,
                     Err(error) => {
                         debug!("{}: {error:#}", held.name);
@@ -185,203 +243,54 @@ impl Controller {
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
-        let start = Instant::now();
+        self.names.follow(&self.model.config);
+        self.heard.0.get_or_insert_with(Instant::now);
         let mut next = Some(first);
-        for _ in 0..BATCH {
-            let Some(health::Event { target, health }) = next else { break };
-            say_health(&target, &health);
-            self.model.set_health(target, health);
-            next = more.try_recv().ok();
-        }
-        if let Some(health::Event { target, health }) = next {
-            self.model.set_health(target, health);
+        let mut room = BATCH;
+        while let Some(event) = next {
+            // One that a reload has removed meanwhile is nobody's.
+            if self.names.say_health(&event) {
+                self.model.set_health(event.target, event.health);
+            }
+            room -= 1;
+            next = if room > 0 { more.try_recv().ok() } else { None };
         }
         self.settle();
-        debug!("health in the maps after {:?}", start.elapsed());
     }
 
     fn fold_neighbours(&mut self, first: NeighbourEvent, more: &mut mpsc::Receiver<NeighbourEvent>) {
+        self.names.follow(&self.model.config);
         let mut next = Some(first);
+        let mut room = BATCH;
         while let Some(event) = next {
-            say_neighbour(&self.model, &event);
+            self.names.say_neighbour(self.model.hops.get(&event.address), &event);
             self.model.set_hop(event, SystemTime::now());
-            next = more.try_recv().ok();
+            room -= 1;
+            next = if room > 0 { more.try_recv().ok() } else { None };
         }
         self.settle();
     }
 
-    async fn answer(&mut self, request: Request) {
-        match request {
-            Request::Status(answer) => {
-                if let Ok(status) = self.status() {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(status);
-                }
-            }
-            Request::Routers(answer) => {
-                let routers = self.ask_routers(vrrp::Handle::status);
-                let _ = answer.send(routers.map(|all| all.into_iter().map(Into::into).collect()));
-            }
-            Request::Release(name, answer) => {
-                let _ = answer.send(self.ask_routers(|handle| handle.release(&name)));
-            }
-            Request::Reclaim(name, answer) => {
-                let _ = answer.send(self.ask_routers(|handle| handle.reclaim(&name)));
-            }
-            Request::Reload(answer) => {
-                let _ = answer.send(self.reload().await);
-            }
-        }
-    }
-
-    /// The VRRP thread answers within microseconds.
-    fn ask_routers<T>(&self, ask: impl FnOnce(&vrrp::Handle) -> Result<T, vrrp::Error>) -> Result<T, String> {
-        match &self.routers {
-            Some(ownership) => ask(ownership.routers.handle()).map_err(|error| error.to_string()),
-            None => Err("VRRP is not running".to_owned()),
-        }
-    }
-
-    fn status(&self) -> Result<Status> {
-        let status = super::status::status(&self.model, &self.desired, &self.stats, self.fault.clone());
-        if let Err(error) = &status {
-            error!("the counters can't be read: {error}");
-        }
-        Ok(status?)
-    }
-
-    /// Reads the configuration again. A fault leaves everything as it is.
-    async fn reload(&mut self) -> Result<(), String> {
-        match self.try_reload().await {
-            Ok(()) => {
-                info!("{}: reloaded", self.path.display());
-                Ok(())
-            }
-            Err(fault) => {
-                error!("reload refused, the configuration in force stays:\n{fault:#}");
-                Err(format!("{fault:#}"))
-            }
-        }
-    }
-
-    async fn try_reload(&mut self) -> Result<()> {
-        let (loaded, links) = start::read(&self.path).await?;
-        let config = Arc::new(loaded.config);
-        if config.limits != self.model.config.limits {
-            warn!("[limits] take effect after `lb detach`");
-        }
-        let mut model = self.model.clone();
-        let mut attached = Vec::new();
-        for name in &config.director.interfaces {
-            if model.interfaces.contains_key(name) {
-                continue;
-            }
-            match start::attach(&mut self.dataplane, name, config.director.mode, &links).await {
-                Ok(interface) => {
-                    attached.push(interface.index);
-                    model.interfaces.insert(name.clone(), interface);
-                }
-                Err(error) => {
-                    self.detach(&attached);
-                    return Err(error);
-                }
-            }
-        }
-        let gone = model.interfaces.values().filter(|held| !config.director.interfaces.contains(&held.name));
-        let gone: Vec<u32> = gone.map(|held| held.index).collect();
-        model.interfaces.retain(|name, _| config.director.interfaces.contains(name));
-        model.set_config(config.clone());
-        let before = (std::mem::replace(&mut self.model, model), self.allocation.clone());
-        if let Err(error) = self.write() {
-            (self.model, self.allocation) = before;
-            self.settle();
-            self.detach(&attached);
-            return Err(error);
-        }
-        self.detach(&gone);
-        self.follow();
-        if let Some(Ownership { routers, tracks, notifier }) = &self.routers {
-            notifier.follow(config.clone());
-            routers.reload(&config, &self.model.gates)?;
-            tracks.follow(config);
-        }
-        self.tell_routers();
-        Ok(())
-    }
-
-    fn detach(&mut self, indices: &[u32]) {
+    /// Takes the program off interfaces. Returns where that failed, in words.
+    async fn detach(&self, indices: &[u32]) -> Vec<String> {
+        let mut faults = Vec::new();
         for index in indices {
-            if let Err(error) = self.dataplane.detach_interface(*index) {
+            if let Err(error) = self.dataplane.lock().await.detach_interface(*index) {
                 warn!("interface {index}: {error}");
+                faults.push(format!("the program stays on interface {index}: {error}"));
             }
         }
+        faults
     }
 
     /// Tells the checks and the neighbour table what is configured now.
     fn follow(&self) {
         let mut targets = model::targets(&self.model.config);
         for (target, health) in &mut targets {
-            *health = self.model.health.get(target).cloned();
+            // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
+            *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config));
-    }
-
-    /// Brings the maps to what the model says; a failure is kept, shown, and tried again.
-    fn settle(&mut self) {
-        match self.write() {
-            Ok(()) => {
-                if self.fault.take().is_some() {
-                    info!("the maps hold what they should again");
-                }
-            }
-            Err(fault) => {
-                let fault = format!("{fault:#}");
-                if self.fault.as_ref() != Some(&fault) {
-                    error!("the maps are not what they should be: {fault}");
-                }
-                self.fault = Some(fault);
-            }
-        }
-        self.tell_routers();
-    }
-
-    /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good.
-    fn tell_routers(&mut self) {
-        let ready = self.fault.is_none() && self.model.is_ready();
-        let Some(Ownership { routers, tracks, .. }) = &mut self.routers else { return };
-        tracks.set_services(self.model.health_of_services());
-        if ready != self.ready && routers.handle().ready(ready).is_ok() {
-            self.ready = ready;
-        }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let start = Instant::now();
-        let desired = plan(&self.model, &mut self.allocation);
-        let planned = start.elapsed();
-        self.dataplane.apply(&desired)?;
-        debug!("planned in {planned:?}, written in {:?}", start.elapsed().saturating_sub(planned));
-        self.desired = desired;
-        Ok(())
-    }
-}
-
-fn say_health(target: &health::Target, health: &health::Health) {
-    match health {
-        health::Health::Up { .. } => info!("real {}: up", target.address),
-        health::Health::Down { reason, .. } => warn!("real {}: down: {reason}", target.address),
-        health::Health::Unknown => {}
-    }
-}
-
-fn say_neighbour(model: &Model, event: &NeighbourEvent) {
-    let before = model.hops.get(&event.address);
-    match &event.state {
-        Some(resolved) if before != Some(&Hop::Reached(*resolved)) => {
-            info!("real {}: {} ({})", event.address, super::status::mac(resolved.mac), event.why);
-        }
-        None => warn!("real {}: takes no traffic: {}", event.address, event.why),
-        Some(_) => {}
     }
 }

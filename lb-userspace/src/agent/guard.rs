@@ -2,24 +2,115 @@
 //! `director.release_after`, it takes the VIPs off this host, so that nobody answers ARP for a VIP that
 //! another director owns meanwhile. The program goes on forwarding what still comes here.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::unistd::setsid;
-use tracing::{info, warn};
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
 
 use super::{owned, start};
+use crate::api::RUN;
+use crate::config::WhenAgentDies;
 
 /// How often a guard looks for its agent, and for the next one.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Starts a guard for this agent. It ends by itself: when another agent takes over, or after it released.
-///
-/// # Errors
-/// The process can't be started.
-pub fn spawn(after: Duration) -> Result<()> {
+/// The guard of this agent, if its configuration asks for one.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    policy: WhenAgentDies,
+    process: Option<Child>,
+}
+
+impl Guard {
+    /// Has the guard that this policy asks for, in place of an earlier one, and says so to guards of earlier agents.
+    pub(super) fn follow(&mut self, policy: WhenAgentDies) {
+        self.end();
+        self.policy = policy;
+        match policy {
+            WhenAgentDies::Forward => take_duty(Duty { policy: Policy::Forward, guard: None }),
+            // The guard takes the duty itself: it has it even if this agent dies now.
+            WhenAgentDies::Release { after } => match spawn(after) {
+                Ok(process) => {
+                    info!(
+                        "guard {} releases the VIPs when no agent runs for {}",
+                        process.id(),
+                        humantime::format_duration(after)
+                    );
+                    self.process = Some(process);
+                }
+                Err(error) => error!("no guard: {error:#}; nobody releases the VIPs of an agent that dies"),
+            },
+        }
+    }
+
+    /// Starts it again where somebody ended it.
+    pub(super) fn look(&mut self) {
+        let ended = self.process.as_mut().map(|process| process.try_wait());
+        if let (WhenAgentDies::Release { .. }, None | Some(Ok(Some(_)) | Err(_))) = (self.policy, ended) {
+            self.process = None;
+            self.follow(self.policy);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may have ended in this moment.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// What is to become of the VIPs when the agent dies, and whose duty that is: written down in the agent's directory
+/// for guards of earlier agents, and for `lb release --as-configured`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Duty {
+    policy: Policy,
+    /// The process id of the guard.
+    guard: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Policy {
+    Forward,
+    Release,
+}
+
+impl Duty {
+    fn path() -> PathBuf {
+        Path::new(RUN).join("guard.json")
+    }
+
+    fn read() -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path()).ok()?).ok()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let staged = Self::path().with_extension("new");
+        fs::write(&staged, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        fs::rename(staged, Self::path())
+    }
+}
+
+fn take_duty(duty: Duty) {
+    if let Err(error) = duty.write() {
+        warn!("{}: {error}", Duty::path().display());
+    }
+}
+
+/// Whether the configuration of the agent that ran last has its VIPs released when it stays dead.
+pub fn releases() -> bool {
+    Duty::read().is_some_and(|duty| duty.policy == Policy::Release)
+}
+
+fn spawn(after: Duration) -> Result<Child> {
     let binary = std::env::current_exe().context("the path of lb itself")?;
     let mut command = Command::new(binary);
     command
@@ -30,9 +121,7 @@ pub fn spawn(after: Duration) -> Result<()> {
         .arg(std::process::id().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    let guard = command.spawn().context("starting the guard")?;
-    info!("guard {} releases the VIPs when no agent runs for {}", guard.id(), humantime::format_duration(after));
-    Ok(())
+    command.spawn().context("it can't be started")
 }
 
 /// Watches over the agent with this process id.
@@ -42,15 +131,19 @@ pub fn spawn(after: Duration) -> Result<()> {
 pub fn watch(agent: u32, after: Duration) -> Result<()> {
     // A Ctrl-C at the agent's terminal is not the guard's.
     let _ = setsid();
+    take_duty(Duty { policy: Policy::Release, guard: Some(std::process::id()) });
     let agent = format!("/proc/{agent}");
     while Path::new(&agent).is_dir() && start::is_locked()? {
         std::thread::sleep(LOOK);
     }
-    let died = Instant::now();
+    let mut died = Instant::now();
     while died.elapsed() < after {
-        if start::is_locked()? {
-            // Another agent has come; it has a guard of its own.
+        // One that has only come to fail, before it had a guard of its own, leaves the duty here.
+        if Duty::read().is_some_and(|duty| duty.guard != Some(std::process::id())) {
             return Ok(());
+        }
+        if start::is_locked()? {
+            died = Instant::now();
         }
         std::thread::sleep(LOOK.min(after));
     }

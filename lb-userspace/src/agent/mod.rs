@@ -10,13 +10,17 @@
 //! - What they track ([`crate::tracking`]) is watched until the controller ends. Notify scripts ([`crate::tracking::notify`]) end after the VRRP
 //!   thread: they are told of its last changes.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
+//! - The [`watchdog`]'s thread ends with the process. It ends the agent in order when one of the others failed or hangs.
+//! - The [log](crate::log) has a thread that nobody waits for.
 
+mod changes;
 mod controller;
 mod guard;
 mod owned;
 mod routers;
 mod start;
 mod status;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,29 +28,41 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::config::WhenAgentDies;
 use crate::dataplane::{Pins, StatsReader};
+use crate::pulse::Pulse;
 use crate::{api, health, host};
 
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
-use controller::{Controller, Inputs, Ownership};
+use controller::{Controller, Inputs, Ownership, Parts};
 use routers::Routers;
 
-pub use guard::watch;
+pub use guard::{releases, watch};
 pub use owned::{Owned, release};
-pub use start::{is_locked, lock, read, sizes};
+pub use start::{Misconfigured, is_locked, lock, read, sizes};
 pub use status::status_of_maps;
+
+/// A part of the agent failed, and it ended in order for another start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: the agent ended")]
+pub struct Broken(pub String);
+
+/// The exit code of an agent that ended for [`Broken`].
+pub const BROKEN: i32 = 70;
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// It can't start: the text says what, where, and the mend, and nothing is left behind that was not there before.
+/// Or a part of it failed ([`Broken`]).
 pub async fn run(path: PathBuf) -> Result<()> {
+    // Before anything that takes time: until then these end the process.
+    let (dump, ignored) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    let hangup = signal(SignalKind::hangup())?;
     let (loaded, links) = start::read(&path).await?;
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
@@ -55,15 +71,17 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let fresh = dataplane.adopted().services.is_empty();
     let model = start::adopt(config.clone(), interfaces, dataplane.adopted(), SystemTime::now());
 
-    let cancel = CancellationToken::new();
+    let (cancel, pulse) = (CancellationToken::new(), Pulse::default());
     let (health_sender, health) = mpsc::channel(4096);
     let (neighbour_sender, neighbours) = mpsc::channel(4096);
     let (request_sender, requests) = mpsc::channel(16);
-    let checks = health::Runner::spawn(health_sender, cancel.clone());
-    let follower = host::neighbour::Runner::spawn(neighbour_sender, cancel.clone());
+    let checks = health::Runner::spawn(health_sender, cancel.clone(), pulse.heart("the health checks' task"));
+    let follower =
+        host::neighbour::Runner::spawn(neighbour_sender, cancel.clone(), pulse.heart("the neighbours' task"));
     let stats = StatsReader::open(&Pins::default())?;
-    let mut controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower);
-    if let Err(error) = controller.start() {
+    let heart = pulse.heart("the controller's task");
+    let mut controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower, heart);
+    if let Err(error) = controller.start().await {
         if fresh {
             // Nothing was forwarded before, so nothing is lost by leaving no trace.
             let _ = Pins::default().remove();
@@ -72,35 +90,42 @@ pub async fn run(path: PathBuf) -> Result<()> {
     }
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
-    let server = api::Server::spawn(socket, listener, request_sender, cancel.clone());
+    let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));
     let (entered_sender, entered) = mpsc::unbounded_channel();
-    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender)?;
-    let tracks = Tracks::spawn(config.clone(), routers.handle().clone());
-    let notifier = Notifier::spawn(config.clone(), entered);
+    let heart = pulse.heart("the VRRP thread");
+    let heard = heart.listener();
+    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender, heart)?;
+    let (fault_sender, fault) = oneshot::channel();
+    watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
+    let tracks = Tracks::spawn(config.clone(), routers.handle().clone(), pulse.heart("the tracks' task"));
+    let notifier = Notifier::spawn(config.clone(), entered, pulse.heart("the notifier's task"));
     controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,
         neighbours,
         requests,
-        hangup: signal(SignalKind::hangup())?,
+        hangup,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
+        dump,
+        ignored,
+        fault,
     };
-    if let WhenAgentDies::Release { after } = config.director.when_agent_dies {
-        guard::spawn(after)?;
-    }
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let (checks, follower, ownership) = controller.run(inputs).await;
+    let Parts { checks, neighbours: follower, routers: ownership, fault } = controller.run(inputs).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    pulse.close();
     if let Some(Ownership { routers, tracks, notifier }) = ownership {
         drop(tracks);
-        routers.shut_down().await;
-        notifier.join().await;
+        if routers.shut_down().await {
+            notifier.join().await;
+        }
     }
     cancel.cancel();
     server.join().await;
     checks.join().await;
     follower.join().await;
     info!("stopped; the program goes on forwarding (`lb detach` ends it)");
-    Ok(())
+    fault.map_or(Ok(()), |fault| Err(Broken(fault).into()))
 }

@@ -20,6 +20,7 @@ use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
 use crate::planner::gates::{GateNumbers, settings_of};
+use crate::pulse::Heart;
 
 /// The running virtual routers.
 pub struct Routers {
@@ -38,6 +39,7 @@ impl Routers {
         gates: &GateNumbers,
         pins: &Pins,
         entered: mpsc::UnboundedSender<Status>,
+        heart: Heart,
     ) -> Result<Self> {
         let gates = Arc::new(Mutex::new(gates.clone()));
         let mut host = Host {
@@ -51,6 +53,8 @@ impl Routers {
         forget_old_macs(&mut host.maps, &settings)?;
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            // Dropped with the thread, by a panic too.
+            let _heart = heart;
             // The runner's sockets are this thread's, so it is made here.
             match Runner::new(host, settings) {
                 Ok((mut runner, handle)) => {
@@ -88,17 +92,17 @@ impl Routers {
         Ok(())
     }
 
-    /// Hands every VIP over, or leaves it where nobody takes it, and waits for the thread's end.
-    pub async fn shut_down(self) {
+    /// Hands every VIP over, or leaves it where nobody takes it, and waits for the thread's end. Whether it ended.
+    pub async fn shut_down(self) -> bool {
         let Self { handle, thread, .. } = self;
-        let ended = tokio::task::spawn_blocking(move || {
-            if handle.shut_down().is_ok() {
-                let _ = thread.join();
-            }
-        });
+        let ended = tokio::task::spawn_blocking(move || handle.shut_down().is_ok() && thread.join().is_ok());
         // The longest hand-over is 30 s by default; a longer one was asked for.
-        if tokio::time::timeout(Duration::from_secs(300), ended).await.is_err() {
-            warn!("VRRP did not end");
+        match tokio::time::timeout(Duration::from_secs(300), ended).await {
+            Ok(ended) => ended.unwrap_or(false),
+            Err(_) => {
+                warn!("VRRP did not end");
+                false
+            }
         }
     }
 }

@@ -69,12 +69,17 @@ pub fn is_locked() -> Result<bool> {
     Ok(Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
 }
 
+/// The configuration file is wrong in itself, whatever this machine is like.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Misconfigured(pub config::Error);
+
 /// Reads the configuration and holds it against the machine.
 ///
 /// # Errors
 /// Every fault of the file, at its place.
 pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
-    let loaded = config::read(path)?;
+    let loaded = config::read(path).map_err(Misconfigured)?;
     let links = links::snapshot().await?;
     config::system::check(&loaded, &segments(&links))?;
     Ok((loaded, links))

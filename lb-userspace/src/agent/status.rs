@@ -60,6 +60,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         services,
         verdicts: verdicts(stats)?,
         fault,
+        log_dropped: crate::log::dropped(),
     })
 }
 
@@ -106,6 +107,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         services,
         verdicts: verdicts(stats)?,
         fault: None,
+        log_dropped: 0,
     })
 }
 

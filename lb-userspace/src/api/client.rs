@@ -1,6 +1,7 @@
 //! The command line's side.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Failure, Status};
+use super::{Done, Failure, Reloaded, RouterStatus, Status};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,10 +31,12 @@ pub enum Error {
         error: io::Error,
     },
     /// The socket is there, but not for this user.
-    #[error("not permitted to speak to the agent on {path}.\nRun as root or as a member of the socket's group.")]
+    #[error("not permitted to speak to the agent on {path}.\n{mend}")]
     Permission {
         /// The socket.
         path: String,
+        /// What to do.
+        mend: String,
     },
     /// The agent refused.
     #[error("{0}")]
@@ -47,38 +51,55 @@ pub enum Error {
 /// # Errors
 /// No agent, or no understandable answer.
 pub async fn status(socket: &Path) -> Result<Status, Error> {
-    get(socket, "/v1/status").await
+    ask(socket, Method::GET, "/v1/status").await
 }
 
-/// Asks for the JSON of a path.
+/// Asks for the virtual routers.
 ///
 /// # Errors
 /// No agent, or no understandable answer.
-pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
-    let body = ask(socket, Method::GET, path).await?;
-    serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+pub async fn routers(socket: &Path) -> Result<Vec<RouterStatus>, Error> {
+    ask(socket, Method::GET, "/v1/vrrp").await
 }
 
-/// Has the agent do what a path says.
+/// Has a virtual router hand its VIPs over.
 ///
 /// # Errors
-/// No agent, or it refused.
-pub async fn command(socket: &Path, path: &str) -> Result<(), Error> {
-    ask(socket, Method::POST, path).await.map(drop)
+/// No agent, or it has no such virtual router.
+pub async fn release(socket: &Path, name: &str) -> Result<Done, Error> {
+    ask(socket, Method::POST, &format!("/v1/vrrp/{name}/release")).await
+}
+
+/// Has a virtual router take part in the election again.
+///
+/// # Errors
+/// No agent, or it has no such virtual router.
+pub async fn reclaim(socket: &Path, name: &str) -> Result<Done, Error> {
+    ask(socket, Method::POST, &format!("/v1/vrrp/{name}/reclaim")).await
 }
 
 /// Has the agent read its configuration again.
 ///
 /// # Errors
 /// No agent, or it refused the configuration.
-pub async fn reload(socket: &Path) -> Result<(), Error> {
-    command(socket, "/v1/reload").await
+pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
+    ask(socket, Method::POST, "/v1/reload").await
 }
 
-async fn ask(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
+async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Error> {
     match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path)).await {
-        Ok(answer) => answer,
+        Ok(answer) => serde_json::from_slice(&answer?).map_err(|error| Error::Answer(error.to_string())),
         Err(_) => Err(Error::Answer(format!("none within {PATIENCE:?}"))),
+    }
+}
+
+/// What a user who may not speak to the agent can do.
+fn mend(socket: &Path) -> String {
+    let owner = std::fs::metadata(socket).ok().map(|held| Gid::from_raw(held.gid()));
+    let group = owner.filter(|gid| gid.as_raw() != 0).and_then(|gid| Group::from_gid(gid).ok().flatten());
+    match group {
+        Some(group) => format!("Run it as root, or as a member of the group {}.", group.name),
+        None => "Run it as root.".to_owned(),
     }
 }
 
@@ -87,7 +108,7 @@ async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes,
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let path = socket.display().to_string();
         if error.kind() == io::ErrorKind::PermissionDenied {
-            Error::Permission { path }
+            Error::Permission { path, mend: mend(socket) }
         } else {
             Error::NoAgent { path, error }
         }

@@ -4,8 +4,11 @@
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
-//! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, or 422 with [`Failure`] |
-//! | `POST /v1/reload` | 200, or 422 with [`Failure`]: the old configuration stays in force |
+//! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
+//! | `POST /v1/reload` | 200, [`Reloaded`] |
+//!
+//! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
+//! while the agent stops.
 
 mod client;
 mod router;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use client::{Error as ClientError, command, get, reload, status};
+pub use client::{Error as ClientError, reclaim, release, reload, routers, status};
 pub use router::RouterStatus;
 pub use server::{Server, bind};
 pub use status::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -29,19 +32,45 @@ pub struct Failure {
     pub error: String,
 }
 
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// For people.
+    pub said: String,
+}
+
+impl Done {
+    /// In these words.
+    pub fn new(said: impl Into<String>) -> Self {
+        Self { said: said.into() }
+    }
+}
+
+/// A reload that was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// A line for each service, real and virtual router that changed, for people.
+    pub changes: Vec<String>,
+    /// What of the file has no effect yet, and when it will have.
+    pub without_effect: Vec<String>,
+}
+
+/// Where the answer to a request goes: a value, or why there is none.
+pub type Answer<T> = oneshot::Sender<Result<T, String>>;
+
 /// A request to the controller, with the place for its answer.
 #[derive(Debug)]
 pub enum Request {
     /// What is.
-    Status(oneshot::Sender<Status>),
+    Status(Answer<Status>),
     /// The virtual routers.
-    Routers(oneshot::Sender<Result<Vec<RouterStatus>, String>>),
+    Routers(Answer<Vec<RouterStatus>>),
     /// Hand the VIPs of the virtual router of this name over.
-    Release(String, oneshot::Sender<Result<(), String>>),
+    Release(String, Answer<Done>),
     /// Ask for them again.
-    Reclaim(String, oneshot::Sender<Result<(), String>>),
+    Reclaim(String, Answer<Done>),
     /// Read the configuration again.
-    Reload(oneshot::Sender<Result<(), String>>),
+    Reload(Answer<Reloaded>),
 }
 
 /// The agent's directory: its socket, its lock, and what it must remember.

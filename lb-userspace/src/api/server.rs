@@ -12,15 +12,20 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use nix::unistd::Gid;
+use serde::Serialize;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Failure, Request};
+use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
 const MODE: u32 = 0o660;
+/// The group, where the system has one of this name; else there is the owner alone.
+const GROUP: &str = "lb";
 
 /// Makes the socket. One that a dead agent left is replaced; the caller holds the lock that tells.
 ///
@@ -32,8 +37,19 @@ pub fn bind(path: &std::path::Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    if let Some(group) = local_group(&fs::read_to_string("/etc/group").unwrap_or_default())
+        && let Err(error) = nix::unistd::chown(path, None, Some(group))
+    {
+        warn!("{} can't be given to group {GROUP}: {error}", path.display());
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     Ok(listener)
+}
+
+/// The group's id, by this machine's own list: a directory service that doesn't answer must not hold up the start.
+fn local_group(list: &str) -> Option<Gid> {
+    let mut fields = list.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(GROUP))?;
+    fields.nth(2)?.parse().ok().map(Gid::from_raw)
 }
 
 /// The running server.
@@ -49,6 +65,7 @@ impl Server {
         listener: UnixListener,
         requests: mpsc::Sender<Request>,
         cancel: CancellationToken,
+        heart: Heart,
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
@@ -57,12 +74,12 @@ impl Server {
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
             .route("/v1/reload", post(reload))
             .with_state(requests);
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(heart.during(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
             if let Err(error) = served.await {
                 warn!("the API stopped: {error}");
             }
-        });
+        }));
         Self { path, task }
     }
 
@@ -77,41 +94,38 @@ impl Server {
 }
 
 async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    ask(&requests, Request::Status).await.map_or_else(stopping, |status| Json(status).into_response())
+    ask(&requests, Request::Status).await
 }
 
 async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    match ask(&requests, Request::Routers).await {
-        Some(Ok(routers)) => Json(routers).into_response(),
-        Some(Err(error)) => refused(error),
-        None => stopping(),
-    }
+    ask(&requests, Request::Routers).await
 }
 
 async fn release(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
-    done(ask(&requests, |answer| Request::Release(name, answer)).await)
+    ask(&requests, |answer| Request::Release(name, answer)).await
 }
 
 async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
-    done(ask(&requests, |answer| Request::Reclaim(name, answer)).await)
+    ask(&requests, |answer| Request::Reclaim(name, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
-    done(ask(&requests, Request::Reload).await)
+    ask(&requests, Request::Reload).await
 }
 
-/// Asks the controller; `None` when it has ended.
-async fn ask<T>(requests: &mpsc::Sender<Request>, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+/// Asks the controller, and puts its answer into words of HTTP.
+async fn ask<T: Serialize>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(super::Answer<T>) -> Request,
+) -> Response {
     let (sender, answer) = oneshot::channel();
-    requests.send(request(sender)).await.ok()?;
-    answer.await.ok()
-}
-
-fn done(answer: Option<Result<(), String>>) -> Response {
-    match answer {
-        Some(Ok(())) => StatusCode::OK.into_response(),
-        Some(Err(error)) => refused(error),
-        None => stopping(),
+    if requests.send(request(sender)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(error)) => refused(error),
+        Err(_) => stopping(),
     }
 }
 
@@ -122,4 +136,17 @@ fn refused(error: String) -> Response {
 fn stopping() -> Response {
     let failure = Failure { error: "the agent is stopping".to_owned() };
     (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_found_by_its_whole_name() {
+        let list = "root:x:0:\nlbx:x:7:\nlb:x:990:ann,bob\nx:x:8:lb\n";
+        assert_eq!(local_group(list), Some(Gid::from_raw(990)));
+        assert_eq!(local_group("root:x:0:\nlbx:x:7:\n"), None);
+        assert_eq!(local_group("lb:x:many:\nlb\n"), None);
+    }
 }

@@ -19,8 +19,11 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Packets by verdict; those without any are left out.
     pub verdicts: Vec<VerdictStatus>,
-    /// What keeps the maps from what they should hold; `None` when they hold it.
+    /// What keeps the maps from what they should hold, and why the last reload was refused; `None` when neither.
     pub fault: Option<String>,
+    /// Log lines that the agent had to drop, since nobody took them.
+    #[serde(default)]
+    pub log_dropped: u64,
 }
 
 /// An interface.

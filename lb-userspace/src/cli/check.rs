@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::output;
 use crate::agent;
 use crate::config::{Config, MapMemory, describe};
 use crate::dataplane::map_rows;
@@ -11,8 +12,7 @@ use crate::dataplane::map_rows;
 /// Prints the checked configuration, with the memory that its maps take.
 pub(super) async fn run(path: PathBuf) -> Result<()> {
     let (loaded, _) = agent::read(&path).await?;
-    print!("{}", describe(&loaded.config, &memory(&loaded.config)));
-    Ok(())
+    output::print(&describe(&loaded.config, &memory(&loaded.config)))
 }
 
 /// The maps' memory: the pinned ones by their sizes, the rings by the services' own.

@@ -7,9 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use clap::Args;
 
+use super::exit::Code;
+use super::output::{print, print_json};
 use crate::agent;
 use crate::api::{self, ClientError, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
+use crate::host::privilege::{Capability, require};
 
 /// What to list, and how.
 #[derive(Debug, Args)]
@@ -29,23 +32,25 @@ pub(super) struct Arguments {
 }
 
 /// Asks the agent, or reads the pinned maps where none answers.
-pub(super) async fn run(arguments: Arguments) -> Result<()> {
+pub(super) async fn run(arguments: Arguments) -> Result<Code> {
     let status = match api::status(&api::socket()).await {
         Ok(status) => status,
         Err(ClientError::NoAgent { .. }) => status_of_maps()?,
         Err(error) => return Err(error.into()),
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        print_json(&status)?;
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
-        print!("{}", render(&status, &arguments, now));
+        print(&render(&status, &arguments, now))?;
     }
-    Ok(())
+    Ok(if status.agent { Code::Done } else { Code::NoAgent })
 }
 
 fn status_of_maps() -> Result<Status> {
     let pins = Pins::default();
+    // Where nobody may look, nothing is there.
+    require(Capability::Bpf, "to see what is pinned, where no agent answers,")?;
     if !pins.exist() {
         if let Some(other) = pins.others().first() {
             bail!(
@@ -65,8 +70,13 @@ fn status_of_maps() -> Result<Status> {
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
-/// Column widths: 2 + 3 + 29 + 8 + 7 + three of 10 stay within 80.
+/// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 and three of 1 + 9 are 77.
 const ADDRESS: usize = 27;
+/// What stands before a line's counters.
+const BEFORE: usize = 47;
+
+/// Lines of a fault that are shown at most: a refused file has many.
+const FAULT_LINES: usize = 2;
 
 fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     let mut out = String::new();
@@ -83,9 +93,17 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
     }
     if let Some(fault) = &status.fault {
-        let _ = writeln!(out, "FAULT: {fault}");
+        let lines: Vec<&str> = fault.lines().collect();
+        let (shown, more) = lines.split_at(lines.len().min(FAULT_LINES));
+        let _ = writeln!(out, "FAULT: {}", shown.join("\n  "));
+        if !more.is_empty() {
+            let _ = writeln!(out, "  … (`lb check` and `lb list --json` have all of it)");
+        }
     }
-    let _ = writeln!(out, "Prot LocalAddress:Port Scheduler");
+    if status.log_dropped > 0 {
+        let _ = writeln!(out, "LOG: {} lines were dropped, since nothing took them", status.log_dropped);
+    }
+    let _ = writeln!(out, "{:<40} Service", "Prot LocalAddress:Port Scheduler");
     let _ = writeln!(
         out,
         "  -> {:<ADDRESS$} {:<7} {:>6} {:>9} {:>9} {:>9}",
@@ -111,19 +129,31 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
         endpoint(service.address, service.port),
         service.scheduler
     );
-    let _ = writeln!(out, "{title:<40} {name:<7} {}", counters(service.counters, arguments.exact));
+    render_line(out, &title, &format!("{name:<6}"), &counters(service.counters, arguments.exact));
     for real in &service.reals {
-        let address = endpoint(real.address, service.port);
-        let _ = writeln!(
-            out,
-            "  -> {address:<ADDRESS$} {:<7} {:>6} {}",
-            "Route",
-            real.weight,
-            counters(real.counters, arguments.exact)
-        );
-        if let Some(state) = state(real, now) {
+        let address = format!("  -> {}", endpoint(real.address, service.port));
+        let rest = format!("{:<7} {:>6}", "Route", real.weight);
+        render_line(out, &address, &rest, &counters(real.counters, arguments.exact));
+        if let Some(state) = state(real, &service.scheduler, now) {
             let _ = writeln!(out, "     {state}");
         }
+    }
+}
+
+/// A line of three parts. The middle one ends where the columns of counters begin; what is too long for that (an IPv6
+/// address, a long name) has a line of its own, and the columns stay.
+fn render_line(out: &mut String, first: &str, middle: &str, counters: &str) {
+    let room = BEFORE.saturating_sub(first.chars().count() + 1);
+    if middle.trim_end().chars().count() <= room {
+        let _ = writeln!(out, "{first} {middle:>room$} {counters}");
+        return;
+    }
+    let _ = writeln!(out, "{first}");
+    let room = BEFORE - 5;
+    if middle.trim_end().chars().count() <= room {
+        let _ = writeln!(out, "     {middle:>room$} {counters}");
+    } else {
+        let _ = writeln!(out, "     {}\n     {:room$} {counters}", middle.trim_end(), "");
     }
 }
 
@@ -133,10 +163,13 @@ fn counters(counters: Counters, exact: bool) -> String {
 }
 
 /// What keeps a real from its share; nothing for one that takes it.
-fn state(real: &RealStatus, now: u64) -> Option<String> {
+fn state(real: &RealStatus, scheduler: &str, now: u64) -> Option<String> {
     let text = match real.state {
         State::Up => return None,
-        State::Quiesced => "quiesced: its connections go on, new ones go elsewhere".to_owned(),
+        State::Quiesced if matches!(scheduler, "rr" | "wrr") => {
+            "quiesced: its connections go on, new ones go elsewhere".to_owned()
+        }
+        State::Quiesced => format!("quiesced: takes nothing; {scheduler} moves its connections to other reals"),
         State::Checking => "no check has ended yet: takes no traffic".to_owned(),
         State::Down => "DOWN".to_owned(),
     };
@@ -177,9 +210,9 @@ mod tests {
     use crate::api::{InterfaceStatus, VerdictStatus};
     use crate::dataplane::XdpMode;
 
-    fn real(last: u8, state: State) -> RealStatus {
+    fn real(address: &str, state: State) -> RealStatus {
         RealStatus {
-            address: IpAddr::from([172, 28, 128, last]),
+            address: address.parse().unwrap(),
             weight: 1,
             state,
             since: (state == State::Down).then_some(1_000_000),
@@ -189,31 +222,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_list_has_ipvsadms_shape_in_80_columns() {
+    fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -> ServiceStatus {
+        ServiceStatus {
+            name: Some(name.to_owned()),
+            protocol: "tcp".to_owned(),
+            address: address.parse().unwrap(),
+            port: Some(80),
+            scheduler: scheduler.to_owned(),
+            counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
+            reals,
+        }
+    }
+
+    fn list(services: Vec<ServiceStatus>, fault: Option<&str>) -> String {
         let status = Status {
             version: "0.1.0".to_owned(),
             agent: true,
             interfaces: vec![InterfaceStatus { name: "eth1".to_owned(), mode: Some(XdpMode::Native) }],
-            services: vec![ServiceStatus {
-                name: Some("web".to_owned()),
-                protocol: "tcp".to_owned(),
-                address: IpAddr::from([172, 28, 128, 210]),
-                port: Some(80),
-                scheduler: "rr".to_owned(),
-                counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
-                reals: vec![real(40, State::Up), real(50, State::Down)],
-            }],
+            services,
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
-            fault: None,
+            fault: fault.map(str::to_owned),
+            log_dropped: 0,
         };
         let arguments = Arguments { json: false, exact: false, verdicts: true, numeric: false };
         let text = render(&status, &arguments, 1_000_065);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        text
+    }
+
+    #[test]
+    fn the_list_has_ipvsadms_shape_in_80_columns() {
+        let reals = vec![real("172.28.128.40", State::Up), real("172.28.128.50", State::Down)];
+        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
-Prot LocalAddress:Port Scheduler
+Prot LocalAddress:Port Scheduler         Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
-TCP  172.28.128.210:80 rr                web          1000      7000    50000K
+TCP  172.28.128.210:80 rr                web         1000      7000    50000K
   -> 172.28.128.40:80            Route        1       500      3500    25000K
   -> 172.28.128.50:80            Route        1       500      3500    25000K
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
@@ -222,6 +267,39 @@ Verdict                               Packets
 forwarded                                7000
 ";
         assert_eq!(text, expected, "\n{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn what_is_too_long_for_its_column_has_a_line_of_its_own() {
+        let reals = vec![real("2001:db8:aaaa:bbbb:cccc:dddd:eeee:40", State::Quiesced), real("fd28::50", State::Up)];
+        let services = vec![
+            service("a-name-that-is-longer-than-its-column", "172.28.128.210", "rr", Vec::new()),
+            service("v6", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:210", "mh", reals),
+            service(&"n".repeat(63), "fd28::210", "mh", Vec::new()),
+        ];
+        let text = list(services, Some("the reload was refused:\nline 1\nline 2"));
+        let expected = "\
+lb 0.1.0, director on eth1 (native)
+FAULT: the reload was refused:
+  line 1
+  … (`lb check` and `lb list --json` have all of it)
+Prot LocalAddress:Port Scheduler         Service
+  -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
+TCP  172.28.128.210:80 rr
+          a-name-that-is-longer-than-its-column      1000      7000    50000K
+TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 mh
+                                         v6          1000      7000    50000K
+  -> [2001:db8:aaaa:bbbb:cccc:dddd:eeee:40]:80
+                                 Route        1       500      3500    25000K
+     quiesced: takes nothing; mh moves its connections to other reals
+  -> [fd28::50]:80               Route        1       500      3500    25000K
+TCP  [fd28::210]:80 mh
+     nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
+                                                     1000      7000    50000K
+
+Verdict                               Packets
+forwarded                                7000
+";
+        assert_eq!(text, expected, "\n{text}");
     }
 }

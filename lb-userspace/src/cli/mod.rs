@@ -2,45 +2,69 @@
 
 mod check;
 mod detach;
+mod exit;
 mod list;
+mod output;
 mod plan;
 mod release;
-mod run;
+mod reload;
 mod vrrp;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::log::Log;
+use exit::Code;
+
 /// An XDP load balancer: the director of IPVS's direct routing, with health checks, in one program.
 #[derive(Debug, Parser)]
-#[command(name = "lb", version, max_term_width = 80)]
+#[command(name = "lb", version, max_term_width = 80, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  lb check                  what /etc/lb/lb.toml would do here, or what is wrong
+  lb run -c ./lb.toml       a director, until Ctrl-C
+  lb reload                 after an edit of the file; says what changed
+  watch lb list             the services, their reals, and who is down and why
+  lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no agent answers, 4 not
+permitted, 6 the configuration file is wrong, 70 a part of the agent failed.";
+
+const LOG: &str = "\
+The log goes to standard error; LB_LOG says what it has: debug, or as
+warn,lb_userspace::vrrp=debug (default: info). SIGUSR1 writes the state there.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the director's agent until SIGTERM or Ctrl-C; the program then goes on forwarding.
     ///
     /// SIGHUP reads the configuration again; one with a fault leaves everything as it is.
+    #[command(after_help = LOG)]
     Run(ConfigArgs),
     /// Check a configuration against this machine, and say what it would do.
     Check(ConfigArgs),
     /// List the services and reals, as ipvsadm does.
+    ///
+    /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
     Vrrp(vrrp::Arguments),
-    /// Have the running agent read its configuration again.
+    /// Have the running agent read its configuration again, and say what changed.
     Reload,
     /// Take the VIPs off this host when its agent is dead; the program goes on forwarding.
-    Release,
+    Release(release::Arguments),
     #[command(hide = true)]
     Guard(release::GuardArguments),
     /// End forwarding: remove the program, its maps and the VIPs that the agent added.
@@ -56,31 +80,39 @@ struct ConfigArgs {
 }
 
 impl Cli {
-    /// Carries out the verb.
-    ///
-    /// # Errors
-    /// The text says what, where, and the mend.
-    pub fn run(self) -> Result<ExitCode> {
+    /// Carries out the verb, and says on standard error why it failed.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let is_agent = matches!(self.verb, Verb::Run(_));
+        let log = Log::start(if is_agent { "info" } else { "warn" });
+        let code = self.obey().unwrap_or_else(|error| {
+            // The agent's end must not wait for whoever reads its log.
+            if is_agent {
+                log.say(&output::words(&error, std::io::stderr().is_terminal()))
+            } else {
+                output::tell(&error)
+            }
+            Code::of(&error)
+        });
+        drop(log);
+        ExitCode::from(code as u8)
+    }
+
+    fn obey(self) -> Result<Code> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let done = match self.verb {
-            Verb::Run(args) => runtime.block_on(run::run(args.config)),
-            Verb::Check(args) => runtime.block_on(check::run(args.config)),
+            Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
+            Verb::Check(args) => runtime.block_on(check::run(args.config)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
-            Verb::Plan(args) => plan::run(&args),
-            Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)),
-            Verb::Reload => runtime.block_on(reload()),
-            Verb::Release => release::release(),
-            Verb::Guard(args) => release::guard(&args),
-            Verb::Detach => runtime.block_on(detach::run()),
+            Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
+            Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
+            Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),
+            Verb::Release(args) => release::release(&args).map(|()| Code::Done),
+            Verb::Guard(args) => release::guard(&args).map(|()| Code::Done),
+            Verb::Detach => runtime.block_on(detach::run()).map(|()| Code::Done),
         };
         // A blocking part that outlives its verb must not hold up the end.
         runtime.shutdown_background();
-        done.map(|()| ExitCode::SUCCESS)
+        done
     }
-}
-
-async fn reload() -> Result<()> {
-    crate::api::reload(&crate::api::socket()).await?;
-    println!("reloaded");
-    Ok(())
 }

@@ -1,13 +1,14 @@
 //! `lb plan`: VIPs and priorities for several active directors.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use ipnet::IpNet;
 
+use super::output::{print, print_json};
 use crate::capacity::{Demand, File, Rate, Report, Sections, plan, plan_of};
 
 /// What is planned.
@@ -64,7 +65,7 @@ pub(super) fn run(args: &Arguments) -> Result<()> {
     let sections = Sections { interface: args.interface.clone(), first_address: args.addresses, first_id: args.id };
     let report = Report::new(&plan, &sections.numbers(plan.orders.len())?);
     if args.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        print_json(&report)?;
     } else {
         print(&report.to_string())?;
     }
@@ -83,14 +84,6 @@ pub(super) fn run(args: &Arguments) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A reader that has seen enough, such as `head`, is no fault.
-fn print(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
 }
 
 /// The command line, as the files quote it.

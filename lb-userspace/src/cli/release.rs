@@ -5,21 +5,33 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use super::output;
 use crate::agent;
+use crate::host::privilege::{Capability, require};
+
+/// When it is done.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only if the configuration that ran last says `when_agent_dies = "release"`.
+    #[arg(long)]
+    as_configured: bool,
+}
 
 /// Takes the VIPs off this host when no agent runs; the program goes on forwarding.
-pub(super) fn release() -> Result<()> {
+pub(super) fn release(arguments: &Arguments) -> Result<()> {
+    require(Capability::NetAdmin, "to take VIPs off an interface")?;
     if agent::is_locked()? {
-        bail!("an agent runs: `lb vrrp release NAME` hands a VIP over without a lost packet.");
+        bail!("an agent runs: `lb vrrp release NAME` has it hand a VIP over to a backup.");
+    }
+    if arguments.as_configured && !agent::releases() {
+        return output::print("the VIPs stay: the configuration has no when_agent_dies = \"release\"\n");
     }
     let owned = agent::release();
     if owned.is_empty() {
-        println!("no VIP is held");
+        return output::print("no VIP is held\n");
     }
-    for held in owned {
-        println!("removed {} from interface {}", held.address, held.ifindex);
-    }
-    Ok(())
+    let removed = owned.iter().map(|held| format!("removed {} from interface {}\n", held.address, held.ifindex));
+    output::print(&removed.collect::<String>())
 }
 
 /// What the agent tells its guard.

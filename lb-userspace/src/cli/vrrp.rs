@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use crate::api::{self, RouterStatus};
 
 use super::list::since;
+use super::output;
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -22,9 +23,11 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Hand the VIPs over to a backup, without a lost packet, and leave them there.
+    /// Hand the VIPs over to a backup, and leave them there.
     ///
-    /// Without a backup they stay.
+    /// Both directors forward meanwhile, so that no packet is lost on the way. Connections of mh and sh go on where
+    /// both have the same reals; those of rr and wrr are known to this director alone, and break. Without a backup the
+    /// VIPs stay here.
     Release {
         /// NAME of [vrrp.NAME].
         name: String,
@@ -40,25 +43,17 @@ enum Verb {
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let socket = api::socket();
     match arguments.verb {
-        Some(Verb::Release { name }) => {
-            api::command(&socket, &format!("/v1/vrrp/{name}/release")).await?;
-            println!("vrrp.{name}: released; `lb vrrp` shows when its successor was heard");
-        }
-        Some(Verb::Reclaim { name }) => {
-            api::command(&socket, &format!("/v1/vrrp/{name}/reclaim")).await?;
-            println!("vrrp.{name}: takes part in the election again");
-        }
+        Some(Verb::Release { name }) => output::print(&format!("{}\n", api::release(&socket, &name).await?.said)),
+        Some(Verb::Reclaim { name }) => output::print(&format!("{}\n", api::reclaim(&socket, &name).await?.said)),
         None => {
-            let routers: Vec<RouterStatus> = api::get(&socket, "/v1/vrrp").await?;
+            let routers = api::routers(&socket).await?;
             if arguments.json {
-                println!("{}", serde_json::to_string_pretty(&routers)?);
-            } else {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
-                print!("{}", render(&routers, now));
+                return output::print_json(&routers);
             }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
+            output::print(&render(&routers, now))
         }
     }
-    Ok(())
 }
 
 fn render(routers: &[RouterStatus], now: u64) -> String {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::Ip;
-use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
+use lb_common::maps::{Director, Filter, NOBODY, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring, turns};
 
 /// What a service's ring and turns are built from. Equal recipes give equal rings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ring {
     /// Mixed into the reals' preferences.
     pub seed: u64,
@@ -26,6 +26,33 @@ impl Ring {
         let turns = if self.tracked { turns(&self.members) } else { Vec::new() };
         content.push(turns.len() as u32);
         content.extend(turns);
+        content
+    }
+
+    /// The same ring, of reals that are numbered from 1 in the order of their addresses: services of the same reals and
+    /// weights have the same shape.
+    pub fn shape(&self) -> Self {
+        let mut members = self.members.clone();
+        members.sort_unstable();
+        for (number, member) in (1..).zip(&mut members) {
+            member.real = number;
+        }
+        Self { members, ..*self }
+    }
+
+    /// The entries of its map, from those of its [shape](Self::shape).
+    pub fn numbered(&self, shape: &[u32]) -> Vec<u32> {
+        let mut members = self.members.clone();
+        members.sort_unstable();
+        let numbers: Vec<u32> = [NOBODY].into_iter().chain(members.iter().map(|member| member.real)).collect();
+        let name = |entry: &u32| numbers.get(*entry as usize).copied().unwrap_or(NOBODY);
+        let (slots, rest) = shape.split_at_checked(self.size as usize).unwrap_or_default();
+        // Between slots and turns stands how many turns there are.
+        let (count, turns) = rest.split_at_checked(1).unwrap_or_default();
+        let mut content = Vec::with_capacity(shape.len());
+        content.extend(slots.iter().map(name));
+        content.extend_from_slice(count);
+        content.extend(turns.iter().map(name));
         content
     }
 }
@@ -75,5 +102,31 @@ impl Desired {
             director.reals.insert(Filter::of_mac(key.mac));
         }
         director
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_ring_from_its_shape_is_the_ring(
+            seed: u64, size in prop::sample::select(vec![251u32, 509, 1021]), tracked: bool,
+            reals in prop::collection::btree_map(any::<[u8; 16]>(), (1u32..100, 1u32..60_000), 0..12),
+        ) {
+            let members = reals.into_iter().map(|(address, (weight, real))| Member { address, weight, real });
+            let members: Vec<Member> = members.rev().collect();
+            let ring = Ring { seed, size, tracked, members };
+            let mut other = ring.clone();
+            other.members.iter_mut().for_each(|member| member.real += 7);
+            other.members.reverse();
+            prop_assert_eq!(ring.shape(), other.shape());
+            for ring in [&ring, &other] {
+                prop_assert_eq!(ring.numbered(&ring.shape().content()), ring.content());
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod attach;
 mod btf;
+mod build;
 mod desired;
 mod error;
 mod features;

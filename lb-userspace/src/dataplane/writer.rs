@@ -4,15 +4,14 @@
 //! before the entry, and removed after it.
 
 use aya::maps::Array;
-use std::num::NonZeroUsize;
-use std::thread;
 
 use aya::maps::MapData;
 use lb_common::maps::{
-    Director, Filter, NOBODY, PORT_PROBES, PORTS, Port, Real, ServiceKey, Stats, Turn, VipKey, Vlans,
+    Director, Filter, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, ServiceKey, Stats, Turn, VipKey, Vlans,
 };
 use tracing::debug;
 
+use super::build::build_rings;
 use super::load::innermost;
 use super::{Dataplane, Desired, Error, Ring, ring};
 
@@ -103,7 +102,12 @@ impl Dataplane {
             .map(|(id, ring)| (*id, ring))
             .collect();
         let maps = build_rings(&stale)?;
-        self.put_rings(&maps)?;
+        if let Err(error) = self.put_rings(&maps) {
+            // Some may be in place: whatever comes next writes them all.
+            let unknown = Ring { seed: 0, size: 0, tracked: false, members: Vec::new() };
+            self.applied.rings.extend(stale.into_iter().map(|(id, _)| (id, unknown.clone())));
+            return Err(error);
+        }
         self.applied.rings.extend(stale.into_iter().map(|(id, ring)| (id, ring.clone())));
         Ok(())
     }
@@ -116,15 +120,25 @@ impl Dataplane {
         Ok(())
     }
 
+    /// New ones first, so that no frame circles meanwhile; those that a full map doesn't take follow when others have gone.
     fn write_returns(&mut self, desired: &Desired) -> Result<(), Error> {
-        let error = |error| Error::map("returns", innermost(&error));
-        for key in desired.returns.difference(&self.applied.returns) {
-            self.maps.returns.insert(key, 1, 0).map_err(error)?;
+        let filled = self.add_returns(desired);
+        let gone: Vec<ReturnKey> = self.applied.returns.difference(&desired.returns).copied().collect();
+        for key in gone {
+            self.maps.returns.remove(&key).map_err(|error| Error::map("returns", innermost(&error)))?;
+            self.applied.returns.remove(&key);
         }
-        for key in self.applied.returns.difference(&desired.returns) {
-            self.maps.returns.remove(key).map_err(error)?;
+        filled.or_else(|_| self.add_returns(desired))
+    }
+
+    /// Each is noted as it is done: what fails half-way is brought back by the difference.
+    fn add_returns(&mut self, desired: &Desired) -> Result<(), Error> {
+        for key in &desired.returns {
+            if !self.applied.returns.contains(key) {
+                self.maps.returns.insert(key, 1, 0).map_err(|error| Error::map("returns", innermost(&error)))?;
+                self.applied.returns.insert(*key);
+            }
         }
-        self.applied.returns.clone_from(&desired.returns);
         Ok(())
     }
 
@@ -212,29 +226,6 @@ impl Dataplane {
             aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
         map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
     }
-}
-
-/// Builds rings and fills their maps, on all CPUs.
-fn build_rings(rings: &[(u32, &Ring)]) -> Result<Vec<(u32, MapData)>, Error> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let share = rings.len().div_ceil(threads).max(1);
-    let build = |part: &[(u32, &Ring)]| {
-        part.iter().map(|(id, ring)| Ok((*id, ring::create(&ring.content())?))).collect::<Result<Vec<_>, Error>>()
-    };
-    if rings.len() <= 1 {
-        return build(rings);
-    }
-    let parts: Vec<Result<Vec<_>, Error>> = thread::scope(|scope| {
-        let parts: Vec<_> = rings.chunks(share).map(|part| scope.spawn(move || build(part))).collect();
-        let join = |part: thread::ScopedJoinHandle<'_, _>| {
-            part.join().unwrap_or_else(|_| Err(Error::map("rings", "the ring builder failed")))
-        };
-        parts.into_iter().map(join).collect()
-    });
-    parts.into_iter().try_fold(Vec::new(), |mut all, part| {
-        all.extend(part?);
-        Ok(all)
-    })
 }
 
 /// An entry of `reals` that is free.

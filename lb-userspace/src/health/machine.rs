@@ -8,17 +8,22 @@
 //! - A check that says nothing about the real (this director ran out of sockets) counts neither way.
 //! - One check at a time. One that is still running when the next is due delays it; beats that
 //!   were missed are not made up.
-//! - The first check starts within [`FIRST_WITHIN`], at a random moment. The second follows after a random part of the interval,
-//!   which spreads the targets over it. Each later wait, from start to start, is the interval and its jitter.
+//! - The first check starts at a random moment within a time that grows with the number of new targets ([`first_within`]).
+//!   The second follows after a random part of the interval, which spreads the targets over it. Each later wait, from
+//!   start to start, is the interval and its jitter.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Health;
 use crate::config::Check;
 
-/// The first check of a target starts no later than this, so that a start is quick, and spread
-/// over it, so that a thousand targets are not one burst.
-pub const FIRST_WITHIN: Duration = Duration::from_millis(100);
+/// Within what time the first checks of so many new targets start: a few are known at once, a thousand are no burst.
+#[must_use]
+pub fn first_within(targets: usize) -> Duration {
+    const EACH: Duration = Duration::from_millis(1);
+    const RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+    EACH.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX)).clamp(RANGE.0, RANGE.1)
+}
 
 /// A probe bounds itself by its timeout and names what it waited for. One that still has
 /// not ended this much later is given up by the machine.
@@ -89,9 +94,10 @@ struct Running {
 }
 
 impl Machine {
-    /// A new target. `known` is the health that it is carried over with; `random` is any number.
+    /// A new target. `known` is the health that it is carried over with. Its first check starts no later than `within`,
+    /// nor than the interval; `random` is any number.
     #[must_use]
-    pub fn new(check: &Check, known: Option<Health>, now: Instant, random: u64) -> Self {
+    pub fn new(check: &Check, known: Option<Health>, within: Duration, now: Instant, random: u64) -> Self {
         let interval = check.interval.clamp(SHORTEST, LONGEST);
         Self {
             interval,
@@ -103,7 +109,7 @@ impl Machine {
             against: 0,
             reported: false,
             started: 0,
-            next_start: now + part(FIRST_WITHIN.min(interval), random),
+            next_start: now + part(within.min(interval), random),
             running: None,
         }
     }

@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::Target;
@@ -27,9 +28,12 @@ use crate::config::CheckKind;
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The kernel's word on the connection or its socket.
+    /// The kernel's word on the connection, which the real may have caused.
     #[error("{}", sentence(.0))]
     Io(#[from] io::Error),
+    /// No connection was begun: nothing was sent to the real.
+    #[error("{}", own(.0))]
+    Local(#[source] io::Error),
     /// No connection in time.
     #[error("timed out after {} connecting", humantime::format_duration(*.0))]
     Connecting(Duration),
@@ -61,13 +65,14 @@ pub enum Failure {
 impl Failure {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
-        let Self::Io(error) = self else {
-            return matches!(self, Self::Request(_));
+        let error = match self {
+            Self::Local(_) | Self::Request(_) => return true,
+            Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
+            _ => return false,
         };
-        matches!(
-            error.raw_os_error().map(Errno::from_raw),
-            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL | Errno::EAGAIN)
-        )
+        use Errno::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENETDOWN, ENFILE, ENOBUFS, ENODEV, ENOMEM, EPERM};
+        let own = [EADDRNOTAVAIL, EAGAIN, EMFILE, ENETDOWN, ENFILE, ENOBUFS, ENODEV, ENOMEM, EPERM];
+        error.is_some_and(|error| own.contains(&error))
     }
 }
 
@@ -103,11 +108,27 @@ impl Deadline {
 
 /// A connection that will be reset when it is dropped.
 async fn connect(real: SocketAddr, deadline: &Deadline) -> Result<TcpStream, Failure> {
-    let socket = if real.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_zero_linger()?;
-    let connection =
-        timeout_at(deadline.at, socket.connect(real)).await.map_err(|_| Failure::Connecting(deadline.timeout))??;
-    Ok(connection)
+    let connection = begin(real)?;
+    timeout_at(deadline.at, connection.writable()).await.map_err(|_| Failure::Connecting(deadline.timeout))??;
+    match connection.take_error()? {
+        Some(error) => Err(error.into()),
+        None => Ok(connection),
+    }
+}
+
+/// Begins a connection. What the kernel refuses at once it refuses without having heard of the real: no descriptor, no
+/// source address, no route, a firewall here.
+fn begin(real: SocketAddr) -> Result<TcpStream, Failure> {
+    let connection = Socket::new(Domain::for_address(real), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+        .and_then(|socket| socket.set_linger(Some(Duration::ZERO)).map(|()| socket))
+        .map_err(Failure::Local)?;
+    match connection.connect(&real.into()).map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
+        Ok(()) | Err((Some(Errno::EINPROGRESS), _)) => {}
+        // On this host itself an answer can be that quick.
+        Err((Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ETIMEDOUT), error)) => return Err(error.into()),
+        Err((_, error)) => return Err(Failure::Local(error)),
+    }
+    TcpStream::from_std(connection.into()).map_err(Failure::Local)
 }
 
 /// What the kernel says of a connection, in the words that an operator greps for.
@@ -121,10 +142,20 @@ fn sentence(error: &io::Error) -> String {
         Errno::EHOSTUNREACH => "no route to host".to_owned(),
         Errno::ENETUNREACH => "network unreachable".to_owned(),
         Errno::ETIMEDOUT => "timed out connecting".to_owned(),
-        Errno::EACCES | Errno::EPERM => "this machine's firewall forbids the connection".to_owned(),
-        Errno::EADDRNOTAVAIL => "no free local port on this director".to_owned(),
-        Errno::EMFILE | Errno::ENFILE => "this director is out of file descriptors: raise LimitNOFILE".to_owned(),
+        // An ICMPv6 error of the real's firewall.
+        Errno::EACCES => "the connection is administratively prohibited".to_owned(),
         other => other.desc().to_lowercase(),
+    }
+}
+
+/// What the kernel says of a connection that it didn't begin.
+fn own(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES | Errno::EPERM) => "this director's own firewall forbids the connection".to_owned(),
+        Some(Errno::EADDRNOTAVAIL) => "this director has no free local port, or no source address".to_owned(),
+        Some(Errno::EMFILE | Errno::ENFILE) => "this director is out of descriptors: raise LimitNOFILE".to_owned(),
+        Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH) => "this director has no route there".to_owned(),
+        _ => format!("this director can't connect: {}", sentence(error)),
     }
 }
 

@@ -23,8 +23,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::machine::{Machine, Now, Outcome, Step, Ticket};
+use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
 use super::{Event, Health, Target, probe};
+use crate::pulse::Heart;
 
 /// Targets, with the health that each is to start with if it is new here.
 pub type Targets = HashMap<Target, Option<Health>>;
@@ -106,13 +107,18 @@ struct Slot {
 impl Runner {
     /// Starts the loop, with as many checks at once as the process's descriptors allow.
     #[must_use]
-    pub fn spawn(events: mpsc::Sender<Event>, cancel: CancellationToken) -> Handle {
-        Self::spawn_with_limit(events, cancel, limit_of_descriptors())
+    pub fn spawn(events: mpsc::Sender<Event>, cancel: CancellationToken, heart: Heart) -> Handle {
+        Self::spawn_with_limit(events, cancel, limit_of_descriptors(), heart)
     }
 
     /// Starts the loop with at most `limit` checks at once (at least one).
     #[must_use]
-    pub fn spawn_with_limit(events: mpsc::Sender<Event>, cancel: CancellationToken, limit: usize) -> Handle {
+    pub fn spawn_with_limit(
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+        limit: usize,
+        heart: Heart,
+    ) -> Handle {
         let limit = limit.max(1);
         let delayed = Arc::new(AtomicU64::new(0));
         let (sender, commands) = mpsc::unbounded_channel();
@@ -129,7 +135,8 @@ impl Runner {
             warned_limit: None,
             warned_void: None,
         };
-        Handle { commands: sender, delayed, limit, task: tokio::spawn(runner.run(commands, events, cancel)) }
+        let task = tokio::spawn(heart.during(runner.run(commands, events, cancel)));
+        Handle { commands: sender, delayed, limit, task }
     }
 
     async fn run(
@@ -170,17 +177,17 @@ impl Runner {
             self.remove(id);
         }
         let now = Instant::now();
-        for (target, known) in targets {
-            if !self.ids.contains_key(&target) {
-                self.add(target, known, now);
-            }
+        let new: Vec<_> = targets.into_iter().filter(|(target, _)| !self.ids.contains_key(target)).collect();
+        let within = first_within(new.len());
+        for (target, known) in new {
+            self.add(target, known, within, now);
         }
     }
 
-    fn add(&mut self, target: Target, known: Option<Health>, now: Instant) {
+    fn add(&mut self, target: Target, known: Option<Health>, within: Duration, now: Instant) {
         let id = Id(self.next_id);
         self.next_id += 1;
-        let machine = Machine::new(&target.check, known, now, fastrand::u64(..));
+        let machine = Machine::new(&target.check, known, within, now, fastrand::u64(..));
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
         let slot = Slot { target, machine, queued: None, running: None, event: None };

@@ -1,12 +1,21 @@
 //! Commands of the configuration: tracked scripts and notify scripts. Each runs in a process group of its own, which
-//! is ended as a whole.
+//! is ended as a whole. One that somebody other than root and the agent's user could have written is not run
+//! ([`trust`]).
+
+mod trust;
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::process::Command;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{ChildStderr, Command};
+
+/// Bytes of a command's standard error that are kept: its end.
+const KEPT: usize = 1024;
+/// How long the end of standard error is waited for after the command's own end: a child of its may hold it open.
+const REST: Duration = Duration::from_millis(100);
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -14,36 +23,90 @@ pub enum Failure {
     /// It could not be started.
     #[error("it can't be started: {0}")]
     Start(#[source] std::io::Error),
+    /// It is not run.
+    #[error("it is not run: {0}")]
+    Untrusted(#[from] trust::Untrusted),
     /// It ended with another status than 0.
-    #[error("{0}")]
-    Status(ExitStatus),
+    #[error("{0}{said}", said = said(.1))]
+    Status(ExitStatus, String),
     /// It took too long and was ended.
-    #[error("it was ended after {}", humantime::format_duration(*.0))]
-    Timeout(Duration),
+    #[error("it was ended after {}{said}", humantime::format_duration(*.0), said = said(.1))]
+    Timeout(Duration, String),
 }
 
-/// Runs a command without a shell, its output discarded. Dropping this ends it.
+/// The last lines of standard error, behind why a command failed.
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
+}
+
+/// Runs a command without a shell, its output discarded. Returns the last lines of its standard error, as one. Dropping
+/// this ends it.
 ///
 /// # Errors
 /// How it failed.
-pub async fn run(argv: &[String], timeout: Duration) -> Result<(), Failure> {
+pub async fn run(argv: &[String], timeout: Duration) -> Result<String, Failure> {
+    trust::check(argv)?;
     let (program, arguments) = argv.split_first().ok_or_else(|| Failure::Start(std::io::ErrorKind::NotFound.into()))?;
     let null = Stdio::null;
     let mut command = Command::new(program);
-    command.args(arguments).stdin(null()).stdout(null()).stderr(null()).process_group(0).kill_on_drop(true);
+    command.args(arguments).stdin(null()).stdout(null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(Failure::Start)?;
     let mut group = Group(child.id());
-    let ended = tokio::time::timeout(timeout, child.wait()).await;
-    let Ok(ended) = ended else {
+    let mut tail = Tail { from: child.stderr.take(), kept: Vec::new() };
+    let deadline = tokio::time::Instant::now() + timeout;
+    let ended = loop {
+        tokio::select! {
+            ended = child.wait() => break Some(ended),
+            () = tail.read() => {}
+            () = tokio::time::sleep_until(deadline) => break None,
+        }
+    };
+    let Some(ended) = ended else {
         group.end();
         // Killed, it ends at once; it is reaped so that its id can't be another's.
         let _ = child.wait().await;
-        return Err(Failure::Timeout(timeout));
+        return Err(Failure::Timeout(timeout, tail.text()));
     };
     group.0 = None;
+    let rest = async {
+        while tail.from.is_some() {
+            tail.read().await;
+        }
+    };
+    let _ = tokio::time::timeout(REST, rest).await;
     match ended.map_err(Failure::Start)? {
-        status if status.success() => Ok(()),
-        status => Err(Failure::Status(status)),
+        status if status.success() => Ok(tail.text()),
+        status => Err(Failure::Status(status, tail.text())),
+    }
+}
+
+/// The end of what a command says on standard error.
+struct Tail {
+    /// `None` after its end.
+    from: Option<ChildStderr>,
+    kept: Vec<u8>,
+}
+
+impl Tail {
+    /// Reads what is there; waits where there is nothing, for ever after the end.
+    async fn read(&mut self) {
+        let Some(from) = &mut self.from else { return std::future::pending().await };
+        let mut bytes = [0; KEPT];
+        match from.read(&mut bytes).await {
+            Ok(count) if count > 0 => {
+                self.kept.extend_from_slice(bytes.get(..count).unwrap_or_default());
+                let over = self.kept.len().saturating_sub(KEPT);
+                self.kept.drain(..over);
+            }
+            _ => self.from = None,
+        }
+    }
+
+    /// As one line.
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(" / ").replace(char::is_control, " ")
     }
 }
 
@@ -76,8 +139,14 @@ mod tests {
     #[tokio::test]
     async fn a_command_ends_well_badly_or_not_in_time() {
         const PATIENCE: Duration = Duration::from_secs(60);
-        run(&sh("exit 0"), PATIENCE).await.unwrap();
+        assert_eq!(run(&sh("echo out; echo 1 >&2; exit 0"), PATIENCE).await.unwrap(), "1");
         assert_eq!(run(&sh("exit 3"), PATIENCE).await.unwrap_err().to_string(), "exit status: 3");
+        let told = run(&sh("seq 1 9999 >&2; printf 'no such\\tthing' >&2; exit 3"), PATIENCE).await.unwrap_err();
+        assert_eq!(told.to_string(), "exit status: 3; it said: 9998 / 9999 / no such thing");
+        let told = run(&sh("echo slow >&2; exec sleep 1000"), Duration::from_millis(500)).await.unwrap_err();
+        assert_eq!(told.to_string(), "it was ended after 500ms; it said: slow");
+        // A child that holds standard error open holds nobody up.
+        run(&sh("sleep 5 & exit 0"), PATIENCE).await.unwrap();
         let missing = run(&["/no/such/command".to_owned()], PATIENCE).await.unwrap_err();
         assert!(matches!(missing, Failure::Start(_)), "{missing}");
         assert!(run(&[], PATIENCE).await.is_err());
@@ -90,7 +159,7 @@ mod tests {
         let script = sh(&format!("sleep 1000 & echo $! > {path}; wait"));
         let started = std::time::Instant::now();
         let failure = run(&script, Duration::from_millis(500)).await.unwrap_err();
-        assert!(matches!(failure, Failure::Timeout(_)), "{failure}");
+        assert!(matches!(failure, Failure::Timeout(..)), "{failure}");
         assert!(started.elapsed() < Duration::from_secs(60));
         let child = std::fs::read_to_string(file.path()).unwrap();
         let is_gone = || {

@@ -3,4 +3,5 @@
 pub mod command;
 pub mod links;
 pub mod neighbour;
+pub mod privilege;
 pub mod xdp;

@@ -10,6 +10,7 @@ use crate::dataplane::XdpMode;
 use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
+use super::carry::carry_over;
 use super::gates::{GateNumbers, gates_of};
 use crate::tracking::{Healthy, Services};
 
@@ -114,12 +115,11 @@ impl Model {
         self.hops.insert(event.address, hop);
     }
 
-    /// Takes another configuration; what was known of reals that it doesn't name is forgotten.
-    pub fn set_config(&mut self, config: Arc<Config>) {
-        let targets = targets(&config);
-        self.health.retain(|target, _| targets.contains_key(target));
-        let addresses = addresses(&config);
-        self.hops.retain(|address, _| addresses.contains_key(address));
+    /// Takes another configuration; what was known of reals that it doesn't name is forgotten. A real whose check is
+    /// another one stays what it was, until the new check has an answer.
+    pub fn set_config(&mut self, config: Arc<Config>, now: SystemTime) {
+        let (health, hops) = carry_over(self, &config, now);
+        (self.health, self.hops) = (health, hops);
         self.gates = gates_of(&config, &self.gates);
         self.config = config;
     }

@@ -22,6 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::config::{Condition, Config, Script};
+use crate::pulse::Heart;
 use crate::vrrp::Handle;
 
 pub use policy::Healthy;
@@ -51,11 +52,11 @@ enum Seen {
 
 impl Tracks {
     /// Starts to watch what this configuration's virtual routers track, and tells `routers` how each stands.
-    pub fn spawn(config: Arc<Config>, routers: Handle) -> Self {
+    pub fn spawn(config: Arc<Config>, routers: Handle, heart: Heart) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let tracks = Self { commands, services: Services::new() };
         tracks.follow(config);
-        tokio::spawn(Task::new(routers).run(receiver));
+        tokio::spawn(heart.during(Task::new(routers).run(receiver)));
         tracks
     }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::Config;
 use crate::host::command;
+use crate::pulse::Heart;
 use crate::vrrp::Status;
 
 /// How long the agent's end may wait for the last scripts, each of which has its own limit too.
@@ -32,10 +33,10 @@ struct Run {
 
 impl Notifier {
     /// Tells every state that virtual routers enter to the scripts that the configuration names.
-    pub fn spawn(config: Arc<Config>, entered: mpsc::UnboundedReceiver<Status>) -> Self {
+    pub fn spawn(config: Arc<Config>, entered: mpsc::UnboundedReceiver<Status>, heart: Heart) -> Self {
         let scripts = scripts_of(&config).collect();
         let (sender, receiver) = watch::channel(config);
-        let task = tokio::spawn(hand_out(scripts, receiver, entered));
+        let task = tokio::spawn(heart.during(hand_out(scripts, receiver, entered)));
         Self { config: sender, task }
     }
 
@@ -93,8 +94,10 @@ fn arguments(argv: &[String], status: &Status) -> Vec<String> {
 
 async fn work(name: String, mut runs: mpsc::UnboundedReceiver<Run>) {
     while let Some(Run { argv, timeout }) = runs.recv().await {
-        if let Err(failure) = command::run(&argv, timeout).await {
-            warn!("vrrp.{name}: notify {}: {failure}", argv.join(" "));
+        match command::run(&argv, timeout).await {
+            Ok(said) if said.is_empty() => {}
+            Ok(said) => info!("vrrp.{name}: notify {}: {said}", argv.join(" ")),
+            Err(failure) => warn!("vrrp.{name}: notify {}: {failure}", argv.join(" ")),
         }
     }
 }
@@ -128,7 +131,7 @@ mod tests {
             .unwrap_or_else(|error| panic!("{}", error.render(false)))
             .config;
         let (entered, receiver) = mpsc::unbounded_channel();
-        let notifier = Notifier::spawn(Arc::new(config.clone()), receiver);
+        let notifier = Notifier::spawn(Arc::new(config.clone()), receiver, Heart::unwatched());
         for state in [State::Backup, State::Master, State::Releasing, State::Backup] {
             for (name, id) in [("stuck", 2), ("web", 1)] {
                 let vip = format!("192.0.2.{id}/24").parse().unwrap();

@@ -21,7 +21,7 @@ pub(super) async fn watch(script: Script, seen: mpsc::UnboundedSender<Seen>) {
         let result = command::run(&script.command, script.timeout).await;
         let Some(holds) = streak.note(result.is_ok(), &script) else { continue };
         match result {
-            Ok(()) => info!("script {name}: holds"),
+            Ok(_) => info!("script {name}: holds"),
             Err(failure) => warn!("script {name}: fails: {failure}"),
         }
         if seen.send(Seen::Script(script.clone(), holds)).is_err() {

@@ -1,5 +1,5 @@
 //! The client's loop as the audience sees it: each answer is printed as it comes, and counted to the phase in which it
-//! was asked for.
+//! was asked for; each failure to the one in which it failed.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -18,6 +18,9 @@ pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 /// How long a request may take: until the next one is due.
 const PATIENCE: Duration = BEAT;
+
+/// The longest that an answer takes in a lab that is whole.
+const ANSWERED: Duration = Duration::from_millis(10);
 
 /// How long a phase may take that ends with an event.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -141,7 +144,7 @@ impl Summary {
         let starts = self.phases.iter().map(|phase| phase.start);
         let ends = starts.skip(1).map(Some).chain([None]);
         for (phase, end) in self.phases.iter().zip(ends) {
-            let inside = |entry: &&Entry| entry.at >= phase.start && end.is_none_or(|end| entry.at < end);
+            let inside = |entry: &&Entry| booked(entry) >= phase.start && end.is_none_or(|end| booked(entry) < end);
             let entries: Vec<&Entry> = self.report.entries.iter().filter(inside).collect();
             table.add_row(row(&phase.title, phase.took, &reals, &entries));
         }
@@ -154,6 +157,15 @@ impl Summary {
     }
 }
 
+/// The moment by which a request counts to a phase: its begin, and for one that failed the time by which it would have
+/// had its answer. One that was cut off at a phase's end failed in the next.
+fn booked(entry: &Entry) -> Instant {
+    match entry.outcome {
+        Ok(_) => entry.at,
+        Err(_) => entry.end.min(entry.at + ANSWERED),
+    }
+}
+
 fn row(title: &str, took: Duration, reals: &BTreeSet<String>, entries: &[&Entry]) -> Vec<String> {
     let answers = tally(entries.iter().filter_map(|entry| entry.outcome.as_ref().ok()));
     let failed = entries.iter().filter(|entry| entry.outcome.is_err()).count();
@@ -161,4 +173,30 @@ fn row(title: &str, took: Duration, reals: &BTreeSet<String>, entries: &[&Entry]
     row.extend(reals.iter().map(|real| answers.get(real).copied().unwrap_or_default().to_string()));
     row.push(failed.to_string());
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Answer;
+
+    #[test]
+    fn a_request_that_a_phases_end_cuts_off_failed_in_the_next() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let answer = || Answer { real: String::new(), status: 200, body: String::new(), took: Duration::ZERO };
+        let failed = || Err("timed out".to_owned());
+        // A phase ends at 100, and with it the answers; the next at 1000.
+        let rows = [
+            ((98, 99, Ok(answer())), 98),
+            ((99, 599, failed()), 109),
+            ((40, 540, failed()), 50),
+            ((700, 1200, failed()), 710),
+            ((999, 1000, failed()), 1000),
+        ];
+        for ((begin, end, outcome), expected) in rows {
+            let entry = Entry { at: at(begin), end: at(end), outcome };
+            assert_eq!(booked(&entry), at(expected), "{begin}");
+        }
+    }
 }

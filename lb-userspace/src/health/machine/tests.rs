@@ -3,6 +3,9 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
+
+/// Within what the first checks of a few targets start.
+const FEW: Duration = Duration::from_millis(100);
 use crate::config::CheckKind;
 
 fn check(rise: u32, fall: u32) -> Check {
@@ -71,7 +74,7 @@ fn each_state_and_result() {
     ];
     for (before, against, outcome, after, against_after, reported) in table {
         let start = Instant::now();
-        let mut machine = Machine::new(&check(rise, fall), Some(before.clone()), start, 0);
+        let mut machine = Machine::new(&check(rise, fall), Some(before.clone()), FEW, start, 0);
         machine.against = against;
         machine.reported = true;
         let case = format!("{before:?} with {against} against, {outcome:?}");
@@ -87,7 +90,7 @@ fn each_state_and_result() {
 #[test]
 fn each_phase_and_event() {
     let start = Instant::now();
-    let idle = Machine::new(&check(1, 1), None, start, u64::MAX / 2);
+    let idle = Machine::new(&check(1, 1), None, FEW, start, u64::MAX / 2);
     assert_eq!(idle.deadline().duration_since(start).as_millis(), 49);
 
     let mut machine = idle.clone();
@@ -118,7 +121,7 @@ fn each_phase_and_event() {
 fn a_slow_check_delays_the_next_and_missed_beats_are_not_made_up() {
     let start = Instant::now();
     let slow = Check { timeout: Duration::from_secs(9), jitter: 0, ..check(1, 1) };
-    let mut machine = Machine::new(&slow, None, start, 0);
+    let mut machine = Machine::new(&slow, None, FEW, start, 0);
     let Step::Start(first) = machine.tick(at(start, 0), u64::MAX) else {
         panic!("due at once");
     };
@@ -135,7 +138,7 @@ fn a_slow_check_delays_the_next_and_missed_beats_are_not_made_up() {
 #[test]
 fn what_is_carried_over_is_confirmed_by_the_first_result_and_counts_as_usual() {
     let start = Instant::now();
-    let mut machine = Machine::new(&check(1, 2), Some(up(1)), start, 0);
+    let mut machine = Machine::new(&check(1, 2), Some(up(1)), FEW, start, 0);
     assert_eq!(once(&mut machine, start, 5_000, bad("a")), Some(up(1)), "first result, still up");
     assert_eq!(once(&mut machine, start, 10_000, bad("a")), Some(down(10_000, "a")));
 }
@@ -143,7 +146,7 @@ fn what_is_carried_over_is_confirmed_by_the_first_result_and_counts_as_usual() {
 #[test]
 fn a_void_first_check_leaves_the_first_word_to_the_next() {
     let start = Instant::now();
-    let mut machine = Machine::new(&check(3, 3), None, start, 0);
+    let mut machine = Machine::new(&check(3, 3), None, FEW, start, 0);
     let void = Outcome::Void("no free socket".to_owned());
     assert_eq!(once(&mut machine, start, 5_000, void), None);
     assert_eq!(once(&mut machine, start, 10_000, Outcome::Good), Some(up(10_000)));
@@ -157,7 +160,7 @@ proptest! {
         results in prop::collection::vec(any::<bool>(), 1..60),
     ) {
         let start = Instant::now();
-        let mut machine = Machine::new(&check(rise, fall), None, start, 7);
+        let mut machine = Machine::new(&check(rise, fall), None, FEW, start, 7);
         let mut is_up = None;
         for (n, good) in results.iter().enumerate() {
             let outcome = if *good { Outcome::Good } else { bad("x") };
@@ -183,8 +186,8 @@ proptest! {
     ) {
         let start = Instant::now();
         let check = Check { interval: Duration::from_millis(interval), jitter, ..check(1, 1) };
-        let mut machine = Machine::new(&check, None, start, randoms[0]);
-        prop_assert!(machine.deadline() - start <= FIRST_WITHIN);
+        let mut machine = Machine::new(&check, None, FEW, start, randoms[0]);
+        prop_assert!(machine.deadline() - start <= FEW.min(check.interval));
         let mut starts = Vec::new();
         for random in randoms {
             let now = Now { monotonic: machine.deadline(), wall: UNIX_EPOCH };
@@ -206,7 +209,7 @@ proptest! {
         events in prop::collection::vec((0u64..4_000, 0u8..4, 0u64..6, any::<u64>()), 0..200),
     ) {
         let start = Instant::now();
-        let mut machine = Machine::new(&check(2, 2), None, start, 0);
+        let mut machine = Machine::new(&check(2, 2), None, FEW, start, 0);
         let mut running: Option<Ticket> = None;
         let mut time = 0;
         for (step, event, ticket, random) in events {
@@ -231,5 +234,13 @@ proptest! {
             running = running.filter(|ticket| machine.running.is_some_and(|r| r.ticket == *ticket));
             prop_assert_eq!(running.is_some(), machine.running.is_some());
         }
+    }
+}
+
+#[test]
+fn the_more_targets_are_new_the_longer_their_first_checks_are_spread() {
+    let rows = [(0, 100), (1, 100), (100, 100), (250, 250), (1000, 1000), (100_000, 1000), (usize::MAX, 1000)];
+    for (targets, millis) in rows {
+        assert_eq!(first_within(targets), Duration::from_millis(millis), "{targets}");
     }
 }

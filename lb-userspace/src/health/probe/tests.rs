@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::config::Check;
@@ -197,18 +197,41 @@ async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
 }
 
 #[test]
-fn ranges_of_status_read_as_a_sentence_and_local_faults_are_own() {
-    for (code, own, text) in [
-        (Errno::ECONNREFUSED, false, "connection refused"),
-        (Errno::EHOSTUNREACH, false, "no route to host"),
-        (Errno::ENETUNREACH, false, "network unreachable"),
-        (Errno::EADDRNOTAVAIL, true, "no free local port on this director"),
-        (Errno::EMFILE, true, "this director is out of file descriptors: raise LimitNOFILE"),
+fn ranges_of_status_read_as_a_sentence_and_errors_as_an_operator_greps_for_them() {
+    for (failure, text) in [
+        (Failure::Io(Errno::ECONNREFUSED.into()), "connection refused"),
+        (Failure::Io(Errno::EHOSTUNREACH.into()), "no route to host"),
+        (Failure::Io(Errno::ENETUNREACH.into()), "network unreachable"),
+        (Failure::Local(Errno::ENETUNREACH.into()), "this director has no route there"),
+        (Failure::Local(Errno::EADDRNOTAVAIL.into()), "this director has no free local port, or no source address"),
+        (Failure::Local(Errno::EMFILE.into()), "this director is out of descriptors: raise LimitNOFILE"),
+        (Failure::Local(Errno::EPERM.into()), "this director's own firewall forbids the connection"),
     ] {
-        let failure = Failure::Io(io::Error::from(code));
-        assert_eq!(failure.is_own(), own, "{code}");
         assert_eq!(failure.to_string(), text);
     }
     let failure = Failure::Status { status: 404, expected: "200 or 300-301".to_owned() };
     assert_eq!(failure.to_string(), "status 404, expected 200 or 300-301");
+}
+
+#[tokio::test]
+async fn what_this_director_can_not_begin_says_nothing_of_the_real() {
+    // Refused by connect(2) itself: a broadcast address, and a link-local one without its interface.
+    for address in ["255.255.255.255", "fe80::1"] {
+        let target = Target { address: address.parse().unwrap(), ..target(CheckKind::Tcp, 80, GENEROUS) };
+        let outcome = run(&target).await;
+        let Outcome::Void(why) = &outcome else { panic!("{address}: {outcome:?}") };
+        assert!(why.starts_with("this director"), "{why}");
+    }
+}
+
+#[test]
+fn each_failure_of_the_kernel_is_the_reals_or_the_directors_own() {
+    use Errno::*;
+    let own = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, EAGAIN, EPERM, ENETDOWN, ENODEV];
+    let of_the_real = [ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, EACCES, EPIPE];
+    for errno in own.into_iter().chain(of_the_real) {
+        let error = || io::Error::from_raw_os_error(errno as i32);
+        assert_eq!(Failure::Io(error()).is_own(), own.contains(&errno), "{errno}");
+        assert!(Failure::Local(error()).is_own(), "{errno}");
+    }
 }

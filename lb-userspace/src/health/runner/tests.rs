@@ -68,7 +68,7 @@ impl Bench {
     fn new(limit: usize) -> Self {
         let (sender, events) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        Self { handle: Runner::spawn_with_limit(sender, cancel.clone(), limit), events, cancel }
+        Self { handle: Runner::spawn_with_limit(sender, cancel.clone(), limit, Heart::unwatched()), events, cancel }
     }
 
     async fn event(&mut self) -> Event {

@@ -35,6 +35,7 @@ use super::event::{Action, Input, Route};
 use super::kernel;
 use super::machine::Machine;
 use crate::host::links::Error;
+use crate::pulse::Heart;
 
 /// Reals, each with the interface that its configuration names.
 pub type Addresses = HashMap<IpAddr, Option<String>>;
@@ -110,11 +111,16 @@ type Notifications =
 impl Runner {
     /// Starts the loop on the current runtime.
     #[must_use]
-    pub fn spawn(events: mpsc::Sender<NeighbourEvent>, cancel: CancellationToken) -> Handle {
-        Self::spawn_with_buffer(events, cancel, BUFFER)
+    pub fn spawn(events: mpsc::Sender<NeighbourEvent>, cancel: CancellationToken, heart: Heart) -> Handle {
+        Self::spawn_with_buffer(events, cancel, BUFFER, heart)
     }
 
-    fn spawn_with_buffer(events: mpsc::Sender<NeighbourEvent>, cancel: CancellationToken, buffer: usize) -> Handle {
+    fn spawn_with_buffer(
+        events: mpsc::Sender<NeighbourEvent>,
+        cancel: CancellationToken,
+        buffer: usize,
+        heart: Heart,
+    ) -> Handle {
         let (sender, commands) = mpsc::unbounded_channel();
         let runner = Self {
             machine: Machine::new(fastrand::u64(..)),
@@ -124,7 +130,7 @@ impl Runner {
             outbox: VecDeque::new(),
             events: HashMap::new(),
         };
-        Handle { commands: sender, task: tokio::spawn(runner.run(commands, events, cancel)) }
+        Handle { commands: sender, task: tokio::spawn(heart.during(runner.run(commands, events, cancel))) }
     }
 
     async fn run(

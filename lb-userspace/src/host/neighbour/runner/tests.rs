@@ -94,7 +94,7 @@ impl Bench {
     fn with_buffer(buffer: usize) -> Self {
         let (sender, events) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        Self { handle: Runner::spawn_with_buffer(sender, cancel.clone(), buffer), events, cancel }
+        Self { handle: Runner::spawn_with_buffer(sender, cancel.clone(), buffer, Heart::unwatched()), events, cancel }
     }
 
     async fn until(&mut self, address: &str, wanted: impl Fn(&NeighbourEvent) -> bool) -> NeighbourEvent {

@@ -1,0 +1,232 @@
+//! What a reload changes, in words.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, Director, Real, Service, Vrrp, WhenAgentDies};
+
+/// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
+pub fn changes(before: &Config, after: &Config) -> Vec<String> {
+    let mut out = director(&before.director, &after.director);
+    compare(
+        &mut out,
+        "service",
+        by_name(&before.services, |it| &it.name),
+        by_name(&after.services, |it| &it.name),
+        service,
+    );
+    compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
+    out
+}
+
+/// What of it has no effect before the director is made anew.
+pub fn without_effect(before: &Config, after: &Config) -> Vec<String> {
+    let mut out = Vec::new();
+    if before.limits != after.limits {
+        out.push("[limits] has no effect yet: the maps keep their sizes until `lb detach` and a new start".to_owned());
+    }
+    if before.director.mode != after.director.mode {
+        out.push(
+            "director.mode has no effect yet on interfaces that the program runs on: until `lb detach` and a new start"
+                .to_owned(),
+        );
+    }
+    out
+}
+
+fn director(before: &Director, after: &Director) -> Vec<String> {
+    let mut out = Vec::new();
+    let missing = |from: &Director, name: &&String| !from.interfaces.contains(name);
+    out.extend(
+        after.interfaces.iter().filter(|name| missing(before, name)).map(|name| format!("interface {name}: added")),
+    );
+    out.extend(
+        before.interfaces.iter().filter(|name| missing(after, name)).map(|name| format!("interface {name}: removed")),
+    );
+    if before.hash_seed != after.hash_seed {
+        out.push("director: hash_seed changed: flows of mh and sh go to other reals".to_owned());
+    }
+    if before.when_agent_dies != after.when_agent_dies {
+        out.push(match after.when_agent_dies {
+            WhenAgentDies::Forward => "director: when_agent_dies is \"forward\" now".to_owned(),
+            WhenAgentDies::Release { after } => {
+                format!("director: when_agent_dies is \"release\" now, after {}", humantime::format_duration(after))
+            }
+        });
+    }
+    out
+}
+
+fn by_name<'a, T>(things: &'a [T], name: impl Fn(&'a T) -> &'a String) -> BTreeMap<&'a str, &'a T> {
+    things.iter().map(|thing| (name(thing).as_str(), thing)).collect()
+}
+
+/// A line for each that came, went or changed; `differ` tells the lines of one that changed.
+fn compare<T: PartialEq + Summary>(
+    out: &mut Vec<String>,
+    kind: &str,
+    before: BTreeMap<&str, &T>,
+    after: BTreeMap<&str, &T>,
+    differ: impl Fn(&T, &T) -> Vec<String>,
+) {
+    for (name, now) in &after {
+        match before.get(name) {
+            None => out.push(format!("{kind}.{name}: added, {}", now.summary())),
+            Some(then) if then == now => {}
+            Some(then) => out.extend(differ(then, now).into_iter().map(|line| format!("{kind}.{name}: {line}"))),
+        }
+    }
+    out.extend(before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{kind}.{name}: removed")));
+}
+
+/// What is told of one that is new.
+trait Summary {
+    fn summary(&self) -> String;
+}
+
+impl Summary for Service {
+    fn summary(&self) -> String {
+        format!("{} {}, {} reals", self.protocol.label().to_lowercase(), endpoint(self), self.reals.len())
+    }
+}
+
+impl Summary for Vrrp {
+    fn summary(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        format!("id {} on {}, {}", self.id, self.interface, addresses.join(", "))
+    }
+}
+
+fn endpoint(service: &Service) -> String {
+    match service.port {
+        Some(port) => std::net::SocketAddr::new(service.address, port).to_string(),
+        None => format!("{}, any port", service.address),
+    }
+}
+
+fn service(before: &Service, after: &Service) -> Vec<String> {
+    let mut out = Vec::new();
+    if (before.protocol, before.address, before.port) != (after.protocol, after.address, after.port) {
+        out.push(format!("is at {} {} now", after.protocol.label().to_lowercase(), endpoint(after)));
+    }
+    changed(&mut out, "scheduler", before.scheduler.label(), after.scheduler.label());
+    changed(&mut out, "ring_size", before.ring_size, after.ring_size);
+    if before.check != after.check {
+        out.push(match &after.check {
+            Some(_) if before.check.is_none() => "is checked now".to_owned(),
+            Some(_) => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
+            None => "is not checked any more: its reals count as healthy".to_owned(),
+        });
+    }
+    let reals = |of: &'_ Service| of.reals.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
+    let (then, now) = (reals(before), reals(after));
+    for (address, held) in &now {
+        match then.get(address) {
+            None => out.push(format!("real {address} added, weight {}", held.weight)),
+            Some(before) => out.extend(real(before, held).into_iter().map(|line| format!("real {address}: {line}"))),
+        }
+    }
+    out.extend(
+        then.keys().filter(|address| !now.contains_key(address)).map(|address| format!("real {address} removed")),
+    );
+    out
+}
+
+fn real(before: &Real, after: &Real) -> Vec<String> {
+    let mut out = Vec::new();
+    changed(&mut out, "weight", before.weight, after.weight);
+    if (before.mac, &before.interface, before.vlan) != (after.mac, &after.interface, after.vlan) {
+        out.push("is reached another way (mac, interface or vlan)".to_owned());
+    }
+    out
+}
+
+fn changed<T: PartialEq + std::fmt::Display>(out: &mut Vec<String>, key: &str, before: T, after: T) {
+    if before != after {
+        out.push(format!("{key} {after}, was {before}"));
+    }
+}
+
+/// The keys that changed, without their values: one of them is a password.
+fn router(before: &Vrrp, after: &Vrrp) -> Vec<String> {
+    let (b, a) = (before, after);
+    let keys = [
+        ("interface", b.interface != a.interface),
+        ("id", b.id != a.id),
+        ("version", b.version != a.version),
+        ("priority", b.priority != a.priority),
+        ("advertise", b.advertise != a.advertise),
+        ("password", b.password != a.password),
+        ("addresses", b.addresses != a.addresses),
+        ("peers", b.peers != a.peers),
+        ("preempt", b.preempt != a.preempt),
+        ("preempt_delay", b.preempt_delay != a.preempt_delay),
+        ("handover", b.handover != a.handover),
+        ("backup", b.backup != a.backup),
+        ("sync_group", b.sync_group != a.sync_group),
+        ("announce", b.announce != a.announce),
+        ("track", b.track != a.track),
+        ("notify", (&b.notify, b.notify_timeout) != (&a.notify, a.notify_timeout)),
+    ];
+    let named: Vec<&str> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    vec![if named.is_empty() { "changed".to_owned() } else { format!("{} changed", named.join(", ")) }]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let text = format!("[director]\ninterfaces = [\"eth1\"]\n{text}");
+        crate::config::parse(Path::new("lb.toml"), &text)
+            .unwrap_or_else(|error| panic!("{}", error.render(false)))
+            .config
+    }
+
+    const WEB: &str = "[service.web]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\n\
+        [[service.web.reals]]\naddress = \"192.0.2.40\"\n[[service.web.reals]]\naddress = \"192.0.2.50\"\n";
+    const ROUTER: &str = "[vrrp.web]\ninterface = \"eth1\"\nid = 9\nversion = 2\npassword = \"s3cret77\"\n\
+        addresses = [\"192.0.2.1/24\"]\n";
+
+    #[test]
+    fn each_change_is_a_line() {
+        let rows: [(&str, String, &[&str]); 9] = [
+            (WEB, WEB.to_owned(), &[]),
+            ("", WEB.to_owned(), &["service.web: added, tcp 192.0.2.1:80, 2 reals"]),
+            (WEB, String::new(), &["service.web: removed"]),
+            (
+                WEB,
+                WEB.replace(".50", ".60"),
+                &["service.web: real 192.0.2.60 added, weight 1", "service.web: real 192.0.2.50 removed"],
+            ),
+            (WEB, WEB.to_owned() + "weight = 0\n", &["service.web: real 192.0.2.50: weight 0, was 1"]),
+            (WEB, WEB.replace("\"tcp\"", "\"tcp\"\nscheduler = \"rr\""), &["service.web: scheduler rr, was mh"]),
+            (WEB, WEB.replace("\"tcp\"", "\"tcp\"\ncheck = { type = \"tcp\" }"), &["service.web: is checked now"]),
+            (WEB, WEB.replace(":80", ":81"), &["service.web: is at tcp 192.0.2.1:81 now"]),
+            (
+                ROUTER,
+                ROUTER.replace("s3cret77", "s3cret78") + "priority = 7\n",
+                &["vrrp.web: priority, password changed"],
+            ),
+        ];
+        for (before, after, expected) in rows {
+            assert_eq!(changes(&config(before), &config(&after)), expected, "{after}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let before = config(WEB);
+        assert!(without_effect(&before, &before).is_empty());
+        let mut after = before.clone();
+        after.limits.services += 1;
+        after.director.mode = crate::config::Mode::Generic;
+        let told = without_effect(&before, &after);
+        assert!(
+            told[0].contains("[limits] has no effect") && told[1].contains("director.mode has no effect"),
+            "{told:?}"
+        );
+        assert!(changes(&before, &after).is_empty());
+    }
+}

@@ -1,0 +1,113 @@
+//! What the API and signals ask the controller.
+
+use tracing::{error, info};
+
+use super::{Controller, Ownership};
+use crate::agent::status;
+use crate::api::{Done, Request, Status};
+use crate::vrrp;
+
+impl Controller {
+    pub(super) async fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone.
+        match request {
+            Request::Status(answer) if self.writing.is_empty() => {
+                let _ = answer.send(self.status());
+            }
+            // What is told shall hold.
+            Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
+            Request::Routers(answer) => {
+                let routers = self.ask_routers(vrrp::Handle::status);
+                let _ = answer.send(routers.map(|all| all.into_iter().map(Into::into).collect()));
+            }
+            Request::Release(name, answer) => {
+                let _ = answer.send(self.release(&name));
+            }
+            Request::Reclaim(name, answer) => {
+                let _ = answer.send(self.reclaim(&name));
+            }
+            Request::Reload(answer) => {
+                let _ = answer.send(self.reload().await);
+            }
+        }
+    }
+
+    /// The VRRP thread answers within microseconds.
+    fn ask_routers<T>(&self, ask: impl FnOnce(&vrrp::Handle) -> Result<T, vrrp::Error>) -> Result<T, String> {
+        match &self.routers {
+            Some(Ownership { routers, .. }) => ask(routers.handle()).map_err(|error| error.to_string()),
+            None => Err("VRRP is not running".to_owned()),
+        }
+    }
+
+    fn router(&self, name: &str) -> Result<vrrp::Status, String> {
+        let all = self.ask_routers(vrrp::Handle::status)?;
+        let named = all.into_iter().find(|router| router.name == name);
+        named.ok_or_else(|| vrrp::Error::Unknown(name.to_owned()).to_string())
+    }
+
+    fn release(&self, name: &str) -> Result<Done, String> {
+        let before = self.router(name)?;
+        self.ask_routers(|handle| handle.release(name))?;
+        let again = format!("until `lb vrrp reclaim {name}`");
+        Ok(Done::new(match before.state.to_string().as_str() {
+            _ if before.yielded => format!("vrrp.{name}: was released before; it leaves its VIPs to others {again}"),
+            "master" => format!(
+                "vrrp.{name}: hands its VIPs over to the backup that takes them, and leaves them there {again}.\n\
+                 Without a backup they stay here. `lb vrrp` shows which"
+            ),
+            state => format!("vrrp.{name}: is {state}; it leaves its VIPs to others {again}"),
+        }))
+    }
+
+    fn reclaim(&self, name: &str) -> Result<Done, String> {
+        let before = self.router(name)?;
+        self.ask_routers(|handle| handle.reclaim(name))?;
+        let releasing = before.state.to_string() == "releasing";
+        Ok(Done::new(if before.yielded || releasing {
+            format!("vrrp.{name}: takes part in the election again")
+        } else {
+            format!("vrrp.{name}: was not released: it takes part in the election as before")
+        }))
+    }
+
+    /// Answers those who waited for the maps, after one more write.
+    pub(super) fn answer_waiting(&mut self) {
+        self.waiting.iter_mut().for_each(|(writes, _)| *writes -= 1);
+        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(writes, _)| *writes == 0);
+        self.waiting = waiting;
+        let due: Vec<_> = due;
+        for (_, answer) in due {
+            let _ = answer.send(self.status());
+        }
+    }
+
+    fn status(&self) -> Result<Status, String> {
+        let refused = self.refused.as_ref().map(ToString::to_string);
+        let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
+        let fault = (!faults.is_empty()).then(|| faults.join("\n"));
+        status::status(&self.model, &self.desired, &self.stats, fault).map_err(|error| {
+            error!("the counters can't be read: {error}");
+            format!("the counters can't be read: {error}")
+        })
+    }
+
+    /// Writes the state to the log, as JSON.
+    pub(super) fn dump(&self) {
+        match self.status() {
+            Ok(status) => info!("SIGUSR1: state: {}", json(&status)),
+            Err(error) => info!("SIGUSR1: {error}"),
+        }
+        match self.ask_routers(vrrp::Handle::status) {
+            Ok(routers) => {
+                let routers: Vec<crate::api::RouterStatus> = routers.into_iter().map(Into::into).collect();
+                info!("SIGUSR1: vrrp: {}", json(&routers));
+            }
+            Err(error) => info!("SIGUSR1: {error}"),
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| error.to_string())
+}

@@ -1,0 +1,134 @@
+//! A reload: all of it or nothing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Error, Result};
+use tracing::{error, info, warn};
+
+use super::{Controller, Ownership};
+use crate::agent::{changes, start};
+use crate::api::Reloaded;
+use crate::planner::allocation::Allocation;
+use crate::planner::model::Model;
+
+/// Lines of changes that the log gets at most; who asked gets all.
+const LOGGED: usize = 50;
+
+/// A reload that was refused.
+pub(super) struct Refusal {
+    at: SystemTime,
+    why: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = humantime::format_rfc3339_seconds(self.at);
+        write!(f, "the reload at {at} was refused, and a restart would be:\n{}", self.why)
+    }
+}
+
+/// What was in force before.
+struct Before {
+    model: Model,
+    allocation: Allocation,
+    /// Interfaces to which the program was attached for the new configuration.
+    attached: Vec<u32>,
+}
+
+impl Controller {
+    /// Reads the configuration again. A fault leaves everything as it is.
+    pub(super) async fn reload(&mut self) -> Result<Reloaded, String> {
+        match self.try_reload().await {
+            Ok(reloaded) => {
+                self.refused = None;
+                info!("{}: reloaded", self.path.display());
+                reloaded.changes.iter().take(LOGGED).for_each(|line| info!("reload: {line}"));
+                if let Some(more) = reloaded.changes.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+                    info!("reload: {more} more changes");
+                }
+                reloaded.without_effect.iter().for_each(|line| warn!("reload: {line}"));
+                Ok(reloaded)
+            }
+            Err(fault) => {
+                let why = format!("{fault:#}");
+                error!("reload refused, the configuration in force stays:\n{why}");
+                self.refused = Some(Refusal { at: SystemTime::now(), why: why.clone() });
+                Err(why)
+            }
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<Reloaded> {
+        let (loaded, links) = start::read(&self.path).await?;
+        let (config, old) = (Arc::new(loaded.config), self.model.config.clone());
+        let mut model = self.model.clone();
+        let mut attached = Vec::new();
+        for name in &config.director.interfaces {
+            if model.interfaces.contains_key(name) {
+                continue;
+            }
+            let mode = config.director.mode;
+            let tried = start::attach(&mut *self.dataplane.lock().await, name, mode, &links).await;
+            match tried {
+                Ok(interface) => {
+                    attached.push(interface.index);
+                    model.interfaces.insert(name.clone(), interface);
+                }
+                Err(error) => {
+                    self.detach(&attached).await;
+                    return Err(error);
+                }
+            }
+        }
+        let gone = model.interfaces.values().filter(|held| !config.director.interfaces.contains(&held.name));
+        let gone: Vec<u32> = gone.map(|held| held.index).collect();
+        model.interfaces.retain(|name, _| config.director.interfaces.contains(name));
+        model.set_config(config.clone(), SystemTime::now());
+        let model = std::mem::replace(&mut self.model, model);
+        let before = Before { model, allocation: self.allocation.clone(), attached };
+        if let Err(error) = self.write_now().await {
+            return Err(self.go_back(before, error).await);
+        }
+        if let Some(Ownership { routers, .. }) = &self.routers
+            && let Err(error) = routers.reload(&config, &self.model.gates)
+        {
+            return Err(self.go_back(before, error).await);
+        }
+        // Nothing below can fail.
+        self.fault = None;
+        let left = self.detach(&gone).await;
+        self.follow();
+        self.guard.follow(config.director.when_agent_dies);
+        if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
+            notifier.follow(config.clone());
+            tracks.follow(config.clone());
+        }
+        self.tell_routers();
+        Ok(Reloaded {
+            changes: changes::changes(&old, &config),
+            without_effect: changes::without_effect(&old, &config).into_iter().chain(left).collect(),
+        })
+    }
+
+    /// Brings everything back to what it was. Returns why, and what could not be brought back.
+    async fn go_back(&mut self, before: Before, why: Error) -> Error {
+        (self.model, self.allocation) = (before.model, before.allocation);
+        let written = self.write_now().await;
+        self.detach(&before.attached).await;
+        match written {
+            Ok(()) => {
+                self.fault = None;
+                why
+            }
+            Err(fault) => {
+                self.fault = Some(format!("{fault:#}"));
+                why.context(format!(
+                    "the maps hold parts of both configurations, and could not be brought back ({fault:#}); that is \
+                     tried again every second"
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the controller logs of each event: which real, of which services.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::agent::status::mac;
+use crate::config::{Config, Service};
+use crate::health::{Event, Health};
+use crate::host::neighbour::NeighbourEvent;
+use crate::planner::model::Hop;
+
+/// Services that a line names at most.
+const NAMED: usize = 3;
+
+/// The services of each real.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    config: Option<Arc<Config>>,
+    /// Positions in the configuration's services, by a real's address.
+    services: HashMap<IpAddr, Vec<usize>>,
+}
+
+impl Names {
+    /// Takes the configuration in force.
+    pub(super) fn follow(&mut self, config: &Arc<Config>) {
+        if self.config.as_ref().is_some_and(|held| Arc::ptr_eq(held, config)) {
+            return;
+        }
+        self.services.clear();
+        for (position, service) in config.services.iter().enumerate() {
+            for real in &service.reals {
+                self.services.entry(real.address).or_default().push(position);
+            }
+        }
+        self.config = Some(config.clone());
+    }
+
+    /// Tells the news of a check. Whether a service has such a one.
+    pub(super) fn say_health(&self, Event { target, health }: &Event) -> bool {
+        let Some(of) = self.of(target.address, |service| service.check.as_ref() == Some(&target.check)) else {
+            return false;
+        };
+        let (address, port) = (target.address, target.check.port);
+        match health {
+            Health::Up { .. } => info!("real {address}: up ({of}, checked on port {port})"),
+            Health::Down { reason, .. } => warn!("real {address}: down: {reason} ({of}, checked on port {port})"),
+            Health::Unknown => {}
+        }
+        true
+    }
+
+    /// Tells the news of the way to a real, which was this before.
+    pub(super) fn say_neighbour(&self, before: Option<&Hop>, event: &NeighbourEvent) {
+        let of = || self.of(event.address, |_| true).unwrap_or_else(|| "of no service".to_owned());
+        match &event.state {
+            Some(resolved) if before != Some(&Hop::Reached(*resolved)) => {
+                info!("real {}: {} ({}; {})", event.address, mac(resolved.mac), event.why, of());
+            }
+            None => warn!("real {}: takes no traffic: {} ({})", event.address, event.why, of()),
+            Some(_) => {}
+        }
+    }
+
+    /// The services of a real that something is about, in words; `None` where there are none.
+    fn of(&self, address: IpAddr, is_about: impl Fn(&Service) -> bool) -> Option<String> {
+        let all = &self.config.as_ref()?.services;
+        let positions = self.services.get(&address)?.iter();
+        let names: Vec<&str> = positions
+            .filter_map(|&position| all.get(position))
+            .filter(|service| is_about(service))
+            .map(|service| service.name.as_str())
+            .collect();
+        let (named, more) = names.split_at(names.len().min(NAMED));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more services", more.len()) };
+        (!named.is_empty()).then(|| format!("{}{more}", named.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    fn names(services: usize) -> Names {
+        let service = |n: usize| {
+            format!(
+                "[service.s{n}]\naddress = \"192.0.2.{n}:80\"\nprotocol = \"tcp\"\n[[service.s{n}.reals]]\n\
+                 address = \"192.0.2.240\"\n"
+            )
+        };
+        let text: String = (1..=services).map(service).collect();
+        let text = format!("[director]\ninterfaces = [\"eth1\"]\n{text}");
+        let loaded = parse(Path::new("lb.toml"), &text).unwrap_or_else(|error| panic!("{}", error.render(false)));
+        let mut names = Names::default();
+        names.follow(&Arc::new(loaded.config));
+        names
+    }
+
+    #[test]
+    fn a_real_is_told_with_its_services_and_not_with_all_of_a_thousand() {
+        let real = "192.0.2.240".parse().unwrap();
+        for (count, expected) in [(1, "s1"), (3, "s1, s2, s3"), (5, "s1, s2, s3 and 2 more services")] {
+            let names = names(count);
+            assert_eq!(names.of(real, |_| true).unwrap(), expected);
+            assert_eq!(names.of(real, |service| service.name == "s1").unwrap(), "s1");
+            assert_eq!(names.of(real, |_| false), None);
+            assert_eq!(names.of("192.0.2.241".parse().unwrap(), |_| true), None);
+        }
+    }
+}

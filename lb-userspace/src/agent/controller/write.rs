@@ -1,0 +1,122 @@
+//! Writing the maps, beside the controller: one blocking task at a time, always with the newest that the model says.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use tokio::task::JoinError;
+use tracing::{debug, error, info};
+
+use super::{Controller, Ownership};
+use crate::planner::plan::plan;
+use crate::pulse::BEAT;
+
+impl Controller {
+    /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
+    pub(super) fn settle(&mut self) {
+        // That it would do the traffic no good holds before it is written; the opposite only after.
+        if self.ready && !self.model.is_ready() {
+            self.tell_ready(false);
+        }
+        self.plan();
+        if self.writing.is_empty() {
+            self.begin_write();
+        } else {
+            self.stale = true;
+        }
+    }
+
+    /// A task that wrote has ended.
+    pub(super) fn written(&mut self, ended: Result<Result<()>, JoinError>) {
+        match outcome(ended) {
+            Ok(()) => {
+                if self.fault.take().is_some() {
+                    info!("the maps hold what they should again");
+                }
+            }
+            Err(fault) => {
+                let fault = format!("{fault:#}");
+                if self.fault.as_ref() != Some(&fault) {
+                    error!("the maps are not what they should be: {fault}");
+                }
+                self.fault = Some(fault);
+            }
+        }
+        if let Some(heard) = self.heard.1.take() {
+            debug!("health in the maps after {:?}", heard.elapsed());
+        }
+        self.answer_waiting();
+        if self.stale {
+            self.begin_write();
+        }
+        self.tell_routers();
+    }
+
+    /// Brings the maps to what the model says, and waits for it.
+    ///
+    /// # Errors
+    /// They can't be; a part may be written.
+    pub(super) async fn write_now(&mut self) -> Result<()> {
+        self.plan();
+        // One that is under way writes something older; what comes of it doesn't matter any more.
+        while self.next_written().await.is_some() {}
+        self.begin_write();
+        let written = self.next_written().await.map_or(Ok(()), outcome);
+        self.waiting.iter_mut().for_each(|(writes, _)| *writes = 1);
+        self.answer_waiting();
+        written
+    }
+
+    /// The end of the task that writes; `None` where none does. The controller lives meanwhile.
+    async fn next_written(&mut self) -> Option<Result<Result<()>, JoinError>> {
+        let mut beats = tokio::time::interval(BEAT);
+        loop {
+            tokio::select! {
+                written = self.writing.join_next() => return written,
+                _ = beats.tick() => self.heart.beat(),
+            }
+        }
+    }
+
+    fn plan(&mut self) {
+        let start = Instant::now();
+        self.desired = Arc::new(plan(&self.model, &mut self.allocation));
+        debug!("planned in {:?}", start.elapsed());
+    }
+
+    fn begin_write(&mut self) {
+        self.stale = false;
+        self.heard.1 = self.heard.0.take();
+        let (dataplane, desired) = (self.dataplane.clone(), self.desired.clone());
+        self.writing.spawn_blocking(move || {
+            let start = Instant::now();
+            dataplane.blocking_lock().apply(&desired)?;
+            debug!("written in {:?}", start.elapsed());
+            Ok(())
+        });
+    }
+
+    /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good: the
+    /// maps say so too.
+    pub(super) fn tell_routers(&mut self) {
+        let ready = self.fault.is_none() && self.model.is_ready();
+        let settled = self.writing.is_empty();
+        let Some(Ownership { tracks, .. }) = &mut self.routers else { return };
+        tracks.set_services(self.model.health_of_services());
+        if ready != self.ready && (settled || !ready) {
+            self.tell_ready(ready);
+        }
+    }
+
+    fn tell_ready(&mut self, ready: bool) {
+        if let Some(Ownership { routers, .. }) = &self.routers
+            && routers.handle().ready(ready).is_ok()
+        {
+            self.ready = ready;
+        }
+    }
+}
+
+fn outcome(ended: Result<Result<()>, JoinError>) -> Result<()> {
+    ended.unwrap_or_else(|error| Err(anyhow!("the task that writes them failed: {error}")))
+}

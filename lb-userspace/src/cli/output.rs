@@ -1,0 +1,73 @@
+//! Standard output and standard error of a verb. Rust's own macros panic where they can't write.
+
+use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::agent::Misconfigured;
+use crate::config;
+
+/// Prints a text as it is. A reader that has seen enough, such as `head`, is no fault.
+///
+/// # Errors
+/// Standard output takes nothing more, such as on a full disk.
+pub(super) fn print(text: &str) -> Result<()> {
+    write(&mut stdout().lock(), text).context("standard output can't be written")
+}
+
+/// Prints a value as JSON for people to read.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Tells why a verb failed, on standard error. Where that can't be written either, the exit code alone says it.
+pub(super) fn tell(error: &anyhow::Error) {
+    let _ = writeln!(stderr(), "{}", words(error, stderr().is_terminal()));
+}
+
+/// An error in words.
+pub(super) fn words(error: &anyhow::Error, color: bool) -> String {
+    let misconfigured = error.downcast_ref::<Misconfigured>().map(|wrong| &wrong.0);
+    match misconfigured.or_else(|| error.downcast_ref::<config::Error>()) {
+        Some(error) => error.render(color).trim_end().to_owned(),
+        None => format!("lb: {error:#}"),
+    }
+}
+
+fn write(to: &mut impl io::Write, text: &str) -> io::Result<()> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refuses(io::ErrorKind);
+
+    impl io::Write for Refuses {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_fault_and_a_full_disk_is_one() {
+        assert!(write(&mut Refuses(io::ErrorKind::BrokenPipe), "text").is_ok());
+        let full = write(&mut Refuses(io::ErrorKind::StorageFull), "text").unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        let mut taken = Vec::new();
+        write(&mut taken, "text").unwrap();
+        assert_eq!(taken, b"text");
+    }
+}

@@ -1,0 +1,162 @@
+//! What is still known of reals under another configuration.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use super::model::{Hop, Model, addresses, target, targets};
+use crate::config::{Config, Real, Service};
+use crate::health::{Health, Target};
+
+/// The health and the way of each real that another configuration names.
+///
+/// A probe that stays keeps its health. A new one takes that of a real that was asked the same at another pace, or that
+/// of the real in the service that it belongs to, where "not checked" counts as up: clients that are served now are served on
+/// until the new check has an answer. Between several of those the best counts.
+pub(super) fn carry_over(
+    model: &Model,
+    config: &Config,
+    now: SystemTime,
+) -> (HashMap<Target, Health>, HashMap<IpAddr, Hop>) {
+    let mut health = HashMap::new();
+    for target in targets(config).into_keys() {
+        let same = model.health.get(&target).cloned();
+        let similar = || model.health.iter().filter(|(held, _)| asks_the_same(held, &target)).map(|(_, health)| health);
+        if let Some(known) = same.or_else(|| best(similar().cloned())) {
+            health.insert(target, known);
+        }
+    }
+    for service in &config.services {
+        let Some(before) = model.config.services.iter().find(|before| is_same(before, service)) else { continue };
+        for real in &service.reals {
+            let (Some(target), Some(held)) = (target(service, real), find(before, real)) else { continue };
+            let known = match self::target(before, held) {
+                None => Some(Health::Up { since: now }),
+                Some(target) => model.health.get(&target).cloned(),
+            };
+            // A probe of its own kind has answered, here or for another service.
+            if !health.contains_key(&target)
+                && let Some(known) = known
+            {
+                health.insert(target, known);
+            }
+        }
+    }
+    let mut hops = HashMap::new();
+    for address in addresses(config).into_keys() {
+        let known = || {
+            let mut reals = model.config.services.iter().flat_map(|service| &service.reals);
+            model.hop(reals.find(|real| real.address == address)?).map(Hop::Reached)
+        };
+        if let Some(hop) = model.hops.get(&address).cloned().or_else(known) {
+            hops.insert(address, hop);
+        }
+    }
+    (health, hops)
+}
+
+fn asks_the_same(one: &Target, other: &Target) -> bool {
+    (one.address, one.check.port, &one.check.kind) == (other.address, other.check.port, &other.check.kind)
+}
+
+fn best(all: impl Iterator<Item = Health>) -> Option<Health> {
+    let rank = |health: &Health| match health {
+        Health::Unknown => 0,
+        Health::Down { .. } => 1,
+        Health::Up { .. } => 2,
+    };
+    all.max_by_key(rank)
+}
+
+/// Whether a service is the same to those who use it: by its name, or by what clients connect to.
+fn is_same(before: &Service, after: &Service) -> bool {
+    let endpoint = |service: &Service| (service.protocol, service.address, service.port);
+    before.name == after.name || endpoint(before) == endpoint(after)
+}
+
+fn find<'a>(service: &'a Service, real: &Real) -> Option<&'a Real> {
+    service.reals.iter().find(|held| held.address == real.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::planner::model::Standing;
+
+    /// A service with one real.
+    fn config(name: &str, port: u16, keys: &str) -> Arc<Config> {
+        let text = format!(
+            "[director]\ninterfaces = [\"eth1\"]\n[service.{name}]\naddress = \"192.0.2.1:{port}\"\n\
+             protocol = \"tcp\"\n{keys}\n"
+        );
+        let reals = format!("[[service.{name}.reals]]\naddress = \"192.0.2.40\"\nmac = \"02:00:00:00:00:40\"\n");
+        let keys = text + &reals;
+        let loaded = crate::config::parse(Path::new("lb.toml"), &keys);
+        Arc::new(loaded.unwrap_or_else(|error| panic!("{}", error.render(false))).config)
+    }
+
+    const TCP: &str = "check = { type = \"tcp\", interval = \"1s\" }";
+    const FASTER: &str = "check = { type = \"tcp\", interval = \"200ms\", timeout = \"100ms\" }";
+    const HTTP: &str = "check = { type = \"http\", path = \"/\" }";
+    const ELSEWHERE: &str = "check = { type = \"tcp\", port = 9 }";
+
+    #[test]
+    fn a_real_stays_what_it_was_until_a_new_check_has_an_answer() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
+        let up = || Some(Health::Up { since: SystemTime::UNIX_EPOCH });
+        let down = || Some(Health::Down { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() });
+        let fresh = Some(Health::Up { since: now });
+        let rows = [
+            ("the same", ("web", 80, TCP), up(), ("web", 80, TCP), up()),
+            ("another pace", ("web", 80, TCP), up(), ("web", 80, FASTER), up()),
+            ("another pace, down", ("web", 80, TCP), down(), ("web", 80, FASTER), down()),
+            ("another pace and name and port", ("web", 80, ELSEWHERE), up(), ("new", 81, ELSEWHERE), up()),
+            ("another question", ("web", 80, TCP), up(), ("web", 80, HTTP), up()),
+            ("another question, down", ("web", 80, TCP), down(), ("web", 80, HTTP), down()),
+            ("another port of the check", ("web", 80, TCP), up(), ("web", 80, ELSEWHERE), up()),
+            ("renamed", ("web", 80, TCP), up(), ("new", 80, HTTP), up()),
+            ("moved", ("web", 80, TCP), up(), ("web", 81, HTTP), up()),
+            ("another service", ("web", 80, TCP), up(), ("new", 81, HTTP), None),
+            ("nothing known", ("web", 80, TCP), None, ("web", 80, FASTER), None),
+            ("not checked before", ("web", 80, ""), None, ("web", 80, TCP), fresh.clone()),
+            ("not checked any more", ("web", 80, TCP), down(), ("web", 80, ""), None),
+        ];
+        for (case, before, known, after, expected) in rows {
+            let of = |(name, port, keys): (&str, u16, &str)| config(name, port, keys);
+            let mut model = Model::new(of(before), BTreeMap::new(), now);
+            for target in targets(&model.config).into_keys() {
+                model.health.extend(known.clone().map(|known| (target, known)));
+            }
+            model.set_config(of(after), now);
+            let target = targets(&model.config).into_keys().next();
+            assert_eq!(target.and_then(|target| model.health.get(&target).cloned()), expected, "{case}");
+            assert!(model.health.len() <= 1, "{case}: nothing else is kept");
+        }
+    }
+
+    #[test]
+    fn a_real_whose_mac_is_learned_from_now_on_is_reached_as_before() {
+        let now = SystemTime::now();
+        let (given, mut learned) = (config("web", 80, ""), (*config("web", 80, "")).clone());
+        learned.services[0].reals[0].mac = None;
+        let interface = crate::planner::model::Interface {
+            name: "eth1".to_owned(),
+            index: 7,
+            mac: [2; 6],
+            mode: crate::dataplane::XdpMode::Native,
+            vlans: BTreeSet::new(),
+        };
+        let mut model = Model::new(given, BTreeMap::from([("eth1".to_owned(), interface)]), now);
+        let before = model.hop(&model.config.services[0].reals[0]);
+        assert!(before.is_some());
+        model.set_config(Arc::new(learned), now);
+        assert_eq!(model.hop(&model.config.services[0].reals[0]), before);
+        let service = &model.config.services[0];
+        assert!(matches!(model.standing(service, &service.reals[0]), Standing::Up { .. }));
+    }
+}
