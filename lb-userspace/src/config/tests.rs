@@ -6,8 +6,8 @@ use super::{Loaded, parse};
 
 mod errors;
 mod hostile;
+mod machine;
 mod reference;
-mod system;
 
 /// Parses `text` as if it stood in `lb.toml`.
 fn load(text: &str) -> Result<Loaded, super::Error> {

@@ -76,11 +76,8 @@ pub async fn run(target: &Target) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
     let real = SocketAddr::new(target.address, target.check.port);
     let result = match &target.check.kind {
-        CheckKind::Tcp => tcp::check(real, &deadline).await,
-        CheckKind::Http { method, path, host, status } => {
-            let question = http::Question { method, path, host: host.as_deref(), status };
-            http::check(real, &question, &deadline).await
-        }
+        CheckKind::Tcp(_) => tcp::check(real, &deadline).await,
+        CheckKind::Http(question) => http::check(real, question, &deadline).await,
     };
     match result {
         Ok(()) => Outcome::Good,

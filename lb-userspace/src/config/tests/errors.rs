@@ -346,9 +346,9 @@ lb.toml:9:45: `weight` = 70000 is out of range
 
 #[test]
 fn later_faults_point_into_the_accepted_file() {
-    let source = load(&GOOD.join("\n")).unwrap().source;
-    let span = source.places.interfaces[0].clone();
-    let error = crate::config::Error::at(&source, span, "eth1 has no native XDP", "set mode = \"auto\"");
+    let loaded = load(&GOOD.join("\n")).unwrap();
+    let span = loaded.places.interfaces[0].clone();
+    let error = crate::config::Error::at(&loaded.source, span, "eth1 has no native XDP", "set mode = \"auto\"");
     assert_eq!(
         error.to_string(),
         "lb.toml:2:15: eth1 has no native XDP\n  2 | interfaces = [\"eth1\"]\n    |               ^^^^^^\n  \

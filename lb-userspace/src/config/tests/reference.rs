@@ -1,11 +1,12 @@
 //! Files that are accepted, and what they say.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Limits, Mode, Protocol, Real, Scheduler,
-    Script, Service, Track, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Protocol, Real,
+    Scheduler, Script, Service, Tcp, Track, Vrrp, WhenAgentDies, reference,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -61,12 +62,12 @@ fn the_shipped_file_is_the_reference_lab() {
             scheduler: Scheduler::Rr,
             ring_size: 65_537,
             check: Some(Check {
-                kind: CheckKind::Http {
+                kind: CheckKind::Http(Http {
                     method: "GET".to_owned(),
                     path: "/".to_owned(),
                     host: None,
                     status: vec![(200, 299)],
-                },
+                }),
                 port: 80,
                 interval: Duration::from_secs(2),
                 timeout: Duration::from_millis(100),
@@ -82,9 +83,10 @@ fn the_shipped_file_is_the_reference_lab() {
 
 #[test]
 fn places_name_what_the_file_says() {
-    let source = load(REFERENCE).unwrap().source;
+    let loaded = load(REFERENCE).unwrap();
+    let source = &loaded.source;
     let text = |span: &std::ops::Range<usize>| &source.text()[span.clone()];
-    let places = &source.places;
+    let places = &loaded.places;
     assert_eq!(text(&places.interfaces[0]), "\"eth1\"");
     assert_eq!(text(&places.vrrp[0].header), "[vrrp.web]");
     assert_eq!(text(&places.vrrp[0].interface), "\"eth1\"");
@@ -163,7 +165,7 @@ address = "192.0.2.2"
     assert_eq!(
         dns.check,
         Some(Check {
-            kind: CheckKind::Tcp,
+            kind: CheckKind::Tcp(Tcp),
             port: 53,
             interval: Duration::from_millis(500),
             timeout: Duration::from_millis(500),
@@ -179,12 +181,12 @@ address = "192.0.2.2"
     assert_eq!((check.port, check.rise, check.fall, check.jitter), (8080, 1, 2, 10));
     assert_eq!(
         check.kind,
-        CheckKind::Http {
+        CheckKind::Http(Http {
             method: "HEAD".to_owned(),
             path: "/alive?deep=1".to_owned(),
             host: Some("www.example.org".to_owned()),
             status: vec![(204, 204), (301, 301), (400, 499)],
-        }
+        })
     );
 }
 
@@ -337,4 +339,21 @@ fn the_reference_page_names_every_key() {
 fn a_director_may_serve_nothing_yet() {
     let config = load("[director]\ninterfaces = [\"eth1\"]\n").unwrap().config;
     assert!(config.services.is_empty() && config.vrrp.is_empty());
+}
+
+/// What is generated from the keys' declarations; `LB_REGENERATE=1` writes it anew.
+#[test]
+fn the_documentation_is_what_the_declarations_say() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let page = std::fs::read_to_string(docs.join("configuration.md")).unwrap();
+    let schema = serde_json::to_string_pretty(&reference::json_schema()).unwrap();
+    let pages = [("configuration.md", reference::rewrite(&page).unwrap()), ("lb.schema.json", format!("{schema}\n"))];
+    for (name, generated) in pages {
+        let path = docs.join(name);
+        if std::env::var_os("LB_REGENERATE").is_some() {
+            std::fs::write(&path, &generated).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == generated, "{name} is behind the keys: LB_REGENERATE=1 cargo test -p lb-userspace config");
+    }
 }

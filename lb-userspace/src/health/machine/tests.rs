@@ -3,11 +3,11 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::CheckKind;
+use crate::config::{CheckKind, Tcp};
 
 fn check(rise: u32, fall: u32) -> Check {
     Check {
-        kind: CheckKind::Tcp,
+        kind: CheckKind::Tcp(Tcp),
         port: 80,
         interval: Duration::from_secs(2),
         timeout: Duration::from_millis(100),

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::Check;
+use crate::config::{Check, Http, Tcp};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
@@ -18,12 +18,12 @@ fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
 }
 
 fn http() -> CheckKind {
-    CheckKind::Http {
+    CheckKind::Http(Http {
         method: "GET".to_owned(),
         path: "/health?full=1".to_owned(),
         host: None,
         status: vec![(200, 299)],
-    }
+    })
 }
 
 fn bad(reason: &str) -> Outcome {
@@ -63,7 +63,7 @@ async fn ask(answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
 async fn tcp_accepted_is_good() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert_eq!(run(&target(CheckKind::Tcp, port, GENEROUS)).await, Outcome::Good);
+    assert_eq!(run(&target(CheckKind::Tcp(Tcp), port, GENEROUS)).await, Outcome::Good);
     let (mut connection, _) = listener.accept().await.unwrap();
     let read = connection.read(&mut [0]).await;
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "closed by a reset: no TIME_WAIT is left");
@@ -75,7 +75,7 @@ async fn refused() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let port = socket.local_addr().unwrap().port();
-    for kind in [CheckKind::Tcp, http()] {
+    for kind in [CheckKind::Tcp(Tcp), http()] {
         assert_eq!(run(&target(kind, port, GENEROUS)).await, bad("connection refused"));
     }
 }
@@ -91,7 +91,7 @@ async fn connecting_to_a_black_hole_times_out() {
     while let Ok(connection) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         held.push(connection.unwrap());
     }
-    for kind in [CheckKind::Tcp, http()] {
+    for kind in [CheckKind::Tcp(Tcp), http()] {
         let target = target(kind, address.port(), Duration::from_millis(100));
         assert_eq!(run(&target).await, bad("timed out after 100ms connecting"));
     }
@@ -110,12 +110,12 @@ async fn http_good_status() {
 #[tokio::test]
 async fn http_host_and_method_are_sent() {
     let (port, server) = answering(b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), false).await;
-    let kind = CheckKind::Http {
+    let kind = CheckKind::Http(Http {
         method: "HEAD".to_owned(),
         path: "/".to_owned(),
         host: Some("www.example.net".to_owned()),
         status: vec![(200, 200)],
-    };
+    });
     assert_eq!(run(&target(kind, port, GENEROUS)).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
     assert!(request.starts_with("head / http/1.1\r\n"), "{request}");
@@ -188,8 +188,12 @@ async fn http_body_that_stalls_does_not_hold_the_check() {
 
 #[tokio::test]
 async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
-    let kind =
-        CheckKind::Http { method: "GET".to_owned(), path: "/a b".to_owned(), host: None, status: vec![(200, 299)] };
+    let kind = CheckKind::Http(Http {
+        method: "GET".to_owned(),
+        path: "/a b".to_owned(),
+        host: None,
+        status: vec![(200, 299)],
+    });
     assert_eq!(
         run(&target(kind, 1, GENEROUS)).await,
         Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
