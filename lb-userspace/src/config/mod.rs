@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub use read::source::{Position, Source, Span};
 pub use report::{Diagnostic, Error};
-pub use section::check::{Check, CheckKind, Http, Tcp};
+pub use section::check::{Check, CheckKind, Http, Tcp, Udp};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::limits::Limits;
 pub use section::real::{Real, RealPlaces};

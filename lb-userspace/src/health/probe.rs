@@ -11,6 +11,7 @@
 
 mod http;
 mod tcp;
+mod udp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +54,9 @@ pub enum Failure {
         /// The ranges, for people.
         expected: String,
     },
+    /// A datagram came that isn't what the check expects.
+    #[error("another answer than expected")]
+    Answer,
     /// The check's method, path or host can't be put into a request.
     #[error("the check's {0} can't be sent in an HTTP request")]
     Request(&'static str),
@@ -78,6 +82,7 @@ pub async fn run(target: &Target) -> Outcome {
     let result = match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(real, &deadline).await,
         CheckKind::Http(question) => http::check(real, question, &deadline).await,
+        CheckKind::Udp(question) => udp::check(real, question, &deadline).await,
     };
     match result {
         Ok(()) => Outcome::Good,

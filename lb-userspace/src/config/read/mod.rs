@@ -22,7 +22,7 @@ pub(in crate::config) use keys::keys;
 
 pub use key::{Declared, Given, key, typed};
 pub use keys::Keys;
-pub use kind::{Choice, Flag, Kind, Number, Shape, Site, Text, Time, hours};
+pub use kind::{Choice, Flag, Kind, Number, Shape, Shown, Site, Text, Time, hours};
 pub use list::{List, Spread};
 pub use section::Section;
 pub use table::{Named, NamedTables, Read, Table, Tables, below, schema};

@@ -3,6 +3,7 @@
 
 mod http;
 mod tcp;
+mod udp;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde_json::{Value as Json, json};
 
 pub use http::Http;
 pub use tcp::Tcp;
+pub use udp::Udp;
 
 use super::times::{self, INTERVAL, TIMEOUT_WORDS};
 use crate::config::read::{
@@ -81,7 +83,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Tcp, Http);
+kinds!(Tcp, Http, Udp);
 
 /// What the list has of one kind.
 #[derive(Debug)]

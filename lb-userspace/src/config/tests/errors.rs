@@ -188,6 +188,10 @@ const ROWS: &[Row] = &[
     (10, "check = { type = \"http\", status = [] }", 10, "`status` is empty", "good ones"),
     (10, "check = { type = \"http\", status = [\"299-200\"] }", 10, "not a range of status codes", "lower first"),
     (10, "check = { type = \"http\", status = [99] }", 10, "not a range of status codes", "100 to 599"),
+    (10, "check = { type = \"tcp\", send = \"x\" }", 10, "type \"tcp\" has no `send`", "type = \"udp\""),
+    (10, "check = { type = \"udp\", path = \"/\" }", 10, "type \"udp\" has no `path`", "type = \"http\""),
+    (10, "check = { type = \"udp\", send = \"hex:0\" }", 10, "no pairs of hexadecimal digits", "hex:00 01 fe ff"),
+    (10, "check = { type = \"udp\", expect = \"hex:+1\" }", 10, "no pairs of hexadecimal digits", "hex:00 01 fe ff"),
     // Reals.
     (12, "address = \"192.0.2.40:8080\"", 12, "a real has no port of its own", "write \"192.0.2.40\""),
     (12, "address = \"real-1\"", 12, "not an IP address", "host names aren't looked up"),

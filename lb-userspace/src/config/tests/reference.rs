@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{REFERENCE, load};
 use crate::config::{
     Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Protocol, Real,
-    Scheduler, Script, Service, Tcp, Track, Vrrp, WhenAgentDies, reference,
+    Scheduler, Script, Service, Tcp, Track, Udp, Vrrp, WhenAgentDies, reference,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -339,6 +339,22 @@ fn the_reference_page_names_every_key() {
 fn a_director_may_serve_nothing_yet() {
     let config = load("[director]\ninterfaces = [\"eth1\"]\n").unwrap().config;
     assert!(config.services.is_empty() && config.vrrp.is_empty());
+}
+
+#[test]
+fn a_udp_check_sends_text_or_bytes() {
+    let check = |keys: &str| {
+        let text = format!(
+            "[director]\ninterfaces = [\"eth1\"]\n[service.a]\naddress = \"192.0.2.1:53\"\nprotocol = \"udp\"\n\
+             check = {{ type = \"udp\"{keys} }}\nreals = [{{ address = \"192.0.2.2\" }}]\n"
+        );
+        load(&text).unwrap().config.services[0].check.clone().unwrap().kind
+    };
+    assert_eq!(check(""), CheckKind::Udp(Udp { send: vec![], expect: None }));
+    let both = Udp { send: b"ping".to_vec(), expect: Some(vec![0, 0xff]) };
+    assert_eq!(check(", send = \"ping\", expect = \"hex:00 Ff\""), CheckKind::Udp(both));
+    let any = Udp { send: vec![1, 2], expect: Some(vec![]) };
+    assert_eq!(check(", send = \"hex:0102\", expect = \"\""), CheckKind::Udp(any));
 }
 
 /// What is generated from the keys' declarations; `LB_REGENERATE=1` writes it anew.

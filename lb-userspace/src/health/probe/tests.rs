@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
-use crate::config::{Check, Http, Tcp};
+use crate::config::{Check, Http, Tcp, Udp};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
@@ -184,6 +184,60 @@ async fn http_body_that_stalls_does_not_hold_the_check() {
     let began = Instant::now();
     assert_eq!(ask(answer, true, GENEROUS).await, Outcome::Good);
     assert!(began.elapsed() < GENEROUS / 2);
+}
+
+/// A server of one datagram, which it answers. Gives what it was sent.
+async fn echoing(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<io::Result<Vec<u8>>>) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let mut question = [0; 64];
+        let (length, client) = socket.recv_from(&mut question).await?;
+        socket.send_to(answer, client).await?;
+        Ok(question[..length].to_vec())
+    });
+    (port, task)
+}
+
+fn udp(send: &[u8], expect: Option<&[u8]>) -> CheckKind {
+    CheckKind::Udp(Udp { send: send.to_vec(), expect: expect.map(<[u8]>::to_vec) })
+}
+
+#[tokio::test]
+async fn udp_answers() {
+    let cases = [
+        (&b"pong 1"[..], Some(&b"pong"[..]), Outcome::Good),
+        (b"pong", Some(b""), Outcome::Good),
+        (b"pong", None, Outcome::Good),
+        (b"", Some(b""), Outcome::Good),
+        (b"pon", Some(b"pong"), bad("another answer than expected")),
+    ];
+    for (answer, expect, outcome) in cases {
+        let (port, server) = echoing(answer).await;
+        assert_eq!(run(&target(udp(b"\0ping", expect), port, GENEROUS)).await, outcome, "{answer:?}, {expect:?}");
+        assert_eq!(server.await.unwrap().unwrap(), b"\0ping");
+    }
+}
+
+#[tokio::test]
+async fn udp_silence_is_good_only_where_nothing_is_expected() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let brief = Duration::from_millis(150);
+    assert_eq!(run(&target(udp(b"", None), port, brief)).await, Outcome::Good);
+    let waited = bad("timed out after 150ms waiting for a response");
+    assert_eq!(run(&target(udp(b"", Some(b"")), port, brief)).await, waited);
+}
+
+#[tokio::test]
+async fn a_udp_port_that_is_unreachable_is_refused() {
+    // Bound but connected elsewhere: nothing takes the datagram, and nobody else gets the port.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, 9)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    for expect in [None, Some(&b"pong"[..])] {
+        assert_eq!(run(&target(udp(b"ping", expect), port, GENEROUS)).await, bad("connection refused"));
+    }
 }
 
 #[tokio::test]
