@@ -12,6 +12,7 @@ use super::report::{Error, Findings, suggest};
 use super::section::real::{Real, RealPlaces};
 use super::section::service::Service;
 use super::section::vrrp::OWNER;
+use super::section::vrrp::vip::Vip;
 
 /// What this machine's interfaces are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +72,8 @@ struct Machine<'a> {
     /// the bonds and bridges that they are ports of.
     reach: HashSet<u32>,
     interfaces: &'a [Interface],
+    /// The VIPs of all virtual routers.
+    vips: HashSet<IpAddr>,
 }
 
 impl<'a> Machine<'a> {
@@ -86,8 +89,9 @@ impl<'a> Machine<'a> {
             segments.entry(&interface.name).or_default().extend(nets);
         }
         for vrrp in &loaded.config.vrrp {
-            let nets = vrrp.addresses.iter().copied();
-            segments.entry(&vrrp.interface).or_default().extend(nets);
+            for vip in &vrrp.addresses {
+                segments.entry(vrrp.interface_of(vip)).or_default().push(vip.net);
+            }
         }
         Self {
             by_name: interfaces.iter().map(|one| (one.name.as_str(), one)).collect(),
@@ -95,6 +99,7 @@ impl<'a> Machine<'a> {
             segments,
             reach: reach(&loaded.config.director.interfaces, interfaces),
             interfaces,
+            vips: loaded.config.vrrp.iter().flat_map(|vrrp| &vrrp.addresses).map(Vip::addr).collect(),
         }
     }
 
@@ -112,34 +117,46 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Reports VIPs off the subnets of their interface's own addresses, unless a written /32 or /128 says that
-    /// they are meant so. An interface that isn't there, or has no address yet, has no subnet to be off.
+    /// Reports VIPs off the subnets of their interface's own addresses. One with a written prefix length is of a
+    /// subnet of its own, or routed here (/32, /128); an interface that isn't there, or has no address yet, has no
+    /// subnet to be off.
     fn check_vips(&self, loaded: &Loaded, findings: &mut Findings) {
-        let config = &loaded.config;
-        let vips: HashSet<IpAddr> = config.vrrp.iter().flat_map(|vrrp| &vrrp.addresses).map(|net| net.addr()).collect();
-        for (vrrp, places) in config.vrrp.iter().zip(&loaded.places.vrrp) {
-            // The VIPs of an owner are the interface's own addresses.
-            let Some(interface) = self.by_name.get(vrrp.interface.as_str()).filter(|_| vrrp.priority != OWNER) else {
-                continue;
-            };
+        for (vip, interface, place) in self.off_subnet(loaded) {
+            let written = loaded.source.text().get(place.clone()).is_some_and(|text| text.contains('/'));
+            if !written {
+                let message = format!("{} is off the subnet of {}", vip.addr(), interface.name);
+                findings.report(place.clone(), message, mend_vip(vip.addr(), &self.own(interface, vip)));
+            }
+        }
+    }
+
+    /// The VIPs that no address of their interface's own shares a subnet with, though it has some.
+    fn off_subnet<'l>(&self, loaded: &'l Loaded) -> Vec<(&'l Vip, &'a Interface, &'l Span)> {
+        let mut off = Vec::new();
+        for (vrrp, places) in loaded.config.vrrp.iter().zip(&loaded.places.vrrp) {
             for (vip, place) in vrrp.addresses.iter().zip(&places.addresses) {
-                let address = vip.addr();
-                // A VIP that an earlier agent left on the interface vouches for nothing.
-                let own = interface.addresses.iter().filter(|net| {
-                    net.addr().is_ipv4() == address.is_ipv4()
-                        && !is_link_local(net.addr())
-                        && !vips.contains(&net.addr())
-                });
-                let own: Vec<&IpNet> = own.collect();
-                let written = loaded.source.text().get(place.clone()).is_some_and(|text| text.contains('/'));
-                let meant = written && vip.prefix_len() == vip.max_prefix_len();
-                let inside = own.iter().any(|net| net.contains(&address));
-                if !own.is_empty() && !inside && !meant && !is_link_local(address) {
-                    let message = format!("{address} is off the subnet of {}", interface.name);
-                    findings.report(place.clone(), message, mend_vip(address, interface, &own));
+                // The VIPs of an owner are the interface's own addresses.
+                let interface = self.by_name.get(vrrp.interface_of(vip)).filter(|_| vrrp.priority != OWNER);
+                let Some(&interface) = interface.filter(|_| !vip.is_link_local()) else {
+                    continue;
+                };
+                let own = self.own(interface, vip);
+                if !own.is_empty() && !own.iter().any(|net| net.contains(&vip.addr())) {
+                    off.push((vip, interface, place));
                 }
             }
         }
+        off
+    }
+
+    /// The interface's own addresses of the VIP's family. A VIP that an earlier agent left vouches for nothing.
+    fn own(&self, interface: &'a Interface, vip: &Vip) -> Vec<&'a IpNet> {
+        let own = interface.addresses.iter().filter(|net| {
+            net.addr().is_ipv4() == vip.addr().is_ipv4()
+                && !is_link_local(net.addr())
+                && !self.vips.contains(&net.addr())
+        });
+        own.collect()
     }
 
     fn check_interface(&self, name: &str, span: &Span, findings: &mut Findings) {
@@ -251,15 +268,14 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn mend_vip(vip: IpAddr, interface: &Interface, own: &[&IpNet]) -> String {
+fn mend_vip(vip: IpAddr, own: &[&IpNet]) -> String {
     let mut subnets: Vec<String> = own.iter().map(|net| net.trunc().to_string()).collect();
     subnets.dedup();
     subnets.truncate(MANY);
     format!(
-        "use an address in {}, or give {} one beside the VIP; if a router sends it here by a route of its own, \
-         write \"{vip}/{}\"",
+        "use an address in {}; if it is of another subnet of that segment, write its prefix length; if a router sends \
+         it here by a route of its own, write \"{vip}/{}\"",
         suggest::list(subnets.iter().map(String::as_str)),
-        interface.name,
         if vip.is_ipv4() { 32 } else { 128 },
     )
 }

@@ -12,6 +12,7 @@ use super::section::service::{Scheduler, ServiceKeys};
 use super::section::vrrp::VrrpKeys;
 use super::section::vrrp::announce::AnnounceKeys;
 use super::section::vrrp::track::TrackKeys;
+use super::section::vrrp::vip::VipKeys;
 
 /// The tables of docs/configuration.md by their names. Each stands there between `<!-- keys: NAME -->` and
 /// `<!-- end -->`.
@@ -21,6 +22,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("director".to_owned(), table(&DirectorKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("vrrp".to_owned(), table(&VrrpKeys::declared())),
+        ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),
         ("track".to_owned(), table(&TrackKeys::declared())),
         ("service".to_owned(), table(&ServiceKeys::declared())),

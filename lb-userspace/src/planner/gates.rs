@@ -29,7 +29,7 @@ fn settings(router: &Vrrp) -> Settings {
         priority: router.priority,
         interval: router.advertise,
         password: router.password.clone().map(Into::into),
-        addresses: router.addresses.clone(),
+        addresses: router.addresses.iter().map(|vip| vip.net).collect(),
         preempt: router.preempt,
         preempt_delay: router.preempt_delay,
         checksum: match router.checksum {

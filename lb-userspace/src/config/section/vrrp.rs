@@ -4,12 +4,12 @@ pub mod announce;
 mod group;
 mod rules;
 pub mod track;
+pub mod vip;
 mod words;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use toml::Spanned;
 
 use super::service::ServiceKeys;
@@ -19,13 +19,14 @@ use crate::config::read::{Choice, Flag, List, Named, Number, Read, Table, Tables
 use crate::config::report::{Findings, text::wrap};
 use announce::{Announce, AnnounceKeys};
 use track::{Track, TrackKeys};
+use vip::{Vip, VipKind};
 
 /// `[vrrp.NAME]`: one virtual router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vrrp {
     /// NAME.
     pub name: String,
-    /// Where adverts are sent and addresses are put. It may appear later.
+    /// Where adverts are sent, and addresses are put that name no other. It may appear later.
     pub interface: String,
     /// Virtual router id, 1 to 255.
     pub id: u8,
@@ -37,8 +38,8 @@ pub struct Vrrp {
     pub advertise: Duration,
     /// v2 PASS authentication, at most 8 bytes.
     pub password: Option<String>,
-    /// The VIPs, with the prefix length that they are put on the interface with. At least one, of one family.
-    pub addresses: Vec<IpNet>,
+    /// The VIPs. At least one, of one family.
+    pub addresses: Vec<Vip>,
     /// With any, adverts go to these addresses of the VIPs' family instead of the multicast group; none twice.
     pub peers: Vec<IpAddr>,
     /// The lowest TTL or hop limit taken, 1 to 255; `None` is 255 with multicast and any with peers.
@@ -107,10 +108,8 @@ pub const OWNER: u8 = 255;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-const VIPS: List<Text<IpNet>> = List {
-    item: Text { read: value::interface_address, example: "\"192.0.2.1/24\"", values: "`\"ADDRESS/LENGTH\"`" },
-    empty: ("there is no VIP to own", "name the VIPs, or remove the section"),
-};
+const VIPS: List<VipKind> =
+    List { item: VipKind, empty: ("there is no VIP to own", "name the VIPs, or remove the section") };
 const PEERS: List<Text<IpAddr>> = List {
     item: Text { read: value::peer, example: "\"192.0.2.3\"", values: "addresses of the VIPs' family" },
     empty: ("nobody would hear the adverts", "name the other directors, or remove the line for multicast"),
@@ -126,14 +125,14 @@ const BACKUP: Choice<Backup> = Choice(&[("forward", Backup::Forward), ("pass", B
 keys! {
     #[derive(Debug)]
     pub struct VrrpKeys {
-        /// where adverts are sent and addresses are put
+        /// where adverts are sent, and addresses are put that name no other
         interface: String = key(INTERFACE).required();
         /// virtual router id, the same on all its directors; one per interface and address family
         id: u8 = key(Number::of(1..=255)).required().example("210");
         /// the VIPs, with the prefix length of their segment; without a length they are added as a host's (/32,
         /// /128); each belongs to one virtual router
-        addresses: Vec<Spanned<IpNet>> = key(VIPS).required()
-            .values("list of `\"ADDRESS/LENGTH\"`, 1 to 255, of one family");
+        addresses: Vec<Spanned<Vip>> = key(VIPS).required()
+            .values("list of `\"ADDRESS/LENGTH\"` or tables, see below; 1 to 255, of one family");
         /// 2 is RFC 3768 (IPv4 alone), 3 is RFC 9568
         version: u8 = key(Number::of(2..=3)).or(3).values("2, 3");
         /// the highest owns the VIPs; 255 is for the host whose own addresses they are, and always takes over
@@ -245,10 +244,16 @@ fn values<T: Clone>(items: &[Spanned<T>]) -> Vec<T> {
 }
 
 impl Vrrp {
+    /// The interface that one of its VIPs is put on.
+    #[must_use]
+    pub fn interface_of<'a>(&'a self, vip: &'a Vip) -> &'a str {
+        vip.interface.as_deref().unwrap_or(&self.interface)
+    }
+
     /// Who it speaks to, when it takes over and gives up, and what it does then.
     pub fn describe(&self, out: &mut String) {
         out.push_str(&wrap(&format!("  {}", words::head(self)), "    "));
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = self.addresses.iter().map(Vip::to_string).collect();
         let mut lines =
             vec![addresses.join(", "), words::adverts(self), words::takes_over(self), words::gives_up(self)];
         lines.extend(self.track.iter().map(Track::words));

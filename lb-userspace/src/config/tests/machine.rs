@@ -73,6 +73,9 @@ fn vips_that_fit_the_machine() {
     let cases = [
         ("on the subnet", "eth1", "\"172.28.128.210/24\"", ""),
         ("on the subnet, for a host alone", "eth1", "\"172.28.128.210\"", ""),
+        ("on a subnet of its own", "eth1", "\"192.0.2.1/24\"", ""),
+        ("on another interface", "eth1", "{ address = \"10.2.0.210/24\", interface = \"eth2\" }", ""),
+        ("on another interface that may appear later", "eth1", "{ address = \"10.3.0.1\", interface = \"eth9\" }", ""),
         ("routed here", "eth1", "\"192.0.2.1/32\"", ""),
         ("on an interface that may appear later", "eth9", "\"192.0.2.1/24\"", ""),
         ("on an interface without an address yet", "eth3", "\"192.0.2.1/24\"", ""),
@@ -89,18 +92,16 @@ fn vips_that_fit_the_machine() {
 
 #[test]
 fn a_vip_off_its_subnet_is_told_so() {
-    for address in ["\"192.0.2.1/24\"", "\"192.0.2.1\""] {
-        let error = result(&router("eth1", address, "")).unwrap_err().to_string();
-        let start = format!("lb.toml:6:14: 192.0.2.1 is off the subnet of eth1\n  6 | addresses = [{address}]\n");
-        assert!(error.starts_with(&start), "{error}");
-        let mend = "  mend: use an address in 172.28.128.0/24, or give eth1 one beside the VIP; if a\n        \
-                    router sends it here by a route of its own, write \"192.0.2.1/32\"";
-        assert!(error.ends_with(mend), "{error}");
-    }
+    let error = result(&router("eth1", "\"192.0.2.1\"", "")).unwrap_err().to_string();
+    let start = "lb.toml:6:14: 192.0.2.1 is off the subnet of eth1\n  6 | addresses = [\"192.0.2.1\"]\n";
+    assert!(error.starts_with(start), "{error}");
+    let mend = "use an address in 172.28.128.0/24; if it is of another subnet of that\n        segment, write its \
+                prefix length; if a router sends it here by a route\n        of its own, write \"192.0.2.1/32\"";
+    assert!(error.ends_with(mend), "{error}");
     // A VIP that is on the interface already doesn't make its own subnet.
     let mut machine = machine();
     machine.interfaces[1].addresses.push("192.0.2.1/24".parse().unwrap());
-    let loaded = parse(Path::new("lb.toml"), &router("eth1", "\"192.0.2.1/24\"", "")).unwrap();
+    let loaded = parse(Path::new("lb.toml"), &router("eth1", "\"192.0.2.1\"", "")).unwrap();
     assert!(check(&loaded, &machine).is_err());
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{REFERENCE, load};
 use crate::config::{
     Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Protocol, Real,
-    Scheduler, Script, Service, Tcp, Track, Udp, Vrrp, WhenAgentDies, reference,
+    Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies, reference,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -339,6 +339,34 @@ fn the_reference_page_names_every_key() {
 fn a_director_may_serve_nothing_yet() {
     let config = load("[director]\ninterfaces = [\"eth1\"]\n").unwrap().config;
     assert!(config.services.is_empty() && config.vrrp.is_empty());
+}
+
+#[test]
+fn a_vip_may_be_on_an_interface_of_its_own() {
+    // One link-local address is another on each link.
+    let config = load(
+        r#"
+[director]
+interfaces = ["eth1", "eth2"]
+[vrrp.in]
+interface = "eth1"
+id = 1
+addresses = ["fe80::1/64", { address = "2001:db8::1/64", interface = "eth2" }, { address = "2001:db8:1::1/64" }]
+[vrrp.out]
+interface = "eth2"
+id = 1
+addresses = ["fe80::1/64", { address = "fe80::1/64", interface = "eth3" }]
+"#,
+    )
+    .unwrap()
+    .config;
+    let vip =
+        |net: &str, interface: Option<&str>| Vip { net: net.parse().unwrap(), interface: interface.map(str::to_owned) };
+    let inside = [vip("fe80::1/64", None), vip("2001:db8::1/64", Some("eth2")), vip("2001:db8:1::1/64", None)];
+    assert_eq!(config.vrrp[0].addresses, inside);
+    assert_eq!(config.vrrp[1].addresses, [vip("fe80::1/64", None), vip("fe80::1/64", Some("eth3"))]);
+    let words = crate::config::describe(&config, &[]);
+    assert!(words.contains("fe80::1/64, 2001:db8::1/64 on eth2, 2001:db8:1::1/64\n"), "{words}");
 }
 
 #[test]

@@ -27,8 +27,11 @@ pub fn among(routers: &[Router], source: &Source, findings: &mut Findings) {
     let mut vips = FirstSeen::default();
     for vrrp in routers {
         for net in vrrp.addresses.items() {
-            let address = net.get_ref().addr();
-            if let Some(line) = vips.before(address, net.span(), source) {
+            let vip = net.get_ref();
+            let address = vip.addr();
+            // One link-local address may be on each link (RFC 4007).
+            let link = vip.is_link_local().then(|| vip.interface.as_ref().or(vrrp.interface.get()));
+            if let Some(line) = vips.before((address, link), net.span(), source) {
                 findings.report(
                     net.span(),
                     format!("{address} is already a VIP on line {line}"),
