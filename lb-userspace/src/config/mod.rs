@@ -23,6 +23,7 @@ pub use section::limits::Limits;
 pub use section::real::{Real, RealPlaces};
 pub use section::service::{Protocol, Scheduler, Service, ServicePlaces};
 pub use section::vrrp::announce::Announce;
+pub use section::vrrp::password::Password;
 pub use section::vrrp::track::{Condition, Script, Track};
 pub use section::vrrp::vip::Vip;
 pub use section::vrrp::{Backup, Checksum, Vrrp, VrrpPlaces};

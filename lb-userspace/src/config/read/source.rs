@@ -1,5 +1,6 @@
 //! The text of a configuration file, and its lines.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 pub type Span = Range<usize>;
 
 /// A file's path and text, with an index of its lines.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     path: PathBuf,
     text: Arc<str>,
@@ -23,6 +24,13 @@ pub struct Position {
     pub line: usize,
     /// Column, in characters.
     pub column: usize,
+}
+
+/// Without the text, which may hold passwords.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Source {

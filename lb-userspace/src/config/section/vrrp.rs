@@ -2,6 +2,7 @@
 
 pub mod announce;
 mod group;
+pub mod password;
 mod rules;
 pub mod track;
 pub mod vip;
@@ -14,10 +15,11 @@ use toml::Spanned;
 
 use super::service::ServiceKeys;
 use crate::config::read::source::{Source, Span};
-use crate::config::read::texts::{ANY, ARGUMENT, INTERFACE, NAME};
+use crate::config::read::texts::{ARGUMENT, INTERFACE, NAME};
 use crate::config::read::{Choice, Flag, List, Named, Number, Read, Table, Tables, Text, Time, key, keys, value};
 use crate::config::report::{Findings, text::wrap};
 use announce::{Announce, AnnounceKeys};
+use password::{PASSWORD, Password};
 use track::{Track, TrackKeys};
 use vip::{Vip, VipKind};
 
@@ -37,7 +39,7 @@ pub struct Vrrp {
     /// Advertisement interval, one that the version can carry.
     pub advertise: Duration,
     /// v2 PASS authentication, at most 8 bytes.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The VIPs. At least one, of one family.
     pub addresses: Vec<Vip>,
     /// With any, adverts go to these addresses of the VIPs' family instead of the multicast group; none twice.
@@ -141,7 +143,7 @@ keys! {
         advertise: Duration = key(Time::of(Duration::ZERO..=Duration::MAX)).or(Duration::from_secs(1))
             .values("version 2: whole seconds, 1 to 255; version 3: multiples of 10 ms, 10 ms to 40.95 s");
         /// PASS authentication (RFC 2338), the same on all its directors; it is sent as plain text. No error shows it
-        password: String = key(ANY).example("\"PassW0rD\"").values("1 to 8 bytes, version 2 alone");
+        password: Password = key(PASSWORD);
         /// the other directors, each sent to by itself, where the network has no multicast; only they are heard then
         peers: Vec<Spanned<IpAddr>> = key(PEERS).without("multicast");
         /// adverts with a lower TTL or hop limit are dropped: 255 shows that no router passed them on

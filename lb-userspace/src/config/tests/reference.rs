@@ -32,7 +32,7 @@ fn the_shipped_file_is_the_reference_lab() {
             version: 2,
             priority: 1,
             advertise: Duration::from_secs(1),
-            password: Some("PassW0rD".to_owned()),
+            password: Some("PassW0rD".into()),
             addresses: vec!["172.28.128.210/24".parse().unwrap()],
             peers: vec![],
             minimum_ttl: None,
@@ -79,6 +79,13 @@ fn the_shipped_file_is_the_reference_lab() {
         }],
     };
     assert_eq!(loaded.config, expected);
+}
+
+#[test]
+fn no_debug_shows_a_password() {
+    let loaded = load(REFERENCE).unwrap();
+    let shown = format!("{loaded:?} {loaded:#?}");
+    assert!(shown.contains("password: Some(") && !shown.contains("PassW0rD"), "{shown}");
 }
 
 #[test]

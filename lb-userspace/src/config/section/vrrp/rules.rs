@@ -92,9 +92,10 @@ fn carries(version: u8, advertise: Duration) -> Result<(), Fault> {
 
 /// A password that the version carries.
 pub fn password(vrrp: &Router, findings: &mut Findings) {
-    let (Some((text, span)), Some(version)) = (vrrp.password.written(), vrrp.version.copied()) else {
+    let (Some((password, span)), Some(version)) = (vrrp.password.written(), vrrp.version.copied()) else {
         return;
     };
+    let text = password.expose();
     if version != 2 {
         findings.report(span, "VRRPv3 has no password", "remove it, or set version = 2");
     } else if text.len() > PASSWORD_BYTES {
