@@ -39,7 +39,7 @@ use routers::Routers;
 
 pub use guard::watch;
 pub use owned::{Owned, release};
-pub use start::{is_locked, lock, read, sizes};
+pub use start::{is_locked, lock, read, segments, sizes};
 pub use status::status_of_maps;
 
 /// Runs the agent until SIGTERM or SIGINT.

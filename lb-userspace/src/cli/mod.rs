@@ -29,7 +29,7 @@ enum Verb {
     /// SIGHUP reads the configuration again; one with a fault leaves everything as it is.
     Run(ConfigArgs),
     /// Check a configuration against this machine, and say what it would do.
-    Check(ConfigArgs),
+    Check(check::Arguments),
     /// List the services and reals, as ipvsadm does.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
@@ -64,7 +64,7 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let done = match self.verb {
             Verb::Run(args) => runtime.block_on(run::run(args.config)),
-            Verb::Check(args) => runtime.block_on(check::run(args.config)),
+            Verb::Check(args) => runtime.block_on(check::run(args)),
             Verb::List(args) => runtime.block_on(list::run(args)),
             Verb::Plan(args) => plan::run(&args),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)),

@@ -62,6 +62,12 @@ pub fn check(loaded: &Loaded, segments: &Segments) -> Result<(), Error> {
     Err(findings.into_error(loaded.source.clone()))
 }
 
+/// The VIPs that no address of their interface's own shares a subnet with, each with that interface and its place.
+pub(super) fn off_subnet<'a>(loaded: &'a Loaded, segments: &'a Segments) -> Vec<(&'a Vip, &'a str, Span)> {
+    let off = Machine::new(loaded, segments).off_subnet(loaded);
+    off.into_iter().map(|(vip, interface, span)| (vip, interface.name.as_str(), span.clone())).collect()
+}
+
 /// The interfaces by what is asked of them.
 struct Machine<'a> {
     by_name: HashMap<&'a str, &'a Interface>,

@@ -5,6 +5,7 @@
 //! work. Both go on after an error, so that one run names everything that is wrong, by [`report`]. [`machine`] holds an
 //! accepted file against a machine, [`words`] says what it asks for, [`reference`] documents the keys.
 
+mod doubts;
 pub mod machine;
 mod read;
 pub mod reference;
@@ -15,6 +16,7 @@ mod words;
 use std::io::Read;
 use std::path::Path;
 
+pub use doubts::{Obstacle, doubts};
 pub use read::source::{Position, Source, Span};
 pub use report::{Diagnostic, Error};
 pub use section::check::{Check, CheckKind, Http, Tcp, Udp};

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::Value;
 use super::source::Span;
 use super::value::{self, short};
-use crate::config::report::{Fault, Findings, suggest};
+use crate::config::report::{Fault, Findings, foreign, suggest};
 
 /// A kind of value.
 pub trait Kind {
@@ -86,7 +86,7 @@ impl Site<'_> {
 
     /// Reports a value of another kind than `wanted`.
     pub fn other_kind(&mut self, value: &Value<'_>, wanted: &str, mend: impl Into<String>) {
-        let message = format!("{} is {wanted}, not {}", self.what(), name(value.get_ref()));
+        let message = format!("{} must be {wanted}, not {}", self.what(), name(value.get_ref()));
         self.findings.report(value.span(), message, mend);
     }
 }
@@ -271,6 +271,11 @@ impl Kind for Time {
     type Value = Duration;
 
     fn read(&self, mut site: Site<'_>, value: &Value<'_>) -> Option<Duration> {
+        if let DeValue::Integer(number) = value.get_ref() {
+            let mend = format!("write the unit too, in quotes: {} = \"{number}s\"", site.key);
+            site.other_kind(value, "a string", mend);
+            return None;
+        }
         let text = string(&mut site, value)?;
         let time = value::duration(text).map_err(|fault| site.report(value.span(), fault)).ok()?;
         if self.accepts(time) {
@@ -363,7 +368,11 @@ impl<T: Copy + PartialEq> Kind for Choice<T> {
         let found = self.0.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let message = format!("\"{}\" is not a `{}`", short(text), site.key);
-            site.report(value.span(), Fault::new(message, suggest::mend(text, "Write", self.words())));
+            let mend = match foreign::value(site.key, text) {
+                Some(answer) => format!("{answer}; write {}", suggest::list(self.words())),
+                None => suggest::mend(text, "Write", self.words()),
+            };
+            site.report(value.span(), Fault::new(message, mend));
         }
         found.map(|(_, choice)| *choice)
     }

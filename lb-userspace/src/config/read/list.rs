@@ -54,7 +54,13 @@ pub fn items<'v, 't>(site: &mut Site<'_>, value: &'v Value<'t>) -> Option<&'v [V
     if let DeValue::Array(items) = value.get_ref() {
         return Some(items);
     }
-    let mend = format!("write {} = {}", site.key, site.example);
+    let own = match value.get_ref() {
+        DeValue::Integer(number) => Some(format!("[{number}]")),
+        // A string of several words is a command, which is a list of them.
+        DeValue::String(text) if !text.contains(char::is_whitespace) => Some(format!("[\"{}\"]", value::short(text))),
+        _ => None,
+    };
+    let mend = format!("write {} = {}", site.key, own.as_deref().unwrap_or(site.example));
     site.other_kind(value, "a list", mend);
     None
 }

@@ -5,8 +5,9 @@ use toml::de::{DeTable, DeValue};
 use super::key::{Given, Key};
 use super::kind::{self, Kind, Site};
 use super::source::Span;
-use super::{FILE, Value, value};
-use crate::config::report::{Findings, suggest};
+use super::value::short;
+use super::{FILE, Value};
+use crate::config::report::{Findings, foreign, suggest};
 
 /// A table whose keys were compared with the known ones.
 pub struct Section<'t, 'f> {
@@ -50,18 +51,26 @@ impl<'t, 'f> Section<'t, 'f> {
         known: &[&'static str],
     ) -> Self {
         let mut misspelt = Vec::new();
-        for key in table.keys() {
+        for (key, value) in table {
             let word = key.get_ref().as_ref();
             if known.contains(&word) {
                 continue;
             }
+            let message = format!("`{}` is not a key of {title}", short(word));
+            if let Some((answer, meant)) = foreign::key(&title, word) {
+                misspelt.extend(meant);
+                findings.report(key.span(), message, answer);
+                continue;
+            }
             let free = known.iter().copied().filter(|known| !table.contains_key(*known));
-            misspelt.extend(suggest::nearest(word, free));
-            findings.report(
-                key.span(),
-                format!("`{}` is not a key of {title}", value::short(word)),
-                suggest::mend(word, "Its keys are", known.iter().copied()),
-            );
+            let meant = suggest::nearest(word, free).or_else(|| suggest::nearest(word, known.iter().copied()));
+            misspelt.extend(meant);
+            if let (FILE, Some(meant), DeValue::Table(tables)) = (title.as_str(), meant, value.get_ref()) {
+                // What stands in a misspelt [services.NAME] isn't missing from [service.NAME].
+                let names = tables.keys().map(|name| format!("[{meant}.{}]", short(name.get_ref())));
+                findings.excuse(names);
+            }
+            findings.report(key.span(), message, suggest::mend(word, "Its keys are", known.iter().copied()));
         }
         Self { title, span, table, findings, misspelt }
     }
@@ -92,7 +101,7 @@ impl<'t, 'f> Section<'t, 'f> {
 
     /// Reports that `name` is absent, unless an unknown key was meant to be it.
     fn lacks(&mut self, name: &str, mend: &str) {
-        if self.misspelt.contains(&name) {
+        if self.misspelt.contains(&name) || self.findings.is_excused(&self.title) {
             return;
         }
         let message = format!("{} has no `{name}`", self.title);

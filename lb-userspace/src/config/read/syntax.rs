@@ -10,8 +10,21 @@ pub fn report(errors: &[toml::de::Error], text: &str, findings: &mut Findings) {
     };
     let end = text.len();
     let span = error.span().unwrap_or(end..end);
-    let mend = mend(error.message(), span.is_empty());
+    let mend = match reals(text, span.start) {
+        Some(path) if error.message().contains("duplicate key") => {
+            format!("a list has two brackets: write [[{path}]] above each, and no `reals = …` beside them")
+        }
+        _ => mend(error.message(), span.is_empty()).to_owned(),
+    };
     findings.report(span, error.message().replace('\n', " "), mend);
+}
+
+/// The path of the header of a list of reals, with one bracket or two, in whose line `at` is.
+fn reals(text: &str, at: usize) -> Option<&str> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?.trim();
+    let path = line.strip_prefix('[')?.split(']').next()?.trim_start_matches('[').trim();
+    path.ends_with(".reals").then_some(path)
 }
 
 /// What to do about the parser's words; `at_end` when it missed something rather than disliked it.

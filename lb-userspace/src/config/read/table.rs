@@ -136,6 +136,12 @@ impl<S: Keys> Kind for Tables<S> {
     type Value = Vec<Read<S>>;
 
     fn read(&self, mut site: Site<'_>, value: &Value<'_>) -> Option<Vec<Read<S>>> {
+        if matches!(value.get_ref(), DeValue::Table(_)) && site.title.starts_with('[') && self.empty.is_some() {
+            let path = format!("{}.{}", site.title.trim_matches(['[', ']']), site.key);
+            let mend = format!("write [[{path}]] with two brackets above each, or {} = {}", site.key, site.example);
+            site.other_kind(value, "a list", mend);
+            return None;
+        }
         let items = items(&mut site, value)?;
         if let (true, Some((what, mend))) = (items.is_empty(), self.empty) {
             let message = format!("{} {what}", site.title);

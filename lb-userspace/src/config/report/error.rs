@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, said so that it can be mended: the place, the line, the fault and the
 //! mend, in plain text of at most 80 columns.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,6 @@ use std::path::{Path, PathBuf};
 use super::mask::mask;
 use super::text::{WIDTH, wrap};
 use crate::config::read::source::{Position, Source, Span};
-
-/// Errors shown; behind these is only a count.
-const SHOWN: usize = 20;
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub struct Error {
     path: PathBuf,
     source: Option<Box<Source>>,
     diagnostics: Vec<Diagnostic>,
+    /// The file can be used all the same.
+    doubts: bool,
 }
 
 impl Error {
@@ -48,6 +48,7 @@ impl Error {
             path: path.to_owned(),
             source: None,
             diagnostics: vec![Diagnostic { span: None, message: message.into(), mend: mend.to_owned() }],
+            doubts: false,
         }
     }
 
@@ -81,18 +82,13 @@ impl Error {
         let paint = Paint { colour };
         let echoed = self.source.as_deref().map(|source| Source::new(&self.path, &mask(source.text())));
         let mut out = String::new();
-        for diagnostic in self.diagnostics.iter().take(SHOWN) {
+        for diagnostic in &self.diagnostics {
             self.render_one(&mut out, diagnostic, echoed.as_ref(), &paint);
             out.push('\n');
         }
-        match self.diagnostics.len() {
-            0 | 1 => {}
-            all if all > SHOWN => {
-                let _ = writeln!(out, "{all} errors, of which {SHOWN} are shown");
-            }
-            all => {
-                let _ = writeln!(out, "{all} errors");
-            }
+        let (many, of) = (self.diagnostics.len(), if self.doubts { "warnings" } else { "errors" });
+        if many > 1 {
+            let _ = writeln!(out, "{many} {of}");
         }
         out.truncate(out.trim_end().len());
         out
@@ -105,14 +101,15 @@ impl Error {
             Some(at) => format!("{path}:{}:{}:", at.line, at.column),
             None => format!("{path}:"),
         };
-        let head = wrap(&format!("{place} {}", diagnostic.message), "    ");
+        let warning = if self.doubts { "warning: " } else { "" };
+        let head = wrap(&format!("{place} {warning}{}", diagnostic.message), "    ");
         out.push_str(&paint.first_line(&head));
         if let (Some(source), Some(echoed), Some(span), Some(at)) = (&self.source, echoed, &diagnostic.span, at) {
             let marked = source.text().get(span.clone()).and_then(|text| text.lines().next());
             let marked = marked.map_or(1, |text| text.chars().count());
             excerpt(out, echoed.line(at.line), marked, at, paint);
         }
-        out.push_str(&wrap(&format!("  mend: {}", diagnostic.mend), "        "));
+        out.push_str(&wrap(&format!("  fix: {}", diagnostic.mend), "       "));
     }
 }
 
@@ -128,6 +125,8 @@ impl std::error::Error for Error {}
 #[derive(Debug, Default)]
 pub struct Findings {
     diagnostics: Vec<Diagnostic>,
+    /// Tables that lack what stands in another, whose misspelt name was told.
+    excused: HashSet<String>,
 }
 
 impl Findings {
@@ -141,6 +140,21 @@ impl Findings {
         self.diagnostics.push(Diagnostic { span: None, message: message.into(), mend: mend.into() });
     }
 
+    /// Notes tables that won't be blamed for what they lack.
+    pub fn excuse(&mut self, titles: impl IntoIterator<Item = String>) {
+        self.excused.extend(titles);
+    }
+
+    /// Whether a table of this name isn't blamed for what it lacks.
+    pub fn is_excused(&self, title: &str) -> bool {
+        self.excused.contains(title)
+    }
+
+    /// All of them as warnings of a file that can be used; `None` where there are none.
+    pub fn into_warnings(self, source: Source) -> Option<Error> {
+        (!self.is_empty()).then(|| Error { doubts: true, ..self.into_error(source) })
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
@@ -149,7 +163,12 @@ impl Findings {
     /// All of them as one error, in the order of the file.
     pub fn into_error(mut self, source: Source) -> Error {
         self.diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| (span.start, span.end)));
-        Error { path: source.path().to_owned(), source: Some(Box::new(source)), diagnostics: self.diagnostics }
+        Error {
+            path: source.path().to_owned(),
+            source: Some(Box::new(source)),
+            diagnostics: self.diagnostics,
+            doubts: false,
+        }
     }
 }
 

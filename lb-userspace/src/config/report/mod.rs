@@ -2,6 +2,7 @@
 
 mod error;
 mod fault;
+pub mod foreign;
 mod mask;
 pub mod suggest;
 pub mod text;

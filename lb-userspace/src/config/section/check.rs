@@ -229,7 +229,8 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
         findings.report(
             read.span.clone(),
             "the service has any port, so its check needs one",
-            "add the port that shows whether a real works, such as port = 80",
+            "add the port that shows whether a real works, such as port = 80; or give the service its own port: \
+             address = \"192.0.2.1:80\"",
         );
     }
     let (interval, timeout) = times?;

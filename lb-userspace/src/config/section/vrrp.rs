@@ -103,6 +103,8 @@ pub struct VrrpPlaces {
     pub interface: Span,
     /// Each of `addresses`.
     pub addresses: Vec<Span>,
+    /// The programs of `notify` and of tracked scripts.
+    pub programs: Vec<Spanned<String>>,
 }
 
 /// The priority of the addresses' owner.
@@ -209,11 +211,13 @@ fn one(
     let tracked = read.track.get().map_or(&[][..], Vec::as_slice);
     let track = track::accept(tracked, read.priority.copied(), services, findings);
 
+    let commands = tracked.iter().map(|track| track.script.items()).chain([read.notify.items()]);
     let (interface, span) = read.interface.written()?;
     let places = VrrpPlaces {
         header: read.span.clone(),
         interface: span,
         addresses: read.addresses.items().iter().map(Spanned::span).collect(),
+        programs: commands.filter_map(|command| command.first().cloned()).collect(),
     };
     let vrrp = Vrrp {
         name: read.name.get_ref().clone(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::machine::{Interface, Segments, check};
-use crate::config::{Error, parse};
+use crate::config::{Error, doubts, parse};
 
 fn interface(name: &str, index: u32, addresses: &[&str]) -> Interface {
     Interface {
@@ -95,8 +95,8 @@ fn a_vip_off_its_subnet_is_told_so() {
     let error = result(&router("eth1", "\"192.0.2.1\"", "")).unwrap_err().to_string();
     let start = "lb.toml:6:14: 192.0.2.1 is off the subnet of eth1\n  6 | addresses = [\"192.0.2.1\"]\n";
     assert!(error.starts_with(start), "{error}");
-    let mend = "use an address in 172.28.128.0/24; if it is of another subnet of that\n        segment, write its \
-                prefix length; if a router sends it here by a route\n        of its own, write \"192.0.2.1/32\"";
+    let mend = "use an address in 172.28.128.0/24; if it is of another subnet of that\n       segment, write its \
+                prefix length; if a router sends it here by a route of\n       its own, write \"192.0.2.1/32\"";
     assert!(error.ends_with(mend), "{error}");
     // A VIP that is on the interface already doesn't make its own subnet.
     let mut machine = machine();
@@ -200,4 +200,58 @@ fn a_machine_without_interfaces_is_told_so() {
     let loaded = parse(Path::new("lb.toml"), text).unwrap();
     let error = check(&loaded, &Segments::default()).unwrap_err().to_string();
     assert!(error.contains("no interface but lo"), "{error}");
+}
+
+#[test]
+fn what_is_good_but_doubtful_is_warned_of() {
+    let text = r#"
+[director]
+interfaces = ["eth1"]
+[vrrp.dns]
+interface = "eth1"
+id = 1
+addresses = ["172.28.128.53/24", "192.0.2.1/24", "192.0.2.9/32"]
+track = [{ script = ["/missing", "x"] }]
+notify = ["/text"]
+[service.dns]
+address = "172.28.128.52:53"
+protocol = "udp"
+reals = [{ address = "172.28.128.40" }]
+[service.far]
+address = "198.51.100.200:53"
+protocol = "udp"
+reals = [{ address = "172.28.128.40" }]
+[service.all]
+address = "172.28.128.53"
+protocol = "udp"
+reals = [{ address = "172.28.128.40" }]
+[service.meant]
+address = "192.0.2.9:any"
+protocol = "udp"
+reals = [{ address = "172.28.128.40" }]
+"#;
+    let loaded = parse(Path::new("lb.toml"), text).unwrap();
+    check(&loaded, &machine()).unwrap();
+    let program = |path: &str| match path {
+        "/missing" => Some("isn't there"),
+        _ => Some("is not executable"),
+    };
+    let warnings = doubts(&loaded, &machine(), program).unwrap();
+    let expected = [
+        (7, "192.0.2.1/24 is of a subnet on which eth1 has no address", "routes to it"),
+        (8, "/missing isn't there", "execute"),
+        (9, "/text is not executable", "execute"),
+        (11, "no virtual router owns 172.28.128.52", "did you mean 172.28.128.53, of [vrrp.dns]?"),
+        (15, "no virtual router owns 198.51.100.200", "add it to a [vrrp.NAME]"),
+        (19, "172.28.128.53 has no port", "\"172.28.128.53:80\""),
+    ];
+    assert_eq!(warnings.diagnostics().len(), expected.len(), "{warnings}");
+    for (one, (line, fault, mend)) in warnings.diagnostics().iter().zip(expected) {
+        assert_eq!(warnings.position(one).unwrap().line, line, "{warnings}");
+        assert!(one.message.contains(fault) && one.mend.contains(mend), "{fault}, {mend}: {warnings}");
+    }
+    let told = warnings.to_string();
+    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("6 warnings"), "{told}");
+    let quiet = parse(Path::new("lb.toml"), &file("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\"")).unwrap();
+    assert!(doubts(&quiet, &machine(), |_| None).is_none());
 }

@@ -198,6 +198,9 @@ fn script(raw: &Read<TrackKeys>, findings: &mut Findings) -> Option<Script> {
 fn service(raw: &Read<TrackKeys>, services: &[Named<ServiceKeys>], findings: &mut Findings) -> Option<Condition> {
     let (name, span) = raw.service.written()?;
     let names = services.iter().map(|service| service.name.get_ref().as_str());
+    if findings.is_excused(&format!("[service.{}]", short(name))) {
+        return None;
+    }
     let Some(service) = services.iter().find(|service| service.name.get_ref() == name) else {
         let mend = if services.is_empty() {
             format!("add [service.{}], or remove this", short(name))
