@@ -6,6 +6,7 @@
 //! accepted file against a machine, [`words`] says what it asks for, [`reference`] documents the keys.
 
 mod doubts;
+pub mod fuzz;
 pub mod machine;
 mod read;
 pub mod reference;
