@@ -13,6 +13,7 @@ pub mod source;
 mod syntax;
 mod table;
 pub mod texts;
+mod time;
 pub mod value;
 
 use toml::Spanned;
@@ -22,10 +23,11 @@ pub(in crate::config) use keys::keys;
 
 pub use key::{Declared, Given, key, typed};
 pub use keys::Keys;
-pub use kind::{Choice, Flag, Kind, Number, Shape, Shown, Site, Text, Time, hours};
+pub use kind::{Choice, Flag, Kind, Number, Shape, Shown, Site, Text};
 pub use list::{List, Spread};
 pub use section::Section;
 pub use table::{Named, NamedTables, Read, Table, Tables, below, schema};
+pub use time::{Time, hours};
 
 use super::report::Findings;
 
