@@ -106,7 +106,7 @@ impl<K: Kind> Key<K> {
         Declared {
             name,
             doc: doc.trim(),
-            required: matches!(self.need, Need::Required),
+            required: self.is_required(),
             default,
             values: self.values.map_or_else(|| self.kind.values(), str::to_owned),
             schema,
@@ -129,12 +129,16 @@ impl<K: Kind> Key<K> {
         }
     }
 
-    /// What stands in for it when it is absent; `Err` where nothing may.
-    pub(super) fn absent(self) -> Result<Option<K::Value>, ()> {
+    /// Whether the table must have it.
+    pub(super) fn is_required(&self) -> bool {
+        matches!(self.need, Need::Required)
+    }
+
+    /// What stands in for it when it is absent.
+    pub(super) fn default(self) -> Option<K::Value> {
         match self.need {
-            Need::Required => Err(()),
-            Need::Optional(_) => Ok(None),
-            Need::Default { value, .. } => Ok(Some(value)),
+            Need::Required | Need::Optional(_) => None,
+            Need::Default { value, .. } => Some(value),
         }
     }
 }

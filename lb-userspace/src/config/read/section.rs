@@ -77,14 +77,14 @@ impl<'t, 'f> Section<'t, 'f> {
 
     /// Reads one key.
     pub fn key<K: Kind>(&mut self, name: &'static str, key: Key<K>) -> Given<K::Value> {
-        let example = key.shown_example();
         let Some((word, value)) = self.table.get_key_value(name) else {
-            let add = key.kind().add(&self.title, name, &example);
-            return Given::absent(key.absent().unwrap_or_else(|()| {
+            if key.is_required() {
+                let add = key.kind().add(&self.title, name, &key.shown_example());
                 self.lacks(name, &add);
-                None
-            }));
+            }
+            return Given::absent(key.default());
         };
+        let example = key.shown_example();
         let site = Site { title: &self.title, key: name, item: None, example: &example, findings: &mut *self.findings };
         Given::written_at(word.span(), value.span(), key.kind().read(site, value))
     }
