@@ -50,16 +50,16 @@ fn a_bad_file_is_refused_with_its_line_and_the_mend() {
             (&good.replace("\"tcp\"", "\"tcp"), &["lb.toml:12:", "protocol = \"tcp"]),
             // An unknown key, and a value that is none.
             (&good.replace("protocol", "protokol"), &["protokol", "did you mean", "protocol"]),
-            (&good.replace("\"tcp\"", "\"tpc\""), &["lb.toml:12:", "mend: did you mean \"tcp\""]),
-            (&weight, &["lb.toml:15:", "65536", "mend: "]),
+            (&good.replace("\"tcp\"", "\"tpc\""), &["lb.toml:12:", "fix: did you mean \"tcp\""]),
+            (&weight, &["lb.toml:15:", "65536", "fix: "]),
             // Twice the same.
-            (&format!("{good}{twice}"), &["another service has this address", "on line 21", "mend: "]),
-            (&reals_twice, &["172.28.128.40", "mend: "]),
+            (&format!("{good}{twice}"), &["another service has this address", "on line 21", "fix: "]),
+            (&reals_twice, &["172.28.128.40", "fix: "]),
             // Good by itself, and not here.
-            (&good.replace("172.28.128.50", "192.0.2.1"), &["192.0.2.1", "mend: "]),
+            (&good.replace("172.28.128.50", "192.0.2.1"), &["192.0.2.1", "fix: "]),
             (
                 &good.replace("[\"eth1\"]", "[\"eht1\"]"),
-                &["lb.toml:2:", "no interface eht1", "mend: did you mean \"eth1\""],
+                &["lb.toml:2:", "no interface eht1", "fix: did you mean \"eth1\""],
             ),
         ];
         for (config, words) in cases {
@@ -68,7 +68,7 @@ fn a_bad_file_is_refused_with_its_line_and_the_mend() {
             let file = lab.director().dir().join("lb.toml").display().to_string();
             let told = refusal(lab.director(), &binary()?.display().to_string(), &["check", "--config", &file])?;
             is_clear(&told, words, 12);
-            assert_eq!(told.matches("  mend: ").count(), 1, "{told}");
+            assert_eq!(told.matches("  fix: ").count(), 1, "{told}");
         }
         Ok(())
     });

@@ -43,7 +43,7 @@ use routers::Routers;
 
 pub use guard::{releases, watch};
 pub use owned::{Owned, release};
-pub use start::{Misconfigured, is_locked, lock, read, sizes};
+pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
 pub use status::status_of_maps;
 
 /// A part of the agent failed, and it ended in order for another start.

@@ -81,20 +81,20 @@ pub struct Misconfigured(pub config::Error);
 pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
     let loaded = config::read(path).map_err(Misconfigured)?;
     let links = links::snapshot().await?;
-    config::system::check(&loaded, &segments(&links))?;
+    config::machine::check(&loaded, &segments(&links))?;
     Ok((loaded, links))
 }
 
 /// The machine's interfaces, as the configuration's check asks for them.
-pub fn segments(links: &[Link]) -> config::system::Segments {
-    let interface = |link: &Link| config::system::Interface {
+pub fn segments(links: &[Link]) -> config::machine::Segments {
+    let interface = |link: &Link| config::machine::Interface {
         name: link.name.clone(),
         index: link.index,
         parent: link.vlan.and_then(|vlan| vlan.parent),
         master: link.controller,
         addresses: link.addresses.clone(),
     };
-    config::system::Segments { interfaces: links.iter().map(interface).collect() }
+    config::machine::Segments { interfaces: links.iter().map(interface).collect() }
 }
 
 /// Map sizes by the configuration.

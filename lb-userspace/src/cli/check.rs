@@ -1,18 +1,48 @@
 //! `lb check`: what a configuration would do here.
 
+use std::fs;
+use std::io::{IsTerminal as _, stderr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::Args;
 
-use super::output;
+use super::{ConfigArgs, output};
 use crate::agent;
-use crate::config::{Config, MapMemory, describe};
+use crate::config::{Config, MapMemory, Obstacle, describe, doubts};
 use crate::dataplane::map_rows;
 
-/// Prints the checked configuration, with the memory that its maps take.
-pub(super) async fn run(path: PathBuf) -> Result<()> {
-    let (loaded, _) = agent::read(&path).await?;
-    output::print(&describe(&loaded.config, &memory(&loaded.config)))
+/// Which file is checked.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file, as by --config.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    args: ConfigArgs,
+}
+
+/// Prints the checked configuration, with the memory that its maps take, and what it is doubtful of.
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    let path = arguments.file.unwrap_or(arguments.args.config);
+    let (loaded, links) = agent::read(&path).await?;
+    output::print(&describe(&loaded.config, &memory(&loaded.config)))?;
+    if let Some(warnings) = doubts(&loaded, &agent::segments(&links), program) {
+        output::remark(&format!("\n{}", warnings.render(stderr().is_terminal())));
+    }
+    Ok(())
+}
+
+/// Why the file at a path can't be run as a command.
+fn program(path: &str) -> Obstacle {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("isn't there"),
+        Err(_) => Some("can't be looked at"),
+        Ok(file) if !file.is_file() => Some("is not a file"),
+        Ok(file) if file.permissions().mode() & 0o111 == 0 => Some("is not executable"),
+        Ok(_) => None,
+    }
 }
 
 /// The maps' memory: the pinned ones by their sizes, the rings by the services' own.
@@ -25,4 +55,32 @@ fn memory(config: &Config) -> Vec<MapMemory> {
     let slots: u64 = config.services.iter().map(|service| u64::from(service.ring_size)).sum();
     rows.push(MapMemory { name: "the services' rings".to_owned(), entries: slots, bytes: slots * 4 });
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+
+    #[test]
+    fn the_file_is_named_with_or_without_the_option() {
+        let path = |words: &[&str]| match Cli::try_parse_from(words).unwrap().verb {
+            Verb::Check(arguments) => arguments.file.unwrap_or(arguments.args.config),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(path(&["lb", "check"]), PathBuf::from("/etc/lb/lb.toml"));
+        assert_eq!(path(&["lb", "check", "a.toml"]), PathBuf::from("a.toml"));
+        assert_eq!(path(&["lb", "check", "--config", "a.toml"]), PathBuf::from("a.toml"));
+        assert!(Cli::try_parse_from(["lb", "check", "a.toml", "--config", "b.toml"]).is_err());
+    }
+
+    #[test]
+    fn commands_that_cannot_be_run() {
+        assert_eq!(program("/bin/sh"), None);
+        assert_eq!(program("/no/such/file"), Some("isn't there"));
+        assert_eq!(program("/etc"), Some("is not a file"));
+        assert_eq!(program("/etc/passwd"), Some("is not executable"));
+    }
 }

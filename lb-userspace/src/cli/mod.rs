@@ -51,7 +51,7 @@ enum Verb {
     #[command(after_help = LOG)]
     Run(ConfigArgs),
     /// Check a configuration against this machine, and say what it would do.
-    Check(ConfigArgs),
+    Check(check::Arguments),
     /// List the services and reals, as ipvsadm does.
     ///
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
@@ -102,7 +102,7 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let done = match self.verb {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
-            Verb::Check(args) => runtime.block_on(check::run(args.config)).map(|()| Code::Done),
+            Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
             Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),

@@ -29,6 +29,11 @@ pub(super) fn tell(error: &anyhow::Error) {
     let _ = writeln!(stderr(), "{}", words(error, stderr().is_terminal()));
 }
 
+/// Says something beside a verb's output, on standard error. Where that can't be written nobody reads it.
+pub(super) fn remark(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
 /// An error in words.
 pub(super) fn words(error: &anyhow::Error, color: bool) -> String {
     let misconfigured = error.downcast_ref::<Misconfigured>().map(|wrong| &wrong.0);

@@ -1,33 +1,39 @@
 //! The configuration file: read, checked and explained.
 //!
-//! Text becomes a checked [`Config`] in two steps. [`raw`] reads the shape: which keys stand where, and
-//! whether each value by itself is one. [`accept`] looks at the whole: what clashes, what is too much, what
-//! can't work. Both go on after an error, so that one run names everything that is wrong. [`system`] then
-//! holds an accepted file against a machine.
+//! Each kind of section is one file of [`section`], which declares its keys once. [`read`] makes of the text the
+//! values of those keys, each checked by itself; the sections' rules then look at what clashes, is too much or can't
+//! work. Both go on after an error, so that one run names everything that is wrong, by [`report`]. [`machine`] holds an
+//! accepted file against a machine, [`words`] says what it asks for, [`reference`] documents the keys.
 
-mod accept;
-pub mod describe;
-pub mod diagnose;
-pub mod model;
-mod raw;
-mod secret;
+mod doubts;
+pub mod fuzz;
+pub mod machine;
+mod read;
+pub mod reference;
+mod report;
 mod section;
-pub mod source;
-mod suggest;
-mod syntax;
-pub mod system;
-mod text;
-mod value;
+mod words;
 
 use std::io::Read;
 use std::path::Path;
 
-pub use describe::{MapMemory, describe};
-pub use diagnose::{Diagnostic, Error};
-pub use model::*;
-pub use source::Source;
+pub use doubts::{Obstacle, doubts};
+pub use read::source::{Position, Source, Span};
+pub use report::{Diagnostic, Error};
+pub use section::check::{Check, CheckKind, Http, Tcp, Udp};
+pub use section::director::{Director, Mode, WhenAgentDies};
+pub use section::limits::Limits;
+pub use section::real::{Real, RealPlaces};
+pub use section::service::{Protocol, Scheduler, Service, ServicePlaces};
+pub use section::vrrp::announce::Announce;
+pub use section::vrrp::password::Password;
+pub use section::vrrp::track::{Condition, Script, Track};
+pub use section::vrrp::vip::Vip;
+pub use section::vrrp::{Backup, Checksum, Vrrp, VrrpPlaces};
+pub use section::{Config, Places};
+pub use words::{MapMemory, describe};
 
-use diagnose::Findings;
+use report::Findings;
 
 /// A larger file is a mistake (a device, a log): 10,000 reals need less than 1 MiB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -37,8 +43,10 @@ const MAX_BYTES: u64 = 64 << 20;
 pub struct Loaded {
     /// What it says.
     pub config: Config,
-    /// Its text and places, for errors that are found later (see [`system`]).
+    /// Its text, for errors that are found later (see [`machine`]).
     pub source: Source,
+    /// Where its items stand in the text.
+    pub places: Places,
 }
 
 /// Reads and checks the file at `path`.
@@ -76,14 +84,12 @@ pub fn read(path: &Path) -> Result<Loaded, Error> {
 /// Everything that is wrong with it: the TOML syntax alone if that is broken, else all unknown keys, bad
 /// values and clashes.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Error> {
-    let mut source = Source::new(path, text);
+    let source = Source::new(path, text);
     let mut findings = Findings::default();
-    let accepted = raw::read(text, &mut findings).and_then(|file| accept::accept(path, &file, &source, &mut findings));
+    let file = read::file(text, &mut findings);
+    let accepted = file.and_then(|file| section::accept(path, &file, &source, &mut findings));
     match accepted {
-        Some((config, places)) if findings.is_empty() => {
-            source.places = places;
-            Ok(Loaded { config, source })
-        }
+        Some((config, places)) if findings.is_empty() => Ok(Loaded { config, source, places }),
         _ => Err(findings.into_error(source)),
     }
 }

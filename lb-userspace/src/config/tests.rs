@@ -4,10 +4,12 @@ use std::path::Path;
 
 use super::{Loaded, parse};
 
+mod docs;
 mod errors;
 mod hostile;
+mod machine;
 mod reference;
-mod system;
+mod texts;
 
 /// Parses `text` as if it stood in `lb.toml`.
 fn load(text: &str) -> Result<Loaded, super::Error> {

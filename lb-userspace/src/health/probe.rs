@@ -11,6 +11,7 @@
 
 mod http;
 mod tcp;
+mod udp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -57,6 +58,9 @@ pub enum Failure {
         /// The ranges, for people.
         expected: String,
     },
+    /// A datagram came that isn't what the check expects.
+    #[error("another answer than expected")]
+    Answer,
     /// The check's method, path or host can't be put into a request.
     #[error("the check's {0} can't be sent in an HTTP request")]
     Request(&'static str),
@@ -81,11 +85,9 @@ pub async fn run(target: &Target) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
     let real = SocketAddr::new(target.address, target.check.port);
     let result = match &target.check.kind {
-        CheckKind::Tcp => tcp::check(real, &deadline).await,
-        CheckKind::Http { method, path, host, status } => {
-            let question = http::Question { method, path, host: host.as_deref(), status };
-            http::check(real, &question, &deadline).await
-        }
+        CheckKind::Tcp(_) => tcp::check(real, &deadline).await,
+        CheckKind::Http(question) => http::check(real, question, &deadline).await,
+        CheckKind::Udp(question) => udp::check(real, question, &deadline).await,
     };
     match result {
         Ok(()) => Outcome::Good,

@@ -28,8 +28,8 @@ fn settings(router: &Vrrp) -> Settings {
         version: if router.version == 2 { Version::V2 } else { Version::V3 },
         priority: router.priority,
         interval: router.advertise,
-        password: router.password.clone().map(Into::into),
-        addresses: router.addresses.clone(),
+        password: router.password.as_ref().map(|password| password.expose().into()),
+        addresses: router.addresses.iter().map(|vip| vip.net).collect(),
         preempt: router.preempt,
         preempt_delay: router.preempt_delay,
         checksum: match router.checksum {

@@ -1,13 +1,9 @@
 //! One row per kind of error.
 
-use std::io::Write;
-use std::path::Path;
-
 use super::load;
-use crate::config::read;
 
 /// A good file of 13 lines, for a row to break one line of.
-const GOOD: [&str; 13] = [
+pub(super) const GOOD: [&str; 13] = [
     "[director]",
     "interfaces = [\"eth1\"]",
     "[vrrp.web]",
@@ -50,7 +46,22 @@ const ROWS: &[Row] = &[
     (13, "wieght = 1", 13, "`wieght` is not a key of a real of [service.web]", "did you mean \"weight\"?"),
     (10, "check = { type = \"tcp\", intervall = \"2s\" }", 10, "`intervall` is not a key of the check of [service.web]", "did you mean \"interval\"?"),
     (1, "[limits]\nflow = 4096\n[director]", 2, "`flow` is not a key of [limits]", "did you mean \"flows\"?"),
-    (13, "persistence = 1", 13, "`persistence` is not a key", "its keys are address, weight, mac, interface or vlan"),
+    (13, "persistence = 1", 13, "`persistence` is not a key", "it isn't there yet"),
+    (13, "strength = 1", 13, "`strength` is not a key", "its keys are address, weight, mac, interface or vlan"),
+    (5, "virtual_router_id = 210", 5, "`virtual_router_id` is not a key of [vrrp.web]", "it is `id` here"),
+    (6, "virtual_ipaddress = [\"192.0.2.1\"]", 6, "`virtual_ipaddress` is not a key", "it is `addresses` here"),
+    (5, "id = 210\nstate = \"MASTER\"", 6, "`state` is not a key", "remove it"),
+    (5, "id = 210\nnopreempt = true", 6, "`nopreempt` is not a key", "preempt = false"),
+    (9, "protocol = \"tcp\"\nlb_algo = \"wlc\"", 10, "`lb_algo` is not a key", "it is `scheduler` here"),
+    (9, "protocol = \"tcp\"\nsorry_server = \"192.0.2.9\"", 10, "`sorry_server` is not a key", "it isn't there yet"),
+    (10, "check = { type = \"tcp\", delay_loop = 6 }", 10, "`delay_loop` is not a key", "it is `interval` of the check"),
+    (10, "check = { type = \"https\" }", 10, "\"https\" is not a `type`", "it isn't there yet: tcp"),
+    (10, "SSL_GET = 1", 10, "`SSL_GET` is not a key", "it isn't there yet"),
+    (10, "check = { type = \"tcp\", interval = 6 }", 10, "`interval` must be a string, not a number", "\"6s\""),
+    (11, "[service.web.reals]", 11, "`reals` must be a list, not a table", "write [[service.web.reals]] with two brackets"),
+    (11, "[service.web.reals]\naddress = \"192.0.2.41\"\n[service.web.reals]", 13, "duplicate key", "write [[service.web.reals]] above each"),
+    (11, "reals = [{ address = \"192.0.2.41\" }]\n[[service.web.reals]]", 12, "duplicate key", "no `reals = …` beside them"),
+    (7, "[services.web]", 7, "`services` is not a key of the file", "did you mean \"service\"?"),
     (1, "limits = 1\n[director]", 1, "[limits] is a section, not a number", "key = value"),
     // What is missing.
     (2, "", 1, "[director] has no `interfaces`", "add interfaces = "),
@@ -63,17 +74,17 @@ const ROWS: &[Row] = &[
     (10, "check = { port = 80 }", 10, "has no `type`", "add type = "),
     (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\n[service.web]", 7, "[service.b] has no `reals`", "add [[service.b.reals]]"),
     // Kinds of values.
-    (2, "interfaces = \"eth1\"", 2, "`interfaces` is a list, not a string", "write interfaces = [\"eth1\"]"),
-    (2, "interfaces = [1]", 2, "an item of `interfaces` is a string, not a number", "such as \"eth1\""),
+    (2, "interfaces = \"eth1\"", 2, "`interfaces` must be a list, not a string", "write interfaces = [\"eth1\"]"),
+    (2, "interfaces = [1]", 2, "an item of `interfaces` must be a string, not a number", "such as \"eth1\""),
     (2, "interfaces = []", 2, "`interfaces` is empty", "clients' packets"),
-    (5, "id = \"210\"", 5, "`id` is a whole number, not a string", "from 1 to 255"),
+    (5, "id = \"210\"", 5, "`id` must be a whole number, not a string", "from 1 to 255"),
     (10, "check = true", 10, "is a section, not true or false", "key = value"),
-    (10, "check = { type = \"tcp\", interval = 2 }", 10, "`interval` is a string, not a number", "such as \"2s\""),
+    (10, "check = { type = \"tcp\", interval = 2 }", 10, "`interval` must be a string, not a number", "interval = \"2s\""),
     // Words, names, numbers.
     (2, "interfaces = [\"eth1\"]\nmode = \"natve\"", 3, "\"natve\" is not a `mode`", "did you mean \"native\"?"),
     (9, "protocol = \"tpc\"", 9, "\"tpc\" is not a `protocol`", "did you mean \"tcp\"?"),
     (9, "protocol = \"sctp\"", 9, "\"sctp\" is not a `protocol`", "tcp or udp"),
-    (9, "protocol = \"tcp\"\nscheduler = \"wlc\"", 10, "\"wlc\" is not a `scheduler`", "mh, sh, rr or wrr"),
+    (9, "protocol = \"tcp\"\nscheduler = \"wlc\"", 10, "\"wlc\" is not a `scheduler`", "it isn't there yet, the nearest is wrr; write mh, sh, rr or wrr"),
     (10, "check = { type = \"htpp\" }", 10, "\"htpp\" is not a `type`", "did you mean \"http\"?"),
     (3, "[vrrp.\"a b\"]", 3, "\"a b\" can't be a name", "letters, digits"),
     (2, "interfaces = [\"a-name-that-is-too-long\"]", 2, "can't be the name of an interface", "15 bytes"),
@@ -102,10 +113,14 @@ const ROWS: &[Row] = &[
     (6, "addresses = [\"192.0.2.1/24\", \"2001:db8::1/64\"]", 6, "2001:db8::1 is IPv6, the first address is not", "two virtual routers"),
     (6, "version = 2\naddresses = [\"2001:db8::1/64\"]", 7, "VRRPv2 has no IPv6", "version = 3"),
     (6, "addresses = [\"192.0.2.1/24\", \"192.0.2.1\"]", 6, "192.0.2.1 is already a VIP on line 6", "one virtual router"),
+    (6, "addresses = [{ address = \"192.0.2.1/24\", dev = \"eth2\" }]", 6, "`dev` is not a key of an address of [vrrp.web]", "it is `interface` here"),
+    (6, "addresses = [{ interface = \"eth2\" }]", 6, "an address of [vrrp.web] has no `address`", "add address = "),
+    (6, "addresses = [7]", 6, "an item of `addresses` must be a string or a table, not a number", "\"192.0.2.1/24\""),
+    (6, "version = 3\naddresses = [\"fe80::1\", { address = \"fe80::1\", interface = \"eth1\" }]", 7, "fe80::1 is already a VIP on line 7", "one virtual router"),
     (7, "[vrrp.web2]\ninterface = \"eth1\"\nid = 210\naddresses = [\"192.0.2.3/24\"]\n[service.web]", 9, "eth1 already has an IPv4 virtual router 210, on line 5", "id of its own"),
     (2, "interfaces = [\"eth1\", \"eth1\"]", 2, "eth1 is named twice", "once"),
-    (5, "id = 210\npreempt = 1", 6, "`preempt` is true or false, not a number", "without quotes"),
-    (5, "id = 210\npreempt = \"yes\"", 6, "`preempt` is true or false, not a string", "preempt = true"),
+    (5, "id = 210\npreempt = 1", 6, "`preempt` must be true or false, not a number", "without quotes"),
+    (5, "id = 210\npreempt = \"yes\"", 6, "`preempt` must be true or false, not a string", "preempt = true"),
     (5, "id = 210\npreemt = true", 6, "`preemt` is not a key of [vrrp.web]", "did you mean \"preempt\"?"),
     (5, "id = 210\npriority = 255\npreempt = false", 7, "always takes over", "priority = 254"),
     (5, "id = 210\npreempt = false\npreempt_delay = \"5s\"", 7, "no meaning with preempt = false", "remove one"),
@@ -128,11 +143,11 @@ const ROWS: &[Row] = &[
     (5, "id = 210\nannounce = { repeat = 101 }", 6, "`repeat` = 101 is out of range", "from 0 to 100 (0 for none)"),
     (5, "id = 210\nannounce = { refresh = \"1ms\" }", 6, "`refresh` = 1ms is out of range", "never"),
     (5, "id = 210\nannounce = { dealy = \"1s\" }", 6, "`dealy` is not a key of the announce of [vrrp.web]", "did you mean \"delay\"?"),
-    (5, "id = 210\nnotify = \"/a b\"", 6, "`notify` is a list, not a string", "[\"/usr/local/bin/notify\"]"),
+    (5, "id = 210\nnotify = \"/a b\"", 6, "`notify` must be a list, not a string", "[\"/usr/local/bin/notify\"]"),
     (5, "id = 210\nnotify = [\"notify\"]", 6, "`notify` is not an absolute path", "no shell"),
     (5, "id = 210\nnotify = [\"/a\\u0000\"]", 6, "a zero byte", "remove it"),
     (5, "id = 210\nnotify_timeout = \"1ms\"", 6, "`notify_timeout` = 1ms is out of range", "\"100ms\""),
-    (5, "id = 210\ntrack = { interface = \"eth2\" }", 6, "`track` is a list, not a table", "[{ interface = \"eth2\" }]"),
+    (5, "id = 210\ntrack = { interface = \"eth2\" }", 6, "`track` must be a list, not a table", "[{ interface = \"eth2\" }]"),
     (5, "id = 210\ntrack = [{ weight = -1 }]", 6, "a track watches one thing", "one of interface"),
     (5, "id = 210\ntrack = [{ interface = \"a\", service = \"web\" }]", 6, "a track watches one thing", "one of interface"),
     (5, "id = 210\ntrack = [{ interface = \"eth2\", wieght = 1 }]", 6, "`wieght` is not a key of a track of [vrrp.web]", "did you mean \"weight\"?"),
@@ -184,10 +199,14 @@ const ROWS: &[Row] = &[
     (10, "check = { type = \"http\", path = \"a\" }", 10, "not the path of a request", "start it with \"/\""),
     (10, "check = { type = \"http\", path = \"/a\\r\\nX: y\" }", 10, "not the path of a request", "%20"),
     (10, "check = { type = \"http\", host = \"http://a/\" }", 10, "not a host", "without scheme"),
-    (10, "check = { type = \"http\", status = 200 }", 10, "`status` is a list, not a number", "[\"200-299\"]"),
+    (10, "check = { type = \"http\", status = 200 }", 10, "`status` must be a list, not a number", "status = [200]"),
     (10, "check = { type = \"http\", status = [] }", 10, "`status` is empty", "good ones"),
     (10, "check = { type = \"http\", status = [\"299-200\"] }", 10, "not a range of status codes", "lower first"),
     (10, "check = { type = \"http\", status = [99] }", 10, "not a range of status codes", "100 to 599"),
+    (10, "check = { type = \"tcp\", send = \"x\" }", 10, "type \"tcp\" has no `send`", "type = \"udp\""),
+    (10, "check = { type = \"udp\", path = \"/\" }", 10, "type \"udp\" has no `path`", "type = \"http\""),
+    (10, "check = { type = \"udp\", send = \"hex:0\" }", 10, "no pairs of hexadecimal digits", "hex:00 01 fe ff"),
+    (10, "check = { type = \"udp\", expect = \"hex:+1\" }", 10, "no pairs of hexadecimal digits", "hex:00 01 fe ff"),
     // Reals.
     (12, "address = \"192.0.2.40:8080\"", 12, "a real has no port of its own", "write \"192.0.2.40\""),
     (12, "address = \"real-1\"", 12, "not an IP address", "host names aren't looked up"),
@@ -263,7 +282,7 @@ fn a_password_is_never_echoed() {
 lb.toml:6:12: VRRPv3 has no password
   6 | password = ********** # of v2
     |            ^^^^^^^^^^
-  mend: remove it, or set version = 2";
+  fix: remove it, or set version = 2";
     assert_eq!(error, expected);
 }
 
@@ -281,7 +300,7 @@ fn a_file_without_a_director_is_told_so() {
     assert_eq!(
         error,
         "lb.toml: the file has no `director`\n  \
-         mend: add [director] and below it interfaces = [\"eth1\"]"
+         fix: add [director] and below it interfaces = [\"eth1\"]"
     );
 }
 
@@ -309,89 +328,4 @@ fn wrr_refuses_a_round_that_is_too_long() {
     assert_eq!(error.position(one).unwrap().line, 5);
     assert!(one.message.contains("65537 turns"), "{error}");
     assert!(one.mend.contains("common divisor"), "{error}");
-}
-
-#[test]
-fn whole_texts() {
-    let text = "[director]\ninterfaces = [\"eth1\"]\n\n[service.web]\nadress = \"192.0.2.1:80\"\n\
-                protocol = \"tcp\"\n\tscheduler = \"rrr\"\n\
-                check = { type = \"http\", path = \"/\", host = \"www.example.org\", interval = \"100ms\", timeout = \"2s\", rise = 1 }\n\
-                reals = [{ address = \"192.0.2.40\", weight = 70000 }]\n";
-    let expected = "\
-lb.toml:5:1: `adress` is not a key of [service.web]
-  5 | adress = \"192.0.2.1:80\"
-    | ^^^^^^
-  mend: did you mean \"address\"? Its keys are address, protocol, scheduler,
-        ring_size, check or reals
-
-lb.toml:7:14: \"rrr\" is not a `scheduler`
-  7 |  scheduler = \"rrr\"
-    |              ^^^^^
-  mend: did you mean \"rr\"? Write mh, sh, rr or wrr
-
-lb.toml:8:94: `timeout` = 2s is longer than the interval of 100ms
-  8 | …l = \"100ms\", timeout = \"2s\", rise = 1 }
-    |                         ^^^^
-  mend: shorten the timeout or lengthen the interval, so that checks don't
-        overlap
-
-lb.toml:9:45: `weight` = 70000 is out of range
-  9 | reals = [{ address = \"192.0.2.40\", weight = 70000 }]
-    |                                             ^^^^^
-  mend: write a whole number from 0 to 65535 (0 quiesces)
-
-4 errors";
-    assert_eq!(load(text).unwrap_err().to_string(), expected);
-}
-
-#[test]
-fn later_faults_point_into_the_accepted_file() {
-    let source = load(&GOOD.join("\n")).unwrap().source;
-    let span = source.places.interfaces[0].clone();
-    let error = crate::config::Error::at(&source, span, "eth1 has no native XDP", "set mode = \"auto\"");
-    assert_eq!(
-        error.to_string(),
-        "lb.toml:2:15: eth1 has no native XDP\n  2 | interfaces = [\"eth1\"]\n    |               ^^^^^^\n  \
-         mend: set mode = \"auto\""
-    );
-}
-
-#[test]
-fn a_terminal_gets_colours() {
-    let error = load("[director]\ninterfaces = []\n").unwrap_err();
-    assert!(error.render(true).contains("\x1b[1;31m^^\x1b[0m"));
-    assert!(!error.render(false).contains('\x1b'));
-}
-
-#[test]
-fn many_errors_are_counted() {
-    use std::fmt::Write;
-    let mut text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned();
-    for number in 0..30 {
-        writeln!(text, "nonsense{number} = 1").unwrap();
-    }
-    let error = load(&text).unwrap_err();
-    assert_eq!(error.diagnostics().len(), 30);
-    assert!(error.to_string().ends_with("30 errors, of which 20 are shown"), "{error}");
-}
-
-#[test]
-fn files_that_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = read(&folder.path().join("lb.toml")).unwrap_err().to_string();
-    assert!(missing.contains("No such file") && missing.contains("--config"), "{missing}");
-    let not_a_file = read(folder.path()).unwrap_err().to_string();
-    assert!(not_a_file.contains("not its directory"), "{not_a_file}");
-
-    let mut file = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
-    file.write_all(b"[director]\ninterfaces = [\"eth\xff\"]\n").unwrap();
-    let error = read(file.path()).unwrap_err();
-    let [one] = error.diagnostics() else {
-        panic!("{error}");
-    };
-    assert_eq!(error.position(one).unwrap().line, 2);
-    assert!(one.message.contains("UTF-8"), "{error}");
-
-    let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
-    assert!(endless.contains("larger than 64 MiB"), "{endless}");
 }

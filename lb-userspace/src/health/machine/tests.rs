@@ -3,14 +3,14 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{CheckKind, Tcp};
 
 /// Within what the first checks of a few targets start.
 const FEW: Duration = Duration::from_millis(100);
-use crate::config::CheckKind;
 
 fn check(rise: u32, fall: u32) -> Check {
     Check {
-        kind: CheckKind::Tcp,
+        kind: CheckKind::Tcp(Tcp),
         port: 80,
         interval: Duration::from_secs(2),
         timeout: Duration::from_millis(100),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Deadline, Failure, connect};
+use crate::config::Http;
 
 /// Bytes of a response head that are read at most.
 pub(super) const HEAD: usize = 16 * 1024;
@@ -24,15 +25,7 @@ const BODY: usize = 16 * 1024;
 /// Time that is given to the body at most.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
-/// What is asked and what is good.
-pub(super) struct Question<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) host: Option<&'a str>,
-    pub(super) status: &'a [(u16, u16)],
-}
-
-pub(super) async fn check(real: SocketAddr, question: &Question<'_>, deadline: &Deadline) -> Result<(), Failure> {
+pub(super) async fn check(real: SocketAddr, question: &Http, deadline: &Deadline) -> Result<(), Failure> {
     let request = request(real, question)?;
     let connection = connect(real, deadline).await?;
     let status = timeout_at(deadline.at, ask(connection, request, deadline))
@@ -41,7 +34,7 @@ pub(super) async fn check(real: SocketAddr, question: &Question<'_>, deadline: &
     if question.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         return Ok(());
     }
-    Err(Failure::Status { status, expected: ranges(question.status) })
+    Err(Failure::Status { status, expected: ranges(&question.status) })
 }
 
 /// Sends the request and gives the response's status. The connection is driven here, not in a task of its own: it
@@ -79,11 +72,11 @@ async fn read_some(response: Response<Incoming>) {
     }
 }
 
-fn request(real: SocketAddr, question: &Question<'_>) -> Result<Request<Empty<Bytes>>, Failure> {
+fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, Failure> {
     let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| Failure::Request("method"))?;
     let path: Uri = question.path.parse().map_err(|_| Failure::Request("path"))?;
-    let host = match question.host {
-        Some(host) => host.to_owned(),
+    let host = match &question.host {
+        Some(host) => host.clone(),
         None if real.port() == 80 && real.is_ipv4() => real.ip().to_string(),
         None if real.port() == 80 => format!("[{}]", real.ip()),
         None => real.to_string(),

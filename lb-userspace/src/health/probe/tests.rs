@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use super::*;
-use crate::config::Check;
+use crate::config::{Check, Http, Tcp, Udp};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
@@ -18,12 +18,12 @@ fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
 }
 
 fn http() -> CheckKind {
-    CheckKind::Http {
+    CheckKind::Http(Http {
         method: "GET".to_owned(),
         path: "/health?full=1".to_owned(),
         host: None,
         status: vec![(200, 299)],
-    }
+    })
 }
 
 fn bad(reason: &str) -> Outcome {
@@ -63,7 +63,7 @@ async fn ask(answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
 async fn tcp_accepted_is_good() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert_eq!(run(&target(CheckKind::Tcp, port, GENEROUS)).await, Outcome::Good);
+    assert_eq!(run(&target(CheckKind::Tcp(Tcp), port, GENEROUS)).await, Outcome::Good);
     let (mut connection, _) = listener.accept().await.unwrap();
     let read = connection.read(&mut [0]).await;
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "closed by a reset: no TIME_WAIT is left");
@@ -75,7 +75,7 @@ async fn refused() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let port = socket.local_addr().unwrap().port();
-    for kind in [CheckKind::Tcp, http()] {
+    for kind in [CheckKind::Tcp(Tcp), http()] {
         assert_eq!(run(&target(kind, port, GENEROUS)).await, bad("connection refused"));
     }
 }
@@ -91,7 +91,7 @@ async fn connecting_to_a_black_hole_times_out() {
     while let Ok(connection) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         held.push(connection.unwrap());
     }
-    for kind in [CheckKind::Tcp, http()] {
+    for kind in [CheckKind::Tcp(Tcp), http()] {
         let target = target(kind, address.port(), Duration::from_millis(100));
         assert_eq!(run(&target).await, bad("timed out after 100ms connecting"));
     }
@@ -110,12 +110,12 @@ async fn http_good_status() {
 #[tokio::test]
 async fn http_host_and_method_are_sent() {
     let (port, server) = answering(b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), false).await;
-    let kind = CheckKind::Http {
+    let kind = CheckKind::Http(Http {
         method: "HEAD".to_owned(),
         path: "/".to_owned(),
         host: Some("www.example.net".to_owned()),
         status: vec![(200, 200)],
-    };
+    });
     assert_eq!(run(&target(kind, port, GENEROUS)).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
     assert!(request.starts_with("head / http/1.1\r\n"), "{request}");
@@ -186,10 +186,68 @@ async fn http_body_that_stalls_does_not_hold_the_check() {
     assert!(began.elapsed() < GENEROUS / 2);
 }
 
+/// A server of one datagram, which it answers. Gives what it was sent.
+async fn echoing(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<io::Result<Vec<u8>>>) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let mut question = [0; 64];
+        let (length, client) = socket.recv_from(&mut question).await?;
+        socket.send_to(answer, client).await?;
+        Ok(question[..length].to_vec())
+    });
+    (port, task)
+}
+
+fn udp(send: &[u8], expect: Option<&[u8]>) -> CheckKind {
+    CheckKind::Udp(Udp { send: send.to_vec(), expect: expect.map(<[u8]>::to_vec) })
+}
+
+#[tokio::test]
+async fn udp_answers() {
+    let cases = [
+        (&b"pong 1"[..], Some(&b"pong"[..]), Outcome::Good),
+        (b"pong", Some(b""), Outcome::Good),
+        (b"pong", None, Outcome::Good),
+        (b"", Some(b""), Outcome::Good),
+        (b"pon", Some(b"pong"), bad("another answer than expected")),
+    ];
+    for (answer, expect, outcome) in cases {
+        let (port, server) = echoing(answer).await;
+        assert_eq!(run(&target(udp(b"\0ping", expect), port, GENEROUS)).await, outcome, "{answer:?}, {expect:?}");
+        assert_eq!(server.await.unwrap().unwrap(), b"\0ping");
+    }
+}
+
+#[tokio::test]
+async fn udp_silence_is_good_only_where_nothing_is_expected() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let brief = Duration::from_millis(150);
+    assert_eq!(run(&target(udp(b"", None), port, brief)).await, Outcome::Good);
+    let waited = bad("timed out after 150ms waiting for a response");
+    assert_eq!(run(&target(udp(b"", Some(b"")), port, brief)).await, waited);
+}
+
+#[tokio::test]
+async fn a_udp_port_that_is_unreachable_is_refused() {
+    // Bound but connected elsewhere: nothing takes the datagram, and nobody else gets the port.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, 9)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    for expect in [None, Some(&b"pong"[..])] {
+        assert_eq!(run(&target(udp(b"ping", expect), port, GENEROUS)).await, bad("connection refused"));
+    }
+}
+
 #[tokio::test]
 async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
-    let kind =
-        CheckKind::Http { method: "GET".to_owned(), path: "/a b".to_owned(), host: None, status: vec![(200, 299)] };
+    let kind = CheckKind::Http(Http {
+        method: "GET".to_owned(),
+        path: "/a b".to_owned(),
+        host: None,
+        status: vec![(200, 299)],
+    });
     assert_eq!(
         run(&target(kind, 1, GENEROUS)).await,
         Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
@@ -217,7 +275,7 @@ fn ranges_of_status_read_as_a_sentence_and_errors_as_an_operator_greps_for_them(
 async fn what_this_director_can_not_begin_says_nothing_of_the_real() {
     // Refused by connect(2) itself: a broadcast address, and a link-local one without its interface.
     for address in ["255.255.255.255", "fe80::1"] {
-        let target = Target { address: address.parse().unwrap(), ..target(CheckKind::Tcp, 80, GENEROUS) };
+        let target = Target { address: address.parse().unwrap(), ..target(CheckKind::Tcp(Tcp), 80, GENEROUS) };
         let outcome = run(&target).await;
         let Outcome::Void(why) = &outcome else { panic!("{address}: {outcome:?}") };
         assert!(why.starts_with("this director"), "{why}");

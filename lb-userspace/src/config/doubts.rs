@@ -1,0 +1,88 @@
+//! What `lb check` warns of: a file that can be used, but hardly means what its author thinks.
+//! Pure; whoever has a file system tells what a program's file is.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Loaded;
+use super::machine::{Segments, off_subnet};
+use super::report::{Error, Findings, suggest};
+
+/// Why a command can't be run, if it can't.
+pub type Obstacle = Option<&'static str>;
+
+/// All doubts about an accepted file on this machine, at their places; `None` where there are none. `program` says
+/// what is wrong with the file at an absolute path.
+#[must_use]
+pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Obstacle) -> Option<Error> {
+    let mut findings = Findings::default();
+    unowned(loaded, segments, &mut findings);
+    any_port(loaded, &mut findings);
+    programs(loaded, program, &mut findings);
+    for (vip, interface, span) in off_subnet(loaded, segments) {
+        if vip.net.prefix_len() < vip.net.max_prefix_len() {
+            findings.report(
+                span,
+                format!("{} is of a subnet on which {interface} has no address of its own", vip.net),
+                "right if the hosts there have routes to it by this segment; else use an address of the interface's",
+            );
+        }
+    }
+    findings.into_warnings(loaded.source.clone())
+}
+
+/// VIPs that no virtual router owns and no interface has: packets for one reach this director by a route alone.
+fn unowned(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
+    let vips = || {
+        let routers = loaded.config.vrrp.iter();
+        routers.flat_map(|vrrp| vrrp.addresses.iter().map(move |vip| (vip.addr(), vrrp.name.as_str())))
+    };
+    let here: Vec<IpAddr> = segments.interfaces.iter().flat_map(|one| &one.addresses).map(IpNet::addr).collect();
+    for (service, places) in loaded.config.services.iter().zip(&loaded.places.services) {
+        let address = service.address;
+        if vips().any(|(vip, _)| vip == address) || here.contains(&address) {
+            continue;
+        }
+        let words: Vec<(String, &str)> = vips().map(|(vip, name)| (vip.to_string(), name)).collect();
+        let near = suggest::nearest(&address.to_string(), words.iter().map(|(vip, _)| vip.as_str()));
+        let owner = words.iter().find(|(vip, _)| Some(vip.as_str()) == near).map(|(_, name)| *name);
+        let mend = match (near, owner) {
+            (Some(vip), Some(name)) => {
+                format!("did you mean {vip}, of [vrrp.{name}]? Else add {address} to a [vrrp.NAME]")
+            }
+            _ => "add it to a [vrrp.NAME], or leave it so if a router sends it here".to_owned(),
+        };
+        findings.report(
+            places.address.clone(),
+            format!("no virtual router owns {address} and no interface here has it: packets reach it by a route alone"),
+            mend,
+        );
+    }
+}
+
+/// Services of any port whose file doesn't say so.
+fn any_port(loaded: &Loaded, findings: &mut Findings) {
+    for (service, places) in loaded.config.services.iter().zip(&loaded.places.services) {
+        let said = loaded.source.text().get(places.address.clone()).is_some_and(|text| text.contains("any"));
+        if service.port.is_none() && !said {
+            let address = service.address;
+            let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+            findings.report(
+                places.address.clone(),
+                format!("{address} has no port: the service takes every port of it"),
+                format!("write \"{host}:80\" for one port, or \"{host}:any\" to say that all are meant"),
+            );
+        }
+    }
+}
+
+/// Commands that couldn't be run.
+fn programs(loaded: &Loaded, program: impl Fn(&str) -> Obstacle, findings: &mut Findings) {
+    for command in loaded.places.vrrp.iter().flat_map(|places| &places.programs) {
+        let path = command.get_ref();
+        if let Some(what) = program(path) {
+            findings.report(command.span(), format!("{path} {what}"), "make it a file that the agent may execute");
+        }
+    }
+}

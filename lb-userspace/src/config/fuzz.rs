@@ -1,0 +1,34 @@
+//! What the fuzz target `configuration` does with one input. The inputs it has kept are replayed as a test.
+
+use std::path::Path;
+
+use super::machine::{Segments, check};
+use super::{Error, describe, doubts, parse};
+
+/// Reads an input as a configuration file, and tells whatever comes of it: an accepted one in words, and held against
+/// a machine without interfaces, a refused one with its faults.
+///
+/// # Panics
+/// When a promise of the reader is broken.
+#[expect(clippy::panic, reason = "a broken promise is what the fuzzer looks for")]
+pub fn exercise(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let machine = Segments::default();
+    match parse(Path::new("lb.toml"), &text) {
+        Err(error) => tell(&error),
+        Ok(loaded) => {
+            if describe(&loaded.config, &[]).is_empty() {
+                panic!("a good file must say something");
+            }
+            check(&loaded, &machine).err().iter().for_each(tell);
+            doubts(&loaded, &machine, |_| Some("isn't there")).iter().for_each(tell);
+        }
+    }
+}
+
+#[expect(clippy::panic, reason = "a broken promise is what the fuzzer looks for")]
+fn tell(error: &Error) {
+    if error.diagnostics().is_empty() || error.render(true).is_empty() {
+        panic!("an error must say something");
+    }
+}

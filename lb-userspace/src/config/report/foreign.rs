@@ -1,0 +1,167 @@
+//! Words of keepalived and ipvsadm: what each is here, or that it isn't there.
+
+/// (their key, the key that it is in the same table, the answer).
+type Row = (&'static str, Option<&'static str>, &'static str);
+
+#[rustfmt::skip]
+const FILE: &[Row] = &[
+    ("vrrp_instance", Some("vrrp"), "it is [vrrp.NAME] here"),
+    ("vrrp_sync_group", None, "give its members the same sync_group = \"NAME\""),
+    ("vrrp_script", None, "it is track = [{ script = [\"/path/check\"] }] of a [vrrp.NAME] here"),
+    ("virtual_server", Some("service"), "it is [service.NAME] here"),
+    ("global_defs", None, "remove it: what the director has of its own is in [director]"),
+];
+
+#[rustfmt::skip]
+const VRRP: &[Row] = &[
+    ("state", None, "remove it: of those that live, the one of the highest priority is master"),
+    ("virtual_router_id", Some("id"), "it is `id` here: id = 210"),
+    ("virtual_ipaddress", Some("addresses"), "it is `addresses` here: addresses = [\"192.0.2.1/24\"]"),
+    ("virtual_ipaddress_excluded", None, "it isn't there yet: write these in a [vrrp.NAME] of their own, with one sync_group"),
+    ("auth_pass", Some("password"), "it is `password` here, with version = 2"),
+    ("auth_type", None, "remove it: a `password` is of type PASS; AH isn't there"),
+    ("authentication", Some("password"), "it is one line here: password = \"…\", with version = 2"),
+    ("advert_int", Some("advertise"), "it is `advertise` here: advertise = \"1s\""),
+    ("nopreempt", Some("preempt"), "it is preempt = false here"),
+    ("vrrp_version", Some("version"), "it is `version` here: version = 3"),
+    ("unicast_peer", Some("peers"), "it is `peers` here: peers = [\"192.0.2.3\"]"),
+    ("unicast_src_ip", None, "remove it: adverts leave with the interface's own address"),
+    ("use_vmac", Some("virtual_mac"), "it is virtual_mac = true here"),
+    ("track_interface", Some("track"), "it is track = [{ interface = \"eth2\" }] here"),
+    ("track_script", Some("track"), "it is track = [{ script = [\"/path/check\"] }] here"),
+    ("track_file", None, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can read a file"),
+    ("track_process", None, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can look for a process"),
+    ("track_bfd", None, "it isn't there yet"),
+    ("notify_master", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
+    ("notify_backup", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
+    ("notify_fault", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
+    ("notify_stop", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
+    ("garp_master_delay", Some("announce"), "it is announce = { delay = \"5s\" } here"),
+    ("garp_master_repeat", Some("announce"), "it is announce = { repeat = 5 } here"),
+    ("garp_master_refresh", Some("announce"), "it is announce = { refresh = \"60s\" } here"),
+    ("lvs_sync_daemon", None, "it isn't there yet"),
+    ("smtp_alert", None, "it isn't there: a `notify` script can send mail"),
+    ("virtual_routes", None, "it isn't there: a `notify` script can add routes"),
+    ("virtual_rules", None, "it isn't there: a `notify` script can add rules"),
+    ("dev", Some("interface"), "it is `interface` here: interface = \"eth2\""),
+];
+
+#[rustfmt::skip]
+const SERVICE: &[Row] = &[
+    ("lb_algo", Some("scheduler"), "it is `scheduler` here: scheduler = \"wrr\""),
+    ("lvs_sched", Some("scheduler"), "it is `scheduler` here: scheduler = \"wrr\""),
+    ("lb_kind", None, "remove it: direct routing (DR) is the one way here"),
+    ("lvs_method", None, "remove it: direct routing (DR) is the one way here"),
+    ("persistence", None, "it isn't there yet; scheduler = \"sh\" sends one client to one real while no real changes"),
+    ("persistence_timeout", None, "it isn't there yet; scheduler = \"sh\" sends one client to one real while no real changes"),
+    ("persistence_granularity", None, "it isn't there yet"),
+    ("sorry_server", None, "it isn't there yet"),
+    ("quorum", None, "it isn't there yet; a track = [{ service = \"NAME\", healthy = 2 }] of a [vrrp.NAME] gives the VIPs up"),
+    ("quorum_up", None, "it isn't there yet"),
+    ("quorum_down", None, "it isn't there yet"),
+    ("hysteresis", None, "it isn't there yet"),
+    ("ha_suspend", None, "it isn't there yet"),
+    ("alpha", None, "it isn't there yet"),
+    ("omega", None, "it isn't there yet"),
+    ("fwmark", None, "it isn't there: write a service for each address, with address = \"IP:any\" for all ports"),
+    ("real_server", Some("reals"), "it is [[service.NAME.reals]] here"),
+    ("delay_loop", Some("interval"), "it is `interval` of the check here: interval = \"6s\""),
+    ("delay_before_retry", None, "it isn't there: each check waits for `interval`"),
+    ("retry", Some("fall"), "it is `fall` of the check here: fall = 3"),
+    ("connect_timeout", Some("timeout"), "it is `timeout` of the check here: timeout = \"3s\""),
+    ("connect_port", Some("port"), "it is `port` of the check here: port = 80"),
+    ("status_code", Some("status"), "it is `status` of the check here: status = [200]"),
+    ("virtualhost", Some("host"), "it is `host` of the check here: host = \"www.example.org\""),
+    ("url", Some("path"), "it is `path` of the check here: path = \"/\""),
+    ("digest", None, "it isn't there yet: the status decides"),
+    ("warmup", None, "remove it: checks spread out by `jitter`"),
+    ("misc_path", None, "it isn't there yet: a check is of type tcp, http or udp"),
+    ("misc_check", None, "it isn't there yet: a check is of type tcp, http or udp"),
+    ("inhibit_on_failure", None, "it isn't there yet: a real that is down takes no traffic"),
+    ("tcp_check", Some("check"), "it is check = { type = \"tcp\" } here"),
+    ("http_get", Some("check"), "it is check = { type = \"http\" } here"),
+    ("udp_check", Some("check"), "it is check = { type = \"udp\" } here"),
+    ("ssl_get", None, "it isn't there yet: check = { type = \"tcp\" } shows that the port is open"),
+    ("smtp_check", None, "it isn't there yet: check = { type = \"tcp\" } shows that the port is open"),
+    ("dns_check", None, "it isn't there yet: check = { type = \"udp\", send = …, expect = … } can ask"),
+    ("ping_check", None, "it isn't there yet"),
+    ("bfd_check", None, "it isn't there yet"),
+    ("file_check", None, "it isn't there yet"),
+];
+
+/// (key, their word for a value, the answer).
+#[rustfmt::skip]
+const VALUES: &[(&str, &str, &str)] = &[
+    ("scheduler", "wlc", "it isn't there yet, the nearest is wrr"),
+    ("scheduler", "lc", "it isn't there yet, the nearest is rr"),
+    ("scheduler", "sed", "it isn't there yet, the nearest is wrr"),
+    ("scheduler", "nq", "it isn't there yet, the nearest is wrr"),
+    ("scheduler", "dh", "it isn't there, the nearest is sh"),
+    ("scheduler", "lblc", "it isn't there, the nearest is sh"),
+    ("scheduler", "lblcr", "it isn't there, the nearest is sh"),
+    ("scheduler", "fo", "it isn't there yet"),
+    ("scheduler", "ovf", "it isn't there yet"),
+    ("scheduler", "twos", "it isn't there yet, the nearest is wrr"),
+    ("scheduler", "maglev", "it is mh here"),
+    ("type", "https", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),
+    ("type", "ssl_get", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),
+    ("type", "ssl", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),
+    ("type", "tls", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),
+    ("type", "http_get", "it is http here"),
+    ("type", "tcp_check", "it is tcp here"),
+    ("type", "connect", "it is tcp here"),
+    ("type", "udp_check", "it is udp here"),
+    ("type", "dns", "it isn't there yet: udp can send a query and expect an answer"),
+    ("type", "dns_check", "it isn't there yet: udp can send a query and expect an answer"),
+    ("type", "misc_check", "it isn't there yet"),
+    ("type", "script", "it isn't there yet"),
+    ("type", "smtp", "it isn't there yet: tcp shows that the port is open"),
+    ("type", "smtp_check", "it isn't there yet: tcp shows that the port is open"),
+    ("type", "ping", "it isn't there yet"),
+    ("type", "ping_check", "it isn't there yet"),
+    ("type", "icmp", "it isn't there yet"),
+];
+
+/// What is said of a key of theirs in a table called `title`, with the key that was meant, if it is of that table.
+pub fn key(title: &str, word: &str) -> Option<(&'static str, Option<&'static str>)> {
+    let rows = if title.contains("[vrrp.") {
+        VRRP
+    } else if title.contains("[service.") {
+        SERVICE
+    } else {
+        FILE
+    };
+    let row = rows.iter().find(|(theirs, ..)| theirs.eq_ignore_ascii_case(word))?;
+    Some((row.2, row.1))
+}
+
+/// What is said of their word for a value of `key`.
+pub fn value(key: &str, word: &str) -> Option<&'static str> {
+    let mut rows = VALUES.iter();
+    rows.find(|(of, theirs, _)| *of == key && theirs.eq_ignore_ascii_case(word)).map(|(.., answer)| *answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read::Keys as _;
+    use crate::config::section::check::{CheckKeys, kinds};
+    use crate::config::section::service::ServiceKeys;
+    use crate::config::section::vrrp::{VrrpKeys, vip::VipKeys};
+
+    /// An answer names keys that are there.
+    #[test]
+    fn what_is_meant_is_a_key() {
+        let vrrp = [VrrpKeys::NAMES, VipKeys::NAMES].concat();
+        let mut service = [ServiceKeys::NAMES, CheckKeys::NAMES].concat();
+        service.extend(kinds().flat_map(|kind| (kind.declared)()).map(|key| key.name));
+        for (rows, names) in [(VRRP, &vrrp), (SERVICE, &service), (FILE, &vec!["vrrp", "service"])] {
+            for (theirs, ours, answer) in rows {
+                assert!(ours.is_none_or(|ours| names.contains(&ours)), "{theirs}: {answer}");
+                assert!(!names.contains(theirs), "{theirs} is a key here");
+                let known = ["here", "isn't there", "remove it", "sync_group", "`notify`"];
+                assert!(known.iter().any(|words| answer.contains(words)), "{theirs}: {answer}");
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `check`: how the reals of a service are checked. What all kinds of checks have is here; what one asks, in the
+//! file of its kind.
+
+mod http;
+mod tcp;
+mod udp;
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+pub use http::Http;
+pub use tcp::Tcp;
+pub use udp::Udp;
+
+use super::times::{self, INTERVAL, TIMEOUT_WORDS};
+use crate::config::read::{
+    Choice, Declared, Keys, Kind, Number, Read, Section, Shape, Site, Value, below, hours, key, keys, schema,
+};
+use crate::config::report::{Findings, suggest};
+
+/// How a real is checked. `Eq` and `Hash`, since one probe serves every service that asks the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Check {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// The port that is asked; the service's own where the file says none.
+    pub port: u16,
+    /// Time between the starts of two checks.
+    pub interval: Duration,
+    /// Time that one check may take.
+    pub timeout: Duration,
+    /// Good answers in a row that bring a real up.
+    pub rise: u32,
+    /// Bad ones in a row that take it down.
+    pub fall: u32,
+    /// Each wait is lengthened by a random part of up to this percentage (0 to 50), so that checks spread out.
+    pub jitter: u8,
+}
+
+/// One kind of check.
+trait Asks: Sized {
+    /// Its word in the file.
+    const WORD: &'static str;
+    /// What it wants, for the documentation.
+    const WANTS: &'static str;
+    /// The keys that it has besides those of every check.
+    type Keys: Keys;
+
+    /// From the check's table; `None` where one of its keys was refused.
+    fn read(section: &mut Section<'_, '_>) -> Option<Self>;
+
+    /// What is asked, in words.
+    fn words(&self, port: u16) -> String;
+}
+
+/// Makes the kinds of checks out of their list.
+macro_rules! kinds {
+    ($($Asked:ident),*) => {
+        /// What a check asks.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum CheckKind {
+            $(
+                #[doc = concat!("See [`", stringify!($Asked), "`].")]
+                $Asked($Asked),
+            )*
+        }
+
+        impl CheckKind {
+            fn words(&self, port: u16) -> String {
+                match self { $( Self::$Asked(asked) => asked.words(port), )* }
+            }
+        }
+
+        /// All kinds by their words.
+        const KINDS: Choice<&Entry> = Choice(&[$((<$Asked as Asks>::WORD, &Entry {
+            word: <$Asked as Asks>::WORD,
+            wants: <$Asked as Asks>::WANTS,
+            keys: <<$Asked as Asks>::Keys as Keys>::NAMES,
+            declared: <<$Asked as Asks>::Keys as Keys>::declared,
+            read: |section| <$Asked as Asks>::read(section).map(CheckKind::$Asked),
+        })),*]);
+    };
+}
+
+kinds!(Tcp, Http, Udp);
+
+/// What the list has of one kind.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its word in the file.
+    pub word: &'static str,
+    /// What it wants.
+    pub wants: &'static str,
+    keys: &'static [&'static str],
+    /// The keys that it has besides those of every check.
+    pub declared: fn() -> Vec<Declared>,
+    read: fn(&mut Section<'_, '_>) -> Option<CheckKind>,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.word == other.word
+    }
+}
+
+/// All kinds.
+pub fn kinds() -> impl Iterator<Item = &'static Entry> + Clone {
+    KINDS.0.iter().map(|(_, entry)| *entry)
+}
+
+keys! {
+    #[derive(Debug)]
+    pub struct CheckKeys {
+        /// what is asked; see below
+        kind as "type": &'static Entry = key(KINDS).required();
+        /// the port that is asked; required for a service of any port
+        port: u16 = key(Number::of(1..=65_535)).without("the service's");
+        /// time between the starts of two checks
+        interval: Duration = key(times::interval()).or(INTERVAL);
+        /// time that one check may take
+        timeout: Duration = key(times::timeout()).without(TIMEOUT_WORDS).example("\"1s\"")
+            .values("1ms to the interval");
+        /// good answers in a row that bring a real up: one shows that it works
+        rise: u32 = key(Number::of(1..=100)).or(1);
+        /// bad ones in a row that take it down: one lost packet doesn't show that it is dead
+        fall: u32 = key(Number::of(1..=100)).or(2);
+        /// each wait is lengthened by a random part of up to this, so that checks spread out
+        jitter: u8 = key(Number::of(0..=50).unit("percent")).or(10).values("0 to 50, percent");
+    }
+}
+
+/// A check's table: the keys of every check, and what its kind made of its own.
+#[derive(Debug)]
+pub struct ReadCheck {
+    read: Read<CheckKeys>,
+    asked: Option<CheckKind>,
+}
+
+/// The table of a check, whose keys depend on its type.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckTable;
+
+impl Kind for CheckTable {
+    type Value = ReadCheck;
+
+    fn read(&self, site: Site<'_>, value: &Value<'_>) -> Option<ReadCheck> {
+        let mut known = CheckKeys::NAMES.to_vec();
+        for name in kinds().flat_map(|entry| entry.keys) {
+            if !known.contains(name) {
+                known.push(name);
+            }
+        }
+        let title = below(&site);
+        let mut section = Section::open(site.findings, title, value, &known)?;
+        let keys = CheckKeys::read(&mut section);
+        let asked = match keys.kind.copied() {
+            Some(entry) => {
+                refuse_others(entry, &mut section);
+                (entry.read)(&mut section)
+            }
+            None => {
+                read_any(&mut section);
+                None
+            }
+        };
+        Some(ReadCheck { asked, read: Read::new(section.title, section.span, keys) })
+    }
+
+    fn example(&self) -> String {
+        "{ type = \"tcp\" }".to_owned()
+    }
+
+    fn values(&self) -> String {
+        "a table, see below".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        let keys = kinds().flat_map(|entry| (entry.declared)()).chain(CheckKeys::declared());
+        let mut schema = schema(keys.collect());
+        // Which keys go with which type is left to `lb check`.
+        if let Some(object) = schema.as_object_mut() {
+            object.insert("required".to_owned(), json!(["type"]));
+        }
+        schema
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Table
+    }
+}
+
+/// Reports the keys of other kinds than the check's own.
+fn refuse_others(own: &Entry, section: &mut Section<'_, '_>) {
+    let mut told: Vec<&str> = own.keys.to_vec();
+    for key in kinds().flat_map(|entry| entry.keys) {
+        if told.contains(key) {
+            continue;
+        }
+        told.push(key);
+        if let Some(span) = section.place(key) {
+            let owners: Vec<String> = kinds()
+                .filter(|entry| entry.keys.contains(key))
+                .map(|entry| format!("type = \"{}\"", entry.word))
+                .collect();
+            section.report(
+                span,
+                format!("a check of type \"{}\" has no `{key}`", own.word),
+                format!("remove it, or set {}", suggest::list(owners.iter().map(String::as_str))),
+            );
+        }
+    }
+}
+
+/// Reads the keys of the kind that has most of those that are there: a type that isn't known leaves them to be
+/// checked all the same.
+fn read_any(section: &mut Section<'_, '_>) {
+    let there = |entry: &&Entry| entry.keys.iter().filter(|key| section.place(key).is_some()).count();
+    if let Some(entry) = kinds().max_by_key(there).filter(|entry| there(entry) > 0) {
+        (entry.read)(section);
+    }
+}
+
+/// Its rules. `port` is the service's own, `None` when its address was refused.
+pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findings) -> Option<Check> {
+    let ReadCheck { read, asked } = check;
+    let times = times::accept(&read.interval, &read.timeout, "checks", findings);
+    if port == Some(None) && read.port.span().is_none() {
+        findings.report(
+            read.span.clone(),
+            "the service has any port, so its check needs one",
+            "add the port that shows whether a real works, such as port = 80; or give the service its own port: \
+             address = \"192.0.2.1:80\"",
+        );
+    }
+    let (interval, timeout) = times?;
+    Some(Check {
+        kind: asked.clone()?,
+        port: read.port.copied().or(port?)?,
+        interval,
+        timeout,
+        rise: read.rise.copied()?,
+        fall: read.fall.copied()?,
+        jitter: read.jitter.copied()?,
+    })
+}
+
+impl Check {
+    /// What is asked and how often.
+    pub fn words(&self) -> String {
+        let jitter = match self.jitter {
+            0 => String::new(),
+            percent => format!(" (+ up to {percent} %)"),
+        };
+        format!(
+            "check: {}; every {}{jitter}, {} to answer, up after {}, down after {}",
+            self.kind.words(self.port),
+            hours(self.interval),
+            hours(self.timeout),
+            self.rise,
+            self.fall,
+        )
+    }
+}

@@ -1,0 +1,101 @@
+//! The sections of the file, one file each: its keys as they are declared, its model, the rules that join its keys
+//! with others, and its words for `lb check`.
+
+pub mod check;
+pub mod director;
+pub mod limits;
+pub mod real;
+mod seen;
+pub mod service;
+mod times;
+mod vips;
+pub mod vrrp;
+
+use std::path::{Path, PathBuf};
+
+use super::read::source::{Source, Span};
+use super::read::{Named, NamedTables, Read, Table, key, keys};
+use super::report::Findings;
+use director::{Director, DirectorKeys};
+use limits::{Counts, Limits, LimitsKeys};
+use service::{Service, ServiceKeys, ServicePlaces};
+use vips::Vips;
+use vrrp::{Vrrp, VrrpKeys, VrrpPlaces};
+
+/// A whole configuration file that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// `[director]`.
+    pub director: Director,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[vrrp.NAME]`, in the order of their names.
+    pub vrrp: Vec<Vrrp>,
+    /// `[service.NAME]`, in the order of their names.
+    pub services: Vec<Service>,
+}
+
+/// Places in the order of the same lists in [`Config`].
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Each of `director.interfaces`.
+    pub interfaces: Vec<Span>,
+    /// Each `[vrrp.NAME]`.
+    pub vrrp: Vec<VrrpPlaces>,
+    /// Each `[service.NAME]`.
+    pub services: Vec<ServicePlaces>,
+}
+
+keys! {
+    #[derive(Debug)]
+    pub struct File {
+        /// this machine's part
+        director: Read<DirectorKeys> = key(Table::new()).required();
+        /// sizes of the pinned maps, fixed when the maps are created
+        limits: Read<LimitsKeys> = key(Table::new());
+        /// virtual routers, by name
+        vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
+        /// virtual services, by name
+        service: Vec<Named<ServiceKeys>> = key(NamedTables::new());
+    }
+}
+
+impl File {
+    fn routers(&self) -> &[Named<VrrpKeys>] {
+        self.vrrp.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn services(&self) -> &[Named<ServiceKeys>] {
+        self.service.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What clashes, is too much or can't work together. `None`, or a finding, when the file is refused.
+pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
+    let director = file.director.get().and_then(|read| director::accept(read, source, findings));
+    let (vrrp, vrrp_places) = vrrp::accept(file.routers(), file.services(), source, findings);
+    let (services, service_places) = service::accept(file.services(), &vips(file), source, findings);
+    let counts = Counts {
+        services: file.services().len(),
+        reals: file.services().iter().map(|service| service.reals.get().map_or(0, Vec::len)).sum(),
+    };
+    let limits = limits::accept(file.limits.get(), counts, findings);
+    let (director, interfaces) = director?;
+    let config = Config { path: path.to_owned(), director, limits: limits?, vrrp, services };
+    Some((config, Places { interfaces, vrrp: vrrp_places, services: service_places }))
+}
+
+/// Every VIP that the file names.
+fn vips(file: &File) -> Vips {
+    let services = file.services().iter().filter_map(|service| {
+        let endpoint = service.address.get()?;
+        Some((endpoint.address, service.title.clone()))
+    });
+    let vrrp = file.routers().iter().flat_map(|vrrp| {
+        let addresses = vrrp.addresses.items().iter();
+        addresses.map(|net| (net.get_ref().addr(), vrrp.title.clone()))
+    });
+    vrrp.chain(services).collect()
+}

@@ -1,0 +1,129 @@
+//! `[[service.NAME.reals]]`: a real server of one service.
+
+use std::net::IpAddr;
+
+use super::seen::FirstSeen;
+use super::vips::{Vips, family};
+use crate::config::read::source::{Source, Span};
+use crate::config::read::texts::{INTERFACE, REAL};
+use crate::config::read::{Number, Read, Text, key, keys, value};
+use crate::config::report::Findings;
+
+/// `[[service.NAME.reals]]`: a real server of one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Real {
+    /// Its own address, of the VIP's family, on a segment of this director.
+    pub address: IpAddr,
+    /// 0 quiesces: new connections go elsewhere. At most 65535.
+    pub weight: u32,
+    /// A MAC address that replaces neighbour discovery.
+    pub mac: Option<[u8; 6]>,
+    /// The interface that it is reached by; else the kernel's route says.
+    pub interface: Option<String>,
+    /// Its VLAN: `None` keeps the frame's tags, 0 is untagged.
+    pub vlan: Option<u16>,
+}
+
+/// Places within one `[[service.NAME.reals]]`.
+#[derive(Debug, Clone)]
+pub struct RealPlaces {
+    /// The value of `address`.
+    pub address: Span,
+    /// The value of `interface`, where it is given.
+    pub interface: Option<Span>,
+}
+
+const MAC: Text<[u8; 6]> =
+    Text { read: value::mac, example: "\"02:00:5e:10:00:28\"", values: "`\"02:00:5e:10:00:28\"`" };
+
+keys! {
+    #[derive(Debug)]
+    pub struct RealKeys {
+        /// the real's own address, of the VIP's family, on a segment of this director. Direct routing keeps the port.
+        /// It can't be a VIP
+        address: IpAddr = key(REAL).required();
+        /// its share of new connections; 0 quiesces: new connections go elsewhere. Under `rr` and `wrr` those
+        /// that it has go on; under `mh` and `sh` they move to other reals, and break
+        weight: u32 = key(Number::of(0..=65_535).unit("(0 quiesces)")).or(1);
+        /// its MAC address; with it the real need not be on a segment of this director
+        mac: [u8; 6] = key(MAC).without("from the neighbour table");
+        /// where it is sent to
+        interface: String = key(INTERFACE).without("from the routes");
+        /// its VLAN; 0 is untagged
+        vlan: u16 = key(Number::of(0..=4094).unit("(0 is untagged)")).without("the frame's own tags");
+    }
+}
+
+/// The rules of a service's reals: each once, of the VIP's family, and no VIP itself.
+pub fn accept(
+    reals: &[Read<RealKeys>],
+    vip: Option<IpAddr>,
+    vips: &Vips,
+    source: &Source,
+    findings: &mut Findings,
+) -> (Vec<Real>, Vec<RealPlaces>) {
+    let mut seen = FirstSeen::default();
+    for (&address, span) in reals.iter().filter_map(|real| real.address.written()) {
+        if let Some(line) = seen.before(address, span.clone(), source) {
+            findings.report(
+                span.clone(),
+                format!("{address} is already a real of this service, on line {line}"),
+                "name it once, with the weight of both",
+            );
+        }
+        is_no_vip(address, &span, vip, vips, findings);
+        if let Some(vip) = vip.filter(|vip| vip.is_ipv6() != address.is_ipv6()) {
+            findings.report(
+                span,
+                format!("{address} is {}, but the VIP is {vip}", family(address)),
+                format!("direct routing doesn't translate: write the real's {} address", family(vip)),
+            );
+        }
+    }
+    reals.iter().filter_map(one).unzip()
+}
+
+fn is_no_vip(address: IpAddr, span: &Span, vip: Option<IpAddr>, vips: &Vips, findings: &mut Findings) {
+    let message = if vip == Some(address) {
+        format!("{address} is the VIP of this service: it would send to itself")
+    } else if let Some(owner) = vips.owner(address) {
+        format!("{address} is a VIP, of {owner}: packets would come back here")
+    } else {
+        return;
+    };
+    findings.report(span.clone(), message, "write the real's own address; the VIP goes on its lo");
+}
+
+fn one(read: &Read<RealKeys>) -> Option<(Real, RealPlaces)> {
+    let (&address, span) = read.address.written()?;
+    let real = Real {
+        address,
+        weight: read.weight.copied()?,
+        mac: read.mac.copied(),
+        interface: read.interface.cloned(),
+        vlan: read.vlan.copied(),
+    };
+    Some((real, RealPlaces { address: span, interface: read.interface.span() }))
+}
+
+/// The weights of reals that the file gives, for those of its rules that add them up.
+pub fn weights(reals: &[Read<RealKeys>]) -> impl Iterator<Item = u64> {
+    reals.iter().filter_map(|real| real.weight.copied()).map(u64::from)
+}
+
+impl Real {
+    /// How it is reached, where the file says more than its address.
+    pub fn way(&self) -> Option<String> {
+        let mac = self.mac.map(|mac| {
+            let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("MAC {}", bytes.join(":"))
+        });
+        let vlan = self.vlan.map(|vlan| match vlan {
+            0 => "untagged".to_owned(),
+            id => format!("VLAN {id}"),
+        });
+        let interface = self.interface.as_ref().map(|name| format!("by {name}"));
+        let parts: Vec<String> = [interface, vlan, mac].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}

@@ -1,0 +1,300 @@
+//! `[service.NAME]`: a virtual service.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::check::{self, Check, CheckTable, ReadCheck};
+use super::real::{self, Real, RealKeys, RealPlaces};
+use super::seen::FirstSeen;
+use super::vips::Vips;
+use crate::config::read::source::{Source, Span};
+use crate::config::read::value::{self, Endpoint};
+use crate::config::read::{Choice, Named, Number, Read, Tables, Text, key, keys};
+use crate::config::report::{Findings, text::wrap};
+
+/// `[service.NAME]`: a virtual service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// NAME.
+    pub name: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// The port, `None` for any port.
+    pub port: Option<u16>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How a new connection finds its real.
+    pub scheduler: Scheduler,
+    /// Slots of the service's ring, a prime.
+    pub ring_size: u32,
+    /// How its reals are checked; `None` takes each real as healthy.
+    pub check: Option<Check>,
+    /// Its reals, in the file's order; no address twice.
+    pub reals: Vec<Real>,
+}
+
+/// A service's transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IP protocol 6.
+    Tcp,
+    /// IP protocol 17.
+    Udp,
+}
+
+impl Protocol {
+    /// `TCP` or `UDP`, as ipvsadm lists it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// How a new connection finds its real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheduler {
+    /// Weighted Maglev over the flow (client, port, VIP, port, protocol): no state.
+    Mh,
+    /// Weighted Maglev over the client's address alone: no state.
+    Sh,
+    /// Round robin, tracked.
+    Rr,
+    /// Weighted round robin (smooth), tracked.
+    Wrr,
+}
+
+impl Scheduler {
+    /// All of them by their words.
+    pub(in crate::config) const WORDS: Choice<Self> =
+        Choice(&[("mh", Self::Mh), ("sh", Self::Sh), ("rr", Self::Rr), ("wrr", Self::Wrr)]);
+
+    /// Its word in the file and in lists.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Mh => "mh",
+            Self::Sh => "sh",
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+        }
+    }
+
+    /// How it picks a real, and what it keeps of it, for the documentation.
+    pub(in crate::config) fn doc(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Mh => (
+                "by weighted Maglev hash over client, port, VIP, port and protocol",
+                "no state: every director with the same file picks the same real",
+            ),
+            Self::Sh => (
+                "by weighted Maglev hash over the client's address alone, so that one client stays on one real",
+                "no state",
+            ),
+            Self::Rr => ("each real in turn; its weight counts only as 0 or not", "each connection, in the flow table"),
+            Self::Wrr => (
+                "each real in turn, smoothly, as often as its weight says; the sum of the weights over their greatest \
+                 common divisor is at most 65536",
+                "each connection",
+            ),
+        }
+    }
+
+    /// Whether the flow table is authoritative for its connections.
+    #[must_use]
+    pub fn is_tracked(self) -> bool {
+        matches!(self, Self::Rr | Self::Wrr)
+    }
+}
+
+/// Places within one `[service.NAME]`.
+#[derive(Debug, Clone)]
+pub struct ServicePlaces {
+    /// The section's header.
+    pub header: Span,
+    /// The value of `address`.
+    pub address: Span,
+    /// Each real.
+    pub reals: Vec<RealPlaces>,
+}
+
+const ENDPOINT: Text<Endpoint> = Text {
+    read: value::endpoint,
+    example: "\"192.0.2.1:80\"",
+    values: "`\"IP:PORT\"`, `\"[IPv6]:PORT\"`; `\"IP\"` or `\"IP:any\"` for any port",
+};
+const PROTOCOL: Choice<Protocol> = Choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
+
+/// Slots of a ring where the file says none.
+const RING: u32 = 65_537;
+
+/// Slots of the smallest and the largest ring, both primes.
+const RINGS: (u32, u32) = (251, 1_048_573);
+
+/// Turns of one round of `wrr` at most: the sum of the weights over their greatest common divisor.
+const MAX_TURNS: u64 = 65_536;
+
+keys! {
+    #[derive(Debug)]
+    pub struct ServiceKeys {
+        /// the VIP, and its port (1 to 65535). Where one service has any port and another a given one of the same
+        /// VIP, the given one wins
+        address: Endpoint = key(ENDPOINT).required();
+        /// what it carries
+        protocol: Protocol = key(PROTOCOL).required();
+        /// how a new connection finds its real; see below
+        scheduler: Scheduler = key(Scheduler::WORDS).or(Scheduler::Mh);
+        /// slots of the service's ring: 100 or more for each real share the load evenly, and each slot takes memory
+        ring_size: u32 = key(Number::of(RINGS.0..=RINGS.1).unit("slots (a prime)")).or(RING)
+            .values("a prime, 251 to 1048573, not less than the number of reals");
+        /// how its reals are checked; without one each counts as healthy
+        check: ReadCheck = key(CheckTable);
+        /// its real servers, at least one
+        reals: Vec<Read<RealKeys>> = key(Tables::new("real")
+            .not_empty("has no real to send to", "add a real, or remove the service")).required();
+    }
+}
+
+/// The rules of all services.
+pub fn accept(
+    services: &[Named<ServiceKeys>],
+    vips: &Vips,
+    source: &Source,
+    findings: &mut Findings,
+) -> (Vec<Service>, Vec<ServicePlaces>) {
+    let mut endpoints = FirstSeen::default();
+    for service in services {
+        let (Some((&address, span)), Some(protocol)) = (service.address.written(), service.protocol.copied()) else {
+            continue;
+        };
+        // A service of any port and one of a given port of the same address go together: the given port
+        // is looked up first.
+        if let Some(line) = endpoints.before((address, protocol), span.clone(), source) {
+            findings.report(
+                span,
+                format!("another service has this address, port and protocol, on line {line}"),
+                "make one service of both, or change the port of one",
+            );
+        }
+    }
+    services.iter().filter_map(|service| one(service, vips, source, findings)).unzip()
+}
+
+fn one(
+    read: &Named<ServiceKeys>,
+    vips: &Vips,
+    source: &Source,
+    findings: &mut Findings,
+) -> Option<(Service, ServicePlaces)> {
+    let endpoint = read.address.written();
+    let list = read.reals.get().map_or(&[][..], Vec::as_slice);
+    let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
+    let (reals, real_places) = real::accept(list, vip, vips, source, findings);
+    check_turns(read, list, findings);
+    check_ring(read, list.len(), findings);
+    let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
+    let check = read.check.get().map(|read| check::accept(read, port, findings));
+
+    let (&Endpoint { address, port }, span) = endpoint?;
+    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places };
+    let service = Service {
+        name: read.name.get_ref().clone(),
+        address,
+        port,
+        protocol: read.protocol.copied()?,
+        scheduler: read.scheduler.copied()?,
+        ring_size: read.ring_size.copied()?,
+        check: check.flatten(),
+        reals,
+    };
+    Some((service, places))
+}
+
+fn check_turns(read: &Named<ServiceKeys>, reals: &[Read<RealKeys>], findings: &mut Findings) {
+    let Some((Scheduler::Wrr, span)) = read.scheduler.written() else {
+        return;
+    };
+    let sum: u64 = real::weights(reals).sum();
+    let divisor = real::weights(reals).fold(0, gcd).max(1);
+    if sum / divisor > MAX_TURNS {
+        findings.report(
+            span,
+            format!("one round of wrr would take {} turns, at most {MAX_TURNS} fit", sum / divisor),
+            "use smaller weights, or ones with a common divisor: 1000 and 3000 count as 1 and 3; \
+             or scheduler = \"mh\"",
+        );
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn check_ring(read: &Named<ServiceKeys>, reals: usize, findings: &mut Findings) {
+    let Some((&slots, span)) = read.ring_size.written() else {
+        return;
+    };
+    if !is_prime(slots) {
+        let below = (2..slots).rev().find(|&number| is_prime(number)).unwrap_or(RINGS.0);
+        let above = (slots..).find(|&number| is_prime(number)).unwrap_or(RINGS.1);
+        findings.report(
+            span,
+            format!("`ring_size` = {slots} is not a prime, so slots would be left out"),
+            format!("write {below} or {above}; the default is {RING}"),
+        );
+    } else if u32::try_from(reals).is_ok_and(|reals| reals > slots) {
+        findings.report(
+            span,
+            format!("{reals} reals don't fit in a ring of {slots} slots"),
+            "use 100 slots or more for each real; a larger prime is 1048573",
+        );
+    }
+}
+
+fn is_prime(number: u32) -> bool {
+    number >= 2 && (2..).take_while(|n| n * n <= number).all(|n| !number.is_multiple_of(n))
+}
+
+/// All services in words, in ipvsadm's shape.
+pub fn describe(out: &mut String, services: &[Service]) {
+    let reals = services.iter().flat_map(|service| service.reals.iter().map(|real| (real.address, service.port)));
+    let widest = reals.map(|(address, port)| endpoint(address, port).len()).max().unwrap_or(0);
+    let widest = widest.max("RemoteAddress:Port".len());
+    out.push_str("\nServices\nProt LocalAddress:Port Scheduler\n");
+    let _ = writeln!(out, "  -> {:widest$}  Forward  Weight", "RemoteAddress:Port");
+    for service in services {
+        service.describe(out, widest);
+    }
+}
+
+impl Service {
+    fn describe(&self, out: &mut String, widest: usize) {
+        let (protocol, scheduler) = (self.protocol.label(), self.scheduler.label());
+        let _ = writeln!(out, "{protocol:4} {} {scheduler}", endpoint(self.address, self.port));
+        let kept = if self.scheduler.is_tracked() { "connections tracked" } else { "no state per connection" };
+        out.push_str(&wrap(&format!("     {}: ring of {} slots, {kept}", self.name, self.ring_size), "     "));
+        let check = match &self.check {
+            Some(check) => check.words(),
+            None => "no check: each real counts as healthy".to_owned(),
+        };
+        out.push_str(&wrap(&format!("     {check}"), "       "));
+        for real in &self.reals {
+            let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
+            let address = endpoint(real.address, self.port);
+            let _ = writeln!(out, "  -> {address:widest$}  Route    {:6}{quiesced}", real.weight);
+            if let Some(way) = real.way() {
+                let _ = writeln!(out, "     {way}");
+            }
+        }
+    }
+}
+
+fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
+    match address {
+        IpAddr::V4(v4) => format!("{v4}:{port}"),
+        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+    }
+}
