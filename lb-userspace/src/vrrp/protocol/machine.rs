@@ -273,10 +273,9 @@ impl Machine {
 
     /// RFC 9568 §6.4.1.
     fn start(&mut self, now: Time, holds_addresses: bool, actions: &mut Vec<Action>) {
-        self.yielded = false;
         self.master = None;
         self.learned = self.config.interval;
-        if self.priority == OWNER {
+        if self.priority == OWNER && !self.yielded {
             self.become_master(now, Cause::Owner, actions);
         } else if holds_addresses {
             self.become_master(now, Cause::Adopted, actions);
@@ -286,8 +285,10 @@ impl Machine {
     }
 
     fn idle(&mut self, event: Event) {
-        if let Event::Priority(priority) = event {
-            self.priority = priority;
+        match event {
+            Event::Priority(priority) => self.priority = priority,
+            Event::Reclaim => self.yielded = false,
+            _ => {}
         }
     }
 

@@ -16,7 +16,7 @@ use crate::vrrp::thread::socket::{FrameSender, interfaces};
 /// Generous: the machine may be busy with something else.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The test that is a runner.
-const CHILD: &str = "vrrp::runner::lab::a_runner_in_a_process_of_its_own";
+const CHILD: &str = "vrrp::thread::lab::a_runner_in_a_process_of_its_own";
 pub(super) const KEEPALIVED: &str = "/usr/sbin/keepalived";
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
@@ -113,6 +113,7 @@ impl Lab {
             .args(["netns", "exec", &self.names[host]])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", CHILD, "--nocapture"])
+            .env("LB_VRRP_LAB_LIST", self.directory.path().join(format!("{host}-list")))
             .env("LB_VRRP_LAB", settings);
         Process::start(command)
     }
