@@ -15,6 +15,7 @@ use crate::vrrp::wire::packet::Version;
 use crate::vrrp::{Settings, Status};
 
 mod interop;
+mod kernel;
 mod segment;
 
 use segment::{A, B, Lab, PATIENCE, Process};

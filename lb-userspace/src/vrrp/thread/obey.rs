@@ -18,6 +18,7 @@ impl<O: Owner> Runner<O> {
             instance: None,
             obstacle: None,
             interface: None,
+            told: None,
             losses: Losses::default(),
             barred: None,
             wanted: true,

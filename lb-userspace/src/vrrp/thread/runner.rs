@@ -182,6 +182,7 @@ impl<O: Owner> Runner<O> {
             return true;
         };
         let plain_before = instance.counters().without_pseudo_header;
+        let mismatch_before = instance.counters().mismatch.clone();
         let before = instance.machine().standing();
         let verdict = instance.receive(now, &received, actions);
         let (name, source) = (&slot.settings.name, received.source);
@@ -195,6 +196,21 @@ impl<O: Owner> Runner<O> {
                  checksum = \"plain\""
             ),
             _ => {}
+        }
+        if let Some((_, theirs)) = &instance.counters().mismatch
+            && instance.counters().mismatch != mismatch_before
+            && slot.told.as_ref() != Some(theirs)
+        {
+            let list: Vec<String> = theirs.iter().map(ToString::to_string).collect();
+            warn!(
+                "vrrp.{name}: {source} has other addresses than this director: {}; it counts in the election, but \
+                 give every director the same list",
+                list.join(", ")
+            );
+            slot.told = Some(theirs.clone());
+        } else if instance.counters().mismatch.is_none() && slot.told.is_some() && verdict.is_ok() {
+            info!("vrrp.{name}: {source} has the same addresses as this director again");
+            slot.told = None;
         }
         self.perform(index, actions);
         self.follow(index, before);

@@ -81,6 +81,12 @@ impl Lab {
         !output.stdout.is_empty()
     }
 
+    /// How a host would reach this address, as `ip route get` shows it.
+    pub(super) fn source(&self, host: usize, to: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.names[host], "route", "get", to]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The interfaces of a host, as `ip -d link` shows them.
     pub(super) fn links(&self, host: usize) -> String {
         let output = Command::new("ip").args(["-n", &self.names[host], "-o", "-d", "link"]).output().unwrap();
