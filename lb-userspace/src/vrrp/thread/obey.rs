@@ -159,11 +159,16 @@ impl<O: Owner> Runner<O> {
         }
         let old = std::mem::replace(&mut slot.settings, settings.clone());
         let holds = slot.holds_addresses();
+        let was_tracked = slot.tracked.is_some();
+        if old.name != settings.name {
+            // Tracking speaks of names: what it said of the old one, it takes back from nobody.
+            (slot.wanted, slot.tracked, slot.why) = (true, None, None);
+        }
         let is_tracked = slot.tracked.is_some();
         if std::mem::take(&mut slot.leaving) {
             self.handle(index, Event::Start { holds_addresses: holds });
         }
-        if old.priority != settings.priority && !is_tracked {
+        if (was_tracked || old.priority != settings.priority) && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
         // Whether its backups forward may have changed.

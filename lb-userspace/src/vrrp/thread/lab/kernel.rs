@@ -81,3 +81,15 @@ fn an_ipv6_vip_is_never_chosen_as_a_source() {
     assert!(lab.holds(A, "fd77::1:100/64"));
     assert!(lab.source(A, "fd77::12").contains("src fd77::11 "), "{}", lab.source(A, "fd77::12"));
 }
+
+#[test]
+fn a_router_that_was_tracked_out_takes_part_under_another_name() {
+    let Some(lab) = Lab::new() else { return };
+    let mut only = lab.runner(A, &format!("3 100 200 {VIP}"));
+    only.wait_for("master");
+    only.command("out");
+    only.wait_for("initialize");
+    only.command("reload");
+    only.wait_for("reloaded");
+    only.wait_for("master");
+}
