@@ -15,7 +15,8 @@ use tracing::{error, warn};
 
 use crate::config::Config;
 use crate::dataplane::{Gates, Pins};
-use crate::vrrp::thread::place::{Placed, Places};
+use crate::vrrp::protocol::holding::Placed;
+use crate::vrrp::thread::place::Places;
 use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
 use super::owned::{self, Owned};
@@ -130,22 +131,6 @@ struct Host {
 }
 
 impl Host {
-    /// Writes down whose VIPs this host has, for `lb detach`.
-    fn note(&mut self, placed: &[Placed], held: bool) {
-        let before = self.owned.clone();
-        let owned = placed.iter().map(|&Placed { ifindex, address }| Owned { ifindex, address });
-        let owned: Vec<Owned> = owned.collect();
-        self.owned.retain(|held| !owned.contains(held));
-        if held {
-            self.owned.extend(owned);
-        }
-        if self.owned != before
-            && let Err(error) = owned::write(&self.owned)
-        {
-            warn!("{}: {error}; `lb detach` won't know of every VIP", owned::list().display());
-        }
-    }
-
     fn set_virtual_mac(&mut self, settings: &Settings, interface: Option<u32>, master: bool) {
         if let Some((mac, interface)) = settings.mac().zip(interface)
             && let Err(error) = self.maps.set_virtual_mac(interface, mac, master)
@@ -170,18 +155,35 @@ impl Owner for Host {
         self.set_virtual_mac(settings, interface, open);
     }
 
-    fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        // Written down first: an address that is on the list and not there does no harm.
-        let placed = self.places.of(settings, interface)?;
-        self.note(&placed, true);
-        self.places.add(settings, interface)
+    fn places(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {
+        self.places.of(settings, interface)
     }
 
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
-        let placed = self.places.of(settings, interface).unwrap_or_default();
-        let result = self.places.remove(settings, interface, last);
-        self.note(&placed, false);
-        result
+    fn switch(&mut self, settings: &Settings, interface: u32, on: bool) -> io::Result<()> {
+        self.places.switch(settings, interface, on)
+    }
+
+    fn put(&mut self, placed: Placed) -> io::Result<bool> {
+        self.places.put(placed)
+    }
+
+    fn take(&mut self, placed: Placed) -> io::Result<()> {
+        self.places.take(placed)
+    }
+
+    fn noted(&self) -> Vec<Placed> {
+        self.owned.iter().map(|&Owned { ifindex, address }| Placed { ifindex, address }).collect()
+    }
+
+    fn note(&mut self, placed: &[Placed]) {
+        let owned: Vec<Owned> = placed.iter().map(|&Placed { ifindex, address }| Owned { ifindex, address }).collect();
+        if owned == self.owned {
+            return;
+        }
+        self.owned = owned;
+        if let Err(error) = owned::write(&self.owned) {
+            warn!("{}: {error}; `lb detach` won't know of every VIP", owned::list().display());
+        }
     }
 
     fn forget(&mut self, settings: &Settings, interface: u32) {

@@ -53,6 +53,8 @@ pub struct RouterStatus {
     pub refused: BTreeMap<String, u64>,
     /// Who sent the last one that was refused, and why it was.
     pub last_refused: Option<String>,
+    /// Who sent the last advert and which addresses it named, while those are not ours.
+    pub mismatch: Option<String>,
     /// Adverts on its interface for ids that nobody here has.
     pub strangers: u64,
 }
@@ -84,6 +86,10 @@ impl From<vrrp::Status> for RouterStatus {
             without_pseudo_header: counters.without_pseudo_header,
             refused: refused.map(|(refusal, count)| (refusal.key().to_owned(), count)).collect(),
             last_refused: counters.last_refused.map(|(refusal, source)| format!("from {source}: {refusal}")),
+            mismatch: counters.mismatch.map(|(source, addresses)| {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                format!("{source} has {}", addresses.join(", "))
+            }),
             strangers: status.strangers,
         }
     }

@@ -73,6 +73,9 @@ fn render(routers: &[RouterStatus], now: u64) -> String {
         }
         let addresses: Vec<String> = router.addresses.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "  VIPs      {}", addresses.join(", "));
+        if let Some(mismatch) = &router.mismatch {
+            let _ = writeln!(out, "            but {mismatch}: give every director the same list");
+        }
         let master = router.master.map_or_else(|| "unknown".to_owned(), |master| master.to_string());
         let _ = writeln!(out, "  master    {master}");
         let _ = writeln!(out, "  priority  {}{}", router.priority, reason(router));

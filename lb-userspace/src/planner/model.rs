@@ -166,11 +166,16 @@ impl Model {
         self.config.services.iter().map(|service| (service.name.clone(), count(service))).collect()
     }
 
-    /// Whether every real takes the traffic that it should: a director that takes a VIP over then sends no flow to
-    /// another real than the one before did.
+    /// Whether it is known of every real if it takes the traffic that it should: a director that takes a VIP over then
+    /// sends no flow to another real than the one before did. A real whose check says that it is down is not waited for.
     pub fn is_ready(&self) -> bool {
+        let is_down = |service, real| {
+            let health = target(service, real).and_then(|target| self.health.get(&target));
+            matches!(health, Some(Health::Down { .. }))
+        };
+        let is_settled = |service, real| is_down(service, real) || self.standing(service, real).is_usable();
         let services = &self.config.services;
-        services.iter().all(|service| service.reals.iter().all(|real| self.standing(service, real).is_usable()))
+        services.iter().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
     }
 
     /// Where a real of a service stands.

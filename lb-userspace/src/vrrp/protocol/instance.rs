@@ -34,6 +34,10 @@ pub struct Counters {
     pub refused: Refusals,
     /// The last one that was refused, and who sent it.
     pub last_refused: Option<(Refusal, IpAddr)>,
+    /// Adverts taken that name other addresses than ours.
+    pub mismatched: u64,
+    /// Who sent the last advert and what it named, while that is other addresses than ours.
+    pub mismatch: Option<(IpAddr, Vec<IpAddr>)>,
     /// How often this instance became master.
     pub elections: u64,
 }
@@ -202,6 +206,11 @@ impl Instance {
         {
             self.counters.count_form(received.source, checksum);
         }
+        self.counters.mismatch = None;
+        if !self.acceptance.has_same_addresses(&advert) {
+            self.counters.mismatched += 1;
+            self.counters.mismatch = Some((received.source, advert.addresses.clone()));
+        }
         let heard = Heard { source: received.source, priority: advert.priority, interval: advert.interval() };
         self.handle(now, Event::Advert(heard), actions);
         Ok(())
@@ -291,13 +300,11 @@ mod tests {
 
     /// Packets that are wrong in one thing.
     fn wrong(version: Version) -> impl Strategy<Value = (Vec<u8>, u8, IpAddr)> {
-        (0u8..9, any::<u8>(), any::<prop::sample::Index>(), 1u8..).prop_map(move |(what, priority, position, flip)| {
+        (2u8..9, any::<u8>(), any::<prop::sample::Index>(), 1u8..).prop_map(move |(what, priority, position, flip)| {
             let mut advert = instance(version, State::Backup).template;
             advert.priority = priority;
             let (mut source, mut ttl) = (IpAddr::from([10, 77, 0, 9]), TTL);
             match (what, &mut advert.body) {
-                (0, _) => advert.addresses = vec![[10, 77, 0, 150].into()],
-                (1, _) => advert.addresses.push([10, 77, 0, 101].into()),
                 (2, _) => advert.router = 52,
                 (3, _) => ttl = 254,
                 (4, _) => source = OWN.into(),
@@ -339,6 +346,23 @@ mod tests {
             prop_assert_eq!(instance.counters.refused.total(), packets.len() as u64);
             prop_assert_eq!(instance.counters.received, 0);
         }
+    }
+
+    #[test]
+    fn an_advert_with_other_addresses_keeps_a_backup_quiet_and_is_told() {
+        let mut hearer = instance(Version::V3, State::Backup);
+        let source: IpAddr = [10, 77, 0, 9].into();
+        let others: Vec<IpAddr> = vec![[10, 77, 0, 100].into(), [10, 77, 0, 101].into()];
+        let mut hear = |addresses: &[IpAddr]| {
+            let mut advert = instance(Version::V3, State::Backup).template;
+            (advert.priority, advert.addresses) = (200, addresses.to_vec());
+            let payload = advert.emit(source, GROUP_V4.into()).unwrap();
+            let received = Received { source, destination: GROUP_V4.into(), ttl: TTL, payload: &payload };
+            hearer.receive(Duration::from_secs(1), &received, &mut Vec::new()).unwrap();
+            (hearer.machine().master(), hearer.counters().mismatched, hearer.counters().mismatch.clone())
+        };
+        assert_eq!(hear(&others), (Some(source), 1, Some((source, others.clone()))));
+        assert_eq!(hear(&others[..1]), (Some(source), 1, None));
     }
 
     #[test]

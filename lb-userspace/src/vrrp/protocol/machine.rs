@@ -50,6 +50,8 @@ pub struct Machine {
     timer: Option<Time>,
     /// The master's interval, RFC 9568's Active_Adver_Interval; ours until one was heard.
     learned: Duration,
+    /// Another director was heard since this machine was made.
+    heard: bool,
     /// Who was last heard as master.
     master: Option<IpAddr>,
     /// Backup: the master that we would displace.
@@ -109,6 +111,7 @@ impl Machine {
             cause: Cause::Created,
             since: now,
             timer: None,
+            heard: false,
             master: None,
             inferior: None,
             resigned: false,
@@ -206,6 +209,7 @@ impl Machine {
 
     /// Takes an event and appends what is to be done to `actions`.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        self.heard |= matches!(event, Event::Advert(_));
         match (self.state, event) {
             (State::Initialize, Event::Start { holds_addresses }) => {
                 self.start(now, holds_addresses, actions);
@@ -273,10 +277,9 @@ impl Machine {
 
     /// RFC 9568 §6.4.1.
     fn start(&mut self, now: Time, holds_addresses: bool, actions: &mut Vec<Action>) {
-        self.yielded = false;
         self.master = None;
         self.learned = self.config.interval;
-        if self.priority == OWNER {
+        if self.priority == OWNER && !self.yielded {
             self.become_master(now, Cause::Owner, actions);
         } else if holds_addresses {
             self.become_master(now, Cause::Adopted, actions);
@@ -286,8 +289,10 @@ impl Machine {
     }
 
     fn idle(&mut self, event: Event) {
-        if let Event::Priority(priority) = event {
-            self.priority = priority;
+        match event {
+            Event::Priority(priority) => self.priority = priority,
+            Event::Reclaim => self.yielded = false,
+            _ => {}
         }
     }
 
@@ -409,15 +414,32 @@ impl Machine {
         self.timer = Some(now.saturating_add(self.config.interval));
     }
 
-    /// Resigns, and holds the VIPs until the successor is heard.
+    /// Resigns, and holds the VIPs until the successor is heard; with a hand-over of 0 gives them up at once.
     fn release(&mut self, now: Time, after: After, actions: &mut Vec<Action>) {
         self.yielded = after == After::Release;
-        self.ending = Some(Ending { until: now.saturating_add(self.config.handover), after });
         let cause = match after {
             After::Release => Cause::Released,
             After::Yield => Cause::Synchronized,
             After::Stop | After::Shutdown => Cause::Stopped,
         };
+        if self.config.handover.is_zero() {
+            actions.push(Action::Advertise(RESIGN));
+            self.give_up(actions);
+            match after {
+                After::Release | After::Yield => self.become_backup(now, cause, actions),
+                After::Stop | After::Shutdown => self.leave(now, cause, actions),
+            }
+            return;
+        }
+        // A backup is silent: that nobody was heard doesn't prove that nobody listens. But one that listens follows
+        // within its skew, and is told twice, in case that one resignation is lost.
+        let alone = matches!(after, After::Stop | After::Shutdown) && !self.heard;
+        let patience = if alone { self.config.interval * 5 / 4 } else { self.config.handover };
+        let patience = patience.min(self.config.handover);
+        if alone {
+            actions.push(Action::Advertise(RESIGN));
+        }
+        self.ending = Some(Ending { until: now.saturating_add(patience), after });
         self.resign(now, actions);
         self.enter(now, State::Releasing, cause, actions);
     }

@@ -1,11 +1,12 @@
 //! What virtual routers do, without a socket or a clock.
 //!
 //! [`machine`] is the protocol, [`instance`] one virtual router of it with what it accepts, [`group`] what several do
-//! together, [`weights`] what tracked things do to a priority. [`announcing`] is when to announce a VIP, [`pace`] how
+//! together, [`holding`] which VIPs this host has for whom, [`weights`] what tracked things do to a priority. [`announcing`] is when to announce a VIP, [`pace`] how
 //! fast anything may go.
 
 pub mod announcing;
 pub mod group;
+pub mod holding;
 pub mod instance;
 pub mod machine;
 pub mod pace;

@@ -20,14 +20,22 @@ impl Addresses {
         Ok(Self(Requests::open()?))
     }
 
-    /// Puts the address on the interface; it may be there already. An IPv6 address is usable at once,
-    /// without duplicate address detection: VRRP itself has settled whose it is.
+    /// Puts the address on the interface; `false` if it was there already. An IPv6 address is usable at once,
+    /// without duplicate address detection: VRRP itself has settled whose it is. It is deprecated from the
+    /// beginning (RFC 4862 §5.5.4), so that no connection of this host's own has it as its source.
     ///
     /// # Errors
     /// EPERM without CAP_NET_ADMIN, ENODEV, or what else the kernel says.
-    pub fn add(&mut self, interface: u32, address: IpNet) -> io::Result<()> {
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        self.0.make(libc::RTM_NEWADDR, flags, &body(interface, address))
+    pub fn add(&mut self, interface: u32, address: IpNet) -> io::Result<bool> {
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut body = body(interface, address);
+        if address.addr().is_ipv6() {
+            attribute(&mut body, libc::IFA_CACHEINFO, &deprecated());
+        }
+        match self.0.make(libc::RTM_NEWADDR, flags, &body) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            result => result.map(|()| true),
+        }
     }
 
     /// Takes the address off the interface; it may be gone already.
@@ -40,6 +48,11 @@ impl Addresses {
             result => result,
         }
     }
+}
+
+/// struct ifa_cacheinfo (linux/if_addr.h): never preferred, valid for ever; the kernel fills in the rest.
+fn deprecated() -> Vec<u8> {
+    [0, u32::MAX, 0, 0].iter().flat_map(|field| field.to_ne_bytes()).collect()
 }
 
 /// struct ifaddrmsg and its attributes.

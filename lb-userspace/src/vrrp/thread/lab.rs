@@ -8,12 +8,14 @@ use std::io;
 
 use super::{Owner, Runner};
 use crate::vrrp::captures;
+use crate::vrrp::protocol::holding::Placed;
 use crate::vrrp::protocol::weights::Standing;
 use crate::vrrp::thread::place::Places;
 use crate::vrrp::wire::packet::Version;
 use crate::vrrp::{Settings, Status};
 
 mod interop;
+mod kernel;
 mod segment;
 
 use segment::{A, B, Lab, PATIENCE, Process};
@@ -324,6 +326,11 @@ fn a_runner_in_a_process_of_its_own() {
     runner.run().unwrap();
 }
 
+/// What the runners of a host have put there, for the next one.
+fn list() -> String {
+    std::env::var("LB_VRRP_LAB_LIST").unwrap()
+}
+
 struct Printing(Places);
 
 impl Owner for Printing {
@@ -333,12 +340,34 @@ impl Owner for Printing {
 
     fn gate(&mut self, _: &Settings, _: Option<u32>, _: bool) {}
 
-    fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        self.0.add(settings, interface)
+    fn places(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {
+        self.0.of(settings, interface)
     }
 
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
-        self.0.remove(settings, interface, last)
+    fn switch(&mut self, settings: &Settings, interface: u32, on: bool) -> io::Result<()> {
+        self.0.switch(settings, interface, on)
+    }
+
+    fn put(&mut self, placed: Placed) -> io::Result<bool> {
+        self.0.put(placed)
+    }
+
+    fn take(&mut self, placed: Placed) -> io::Result<()> {
+        self.0.take(placed)
+    }
+
+    fn noted(&self) -> Vec<Placed> {
+        let list = std::fs::read_to_string(list()).unwrap_or_default();
+        let entry = |line: &str| {
+            let (ifindex, address) = line.split_once(' ').unwrap();
+            Placed { ifindex: ifindex.parse().unwrap(), address: address.parse().unwrap() }
+        };
+        list.lines().map(entry).collect()
+    }
+
+    fn note(&mut self, placed: &[Placed]) {
+        let lines: String = placed.iter().map(|one| format!("{} {}\n", one.ifindex, one.address)).collect();
+        std::fs::write(list(), lines).unwrap();
     }
 
     fn forget(&mut self, settings: &Settings, interface: u32) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::command::{Error, Request};
 use super::slot::Slot;
 use super::state::{Owner, Runner};
+use crate::vrrp::protocol::holding::Losses;
 use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::{Action, Event};
 use crate::vrrp::protocol::settings::Settings;
@@ -12,8 +13,19 @@ use crate::vrrp::protocol::weights::Standing;
 
 impl<O: Owner> Runner<O> {
     pub(super) fn insert(&mut self, settings: Settings) -> usize {
-        let slot =
-            Slot { settings, instance: None, obstacle: None, wanted: true, tracked: None, why: None, leaving: false };
+        let slot = Slot {
+            settings,
+            instance: None,
+            obstacle: None,
+            interface: None,
+            told: None,
+            losses: Losses::default(),
+            barred: None,
+            wanted: true,
+            tracked: None,
+            why: None,
+            leaving: false,
+        };
         let index = self.next_slot;
         self.slots.insert(index, slot);
         self.next_slot += 1;
@@ -93,6 +105,14 @@ impl<O: Owner> Runner<O> {
     /// addresses or another priority it keeps its state.
     fn reload(&mut self, settings: Vec<Settings>) -> Result<(), Error> {
         check_all(&settings)?;
+        self.reloading = true;
+        let result = self.replace(settings);
+        self.reloading = false;
+        self.refresh();
+        result
+    }
+
+    fn replace(&mut self, settings: Vec<Settings>) -> Result<(), Error> {
         let mut staying = Vec::new();
         for settings in settings {
             let mut slots = self.slots.iter();
@@ -124,7 +144,6 @@ impl<O: Owner> Runner<O> {
                 slot.leaving = true;
             }
         }
-        self.refresh();
         Ok(())
     }
 
@@ -140,20 +159,23 @@ impl<O: Owner> Runner<O> {
         }
         let old = std::mem::replace(&mut slot.settings, settings.clone());
         let holds = slot.holds_addresses();
+        let was_tracked = slot.tracked.is_some();
+        if old.name != settings.name {
+            // Tracking speaks of names: what it said of the old one, it takes back from nobody.
+            (slot.wanted, slot.tracked, slot.why) = (true, None, None);
+        }
         let is_tracked = slot.tracked.is_some();
         if std::mem::take(&mut slot.leaving) {
             self.handle(index, Event::Start { holds_addresses: holds });
         }
-        if old.priority != settings.priority && !is_tracked {
+        if (was_tracked || old.priority != settings.priority) && !is_tracked {
             self.handle(index, Event::Priority(settings.priority));
         }
         // Whether its backups forward may have changed.
         self.perform(index, &mut vec![Action::Gate(holds)]);
         if holds && old.addresses != settings.addresses {
             self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
-            let kept = &settings.addresses;
-            let dropped = old.addresses.iter().filter(|address| !kept.contains(address));
-            self.remove_addresses(&Settings { addresses: dropped.copied().collect(), ..old.clone() }, false);
+            self.disown_addresses(index, true);
         }
         Ok(())
     }

@@ -23,21 +23,13 @@ use tracing::debug;
 use super::address::Addresses;
 use super::netlink::{Requests, attribute};
 use super::socket::interfaces;
+use crate::vrrp::protocol::holding::Placed;
 use crate::vrrp::protocol::settings::Settings;
 use crate::vrrp::wire::announce::Mac;
 
 /// MACVLAN_MODE_BRIDGE (linux/if_link.h).
 const BRIDGE: u32 = 4;
 const IFLA_MACVLAN_MODE: u16 = 1;
-
-/// A VIP where it was put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
-    /// The index of the interface, or of the macvlan.
-    pub ifindex: u32,
-    /// The VIP with its prefix length there.
-    pub address: IpNet,
-}
 
 /// Netlink sockets of the network namespace that they were opened in.
 #[derive(Debug)]
@@ -107,27 +99,32 @@ impl Places {
         Ok(settings.addresses.iter().map(place).collect())
     }
 
-    /// Puts VIPs where they belong.
+    /// Puts a VIP where it belongs; `false` if it was there already.
     ///
     /// # Errors
-    /// What the kernel says; every VIP was tried.
-    pub fn add(&mut self, settings: &Settings, interface: u32) -> io::Result<()> {
-        let placed = self.of(settings, interface)?;
-        if let Some(first) = placed.first().filter(|_| settings.virtual_mac) {
-            self.switch(first.ifindex, true)?;
-        }
-        every(placed, |Placed { ifindex, address }| self.addresses.add(ifindex, address))
+    /// What the kernel says.
+    pub fn put(&mut self, placed: Placed) -> io::Result<bool> {
+        self.addresses.add(placed.ifindex, placed.address)
     }
 
-    /// Takes VIPs off. `last`: the instance has no other, and its macvlan goes down.
+    /// Takes a VIP off; it may be gone already.
     ///
     /// # Errors
-    /// As [`Self::add`].
-    pub fn remove(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()> {
-        let Ok(placed) = self.of(settings, interface) else { return Ok(()) };
-        let device = placed.first().filter(|_| settings.virtual_mac && last).map(|first| first.ifindex);
-        let removed = every(placed, |Placed { ifindex, address }| self.addresses.remove(ifindex, address));
-        device.map_or(Ok(()), |ifindex| self.switch(ifindex, false)).and(removed)
+    /// What the kernel says.
+    pub fn take(&mut self, placed: Placed) -> io::Result<()> {
+        self.addresses.remove(placed.ifindex, placed.address)
+    }
+
+    /// Sets the instance's macvlan, if it has one, up for its master or down.
+    ///
+    /// # Errors
+    /// What the kernel says; ENODEV where one that is to be up is gone.
+    pub fn switch(&mut self, settings: &Settings, interface: u32, on: bool) -> io::Result<()> {
+        let Some(name) = device(settings, interface) else { return Ok(()) };
+        match if_nametoindex(name.as_str()) {
+            Err(_) if !on => Ok(()),
+            index => self.set_up(index?, on),
+        }
     }
 
     /// Removes the instance's macvlan, if it has one, with all that is on it.
@@ -159,7 +156,7 @@ impl Places {
         }
     }
 
-    fn switch(&mut self, ifindex: u32, on: bool) -> io::Result<()> {
+    fn set_up(&mut self, ifindex: u32, on: bool) -> io::Result<()> {
         let flags = if on { libc::IFF_UP as u32 } else { 0 };
         debug!("interface {ifindex}: {}", if on { "up" } else { "down" });
         self.links.make(libc::RTM_NEWLINK, 0, &link(ifindex, flags, libc::IFF_UP as u32))

@@ -11,10 +11,11 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::socket::Changes;
 use super::{obey, syscall};
+use crate::vrrp::protocol::holding::Holdings;
 use crate::vrrp::protocol::machine::{Action, Event, State, Time};
 use crate::vrrp::protocol::settings::Settings;
 use crate::vrrp::wire::announce;
@@ -47,6 +48,8 @@ impl<O: Owner> Runner<O> {
         obey::check_all(&settings)?;
         let (handle, inbox) = command::channel()?;
         let mut runner = Self {
+            holdings: Holdings::inherit(owner.noted()),
+            reloading: false,
             owner,
             epoch: Instant::now(),
             inbox,
@@ -179,6 +182,7 @@ impl<O: Owner> Runner<O> {
             return true;
         };
         let plain_before = instance.counters().without_pseudo_header;
+        let mismatch_before = instance.counters().mismatch.clone();
         let before = instance.machine().standing();
         let verdict = instance.receive(now, &received, actions);
         let (name, source) = (&slot.settings.name, received.source);
@@ -192,6 +196,21 @@ impl<O: Owner> Runner<O> {
                  checksum = \"plain\""
             ),
             _ => {}
+        }
+        if let Some((_, theirs)) = &instance.counters().mismatch
+            && instance.counters().mismatch != mismatch_before
+            && slot.told.as_ref() != Some(theirs)
+        {
+            let list: Vec<String> = theirs.iter().map(ToString::to_string).collect();
+            warn!(
+                "vrrp.{name}: {source} has other addresses than this director: {}; it counts in the election, but \
+                 give every director the same list",
+                list.join(", ")
+            );
+            slot.told = Some(theirs.clone());
+        } else if instance.counters().mismatch.is_none() && slot.told.is_some() && verdict.is_ok() {
+            info!("vrrp.{name}: {source} has the same addresses as this director again");
+            slot.told = None;
         }
         self.perform(index, actions);
         self.follow(index, before);
@@ -259,14 +278,6 @@ impl<O: Owner> Runner<O> {
         self.follow(index, before);
     }
 
-    pub(super) fn remove_addresses(&mut self, removed: &Settings, last: bool) {
-        if let Some(interface) = self.interfaces.get(&removed.interface)
-            && let Err(error) = self.owner.remove_addresses(removed, interface.index, last)
-        {
-            error!("vrrp.{}: its addresses can't be removed: {error}", removed.name);
-        }
-    }
-
     pub(super) fn perform(&mut self, index: usize, actions: &mut Vec<Action>) {
         for action in actions.drain(..) {
             let now = self.epoch.elapsed();
@@ -278,23 +289,14 @@ impl<O: Owner> Runner<O> {
             };
             let settings = &slot.settings;
             let port = self.ports.get_mut(&settings.port());
-            let interface = self.interfaces.get(&settings.interface).map(|i| i.index);
             match action {
-                Action::Gate(open) => self.owner.gate(settings, interface, open),
-                Action::AddAddresses => {
-                    if let Some(interface) = interface
-                        && let Err(error) = self.owner.add_addresses(settings, interface)
-                    {
-                        error!("vrrp.{}: its addresses can't be added: {error}", settings.name);
-                    }
-                }
+                Action::Gate(open) => self.owner.gate(settings, slot.interface, open),
+                Action::AddAddresses => self.put_addresses(index),
                 Action::RemoveAddresses => {
-                    // An owner's VIP may be the address that it sends from: that one is not VRRP's.
-                    let own = instance.own();
-                    let is_vip = |vip: &&ipnet::IpNet| settings.virtual_mac || vip.addr() != own;
-                    let addresses = settings.addresses.iter().filter(is_vip);
-                    let removed = Settings { addresses: addresses.copied().collect(), ..settings.clone() };
-                    self.remove_addresses(&removed, true);
+                    self.disown_addresses(index, false);
+                    if !self.reloading {
+                        self.sweep();
+                    }
                 }
                 Action::Advertise(priority) => advertise(instance, priority, port.as_deref()),
                 Action::Announce => {

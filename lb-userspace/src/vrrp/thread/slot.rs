@@ -1,5 +1,8 @@
 //! An instance's place in the thread, also while it can't take part.
 
+use std::net::IpAddr;
+
+use crate::vrrp::protocol::holding::Losses;
 use crate::vrrp::protocol::instance::{Instance, Status};
 use crate::vrrp::protocol::machine::{Cause, State, Time};
 use crate::vrrp::protocol::settings::Settings;
@@ -10,6 +13,14 @@ pub(super) struct Slot {
     /// Absent until its interface was seen for the first time.
     pub(super) instance: Option<Instance>,
     pub(super) obstacle: Option<String>,
+    /// The index of its interface when that was last seen: one that is renamed keeps it.
+    pub(super) interface: Option<u32>,
+    /// The list of other addresses that was last logged.
+    pub(super) told: Option<Vec<IpAddr>>,
+    /// When its addresses were taken away.
+    pub(super) losses: Losses,
+    /// It takes no part until then, and why.
+    pub(super) barred: Option<(Time, String)>,
     /// It may take part: not stopped by a condition.
     pub(super) wanted: bool,
     /// The priority that tracking has given it.

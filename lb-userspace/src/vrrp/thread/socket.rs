@@ -29,6 +29,8 @@ pub struct Interface {
     pub index: u32,
     /// Its own MAC.
     pub mac: Mac,
+    /// It is set up.
+    pub up: bool,
     /// It is up and has a carrier.
     pub running: bool,
     /// Its addresses in the kernel's order, primary ones first.
@@ -54,6 +56,7 @@ pub fn interfaces() -> io::Result<HashMap<String, Interface>> {
             let interface = Interface {
                 index: link.ifindex() as u32,
                 mac: link.addr().unwrap_or_default(),
+                up: entry.flags.contains(InterfaceFlags::IFF_UP),
                 running: entry.flags.contains(running),
                 addresses: Vec::new(),
                 own: Vec::new(),

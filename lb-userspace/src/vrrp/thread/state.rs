@@ -8,6 +8,7 @@ use super::command::Inbox;
 use super::port::{Port, PortKey};
 use super::slot::Slot;
 use super::socket::{Changes, Interface};
+use crate::vrrp::protocol::holding::{Holdings, Placed};
 use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::Time;
 use crate::vrrp::protocol::settings::Settings;
@@ -31,17 +32,35 @@ pub trait Owner: Send {
     /// when it is gone.
     fn gate(&mut self, settings: &Settings, interface: Option<u32>, open: bool);
 
-    /// Puts the VIPs on the interface of this index; some may be there.
+    /// Where the instance's VIPs belong, by its interface of this index.
     ///
     /// # Errors
-    /// What the system says; the instance is master nevertheless, and the error is logged.
-    fn add_addresses(&mut self, settings: &Settings, interface: u32) -> io::Result<()>;
+    /// ENODEV: its macvlan is gone.
+    fn places(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>>;
 
-    /// Takes these VIPs off the interface of this index; some may be gone. `last`: the instance has no others there.
+    /// Makes the instance's macvlan, if it has one, take frames or none.
     ///
     /// # Errors
-    /// As [`Self::add_addresses`].
-    fn remove_addresses(&mut self, settings: &Settings, interface: u32, last: bool) -> io::Result<()>;
+    /// What the system says.
+    fn switch(&mut self, settings: &Settings, interface: u32, on: bool) -> io::Result<()>;
+
+    /// Puts a VIP there; `false` if it was there already.
+    ///
+    /// # Errors
+    /// What the system says; it is tried again, and the instance gives its VIPs up if that doesn't help.
+    fn put(&mut self, placed: Placed) -> io::Result<bool>;
+
+    /// Takes a VIP away; it may be gone.
+    ///
+    /// # Errors
+    /// What the system says; it is tried again.
+    fn take(&mut self, placed: Placed) -> io::Result<()>;
+
+    /// What an owner before this one has noted.
+    fn noted(&self) -> Vec<Placed>;
+
+    /// These are the VIPs that were put on this host's interfaces by [`Self::put`].
+    fn note(&mut self, placed: &[Placed]);
 
     /// The instance is gone, and this host has none of its VIPs: undoes [`Self::prepare`].
     fn forget(&mut self, _settings: &Settings, _interface: u32) {}
@@ -60,9 +79,12 @@ pub struct Runner<O> {
     pub(super) ports: BTreeMap<PortKey, Port>,
     pub(super) slots: BTreeMap<usize, Slot>,
     pub(super) next_slot: usize,
+    pub(super) holdings: Holdings,
     /// When the interfaces are looked at again, and when they were.
     pub(super) look: Option<Time>,
     pub(super) looked: Time,
     pub(super) shutting_down: bool,
+    /// Addresses may change their owners: none is taken off before all of them have.
+    pub(super) reloading: bool,
     pub(super) ready: bool,
 }

@@ -76,8 +76,8 @@ impl<O: Owner> Runner<O> {
 
     /// Leaves nothing of an instance behind that is gone.
     pub(super) fn forget(&mut self, slot: &Slot) {
-        if let Some(interface) = self.interfaces.get(&slot.settings.interface) {
-            self.owner.forget(&slot.settings, interface.index);
+        if let Some(interface) = slot.interface {
+            self.owner.forget(&slot.settings, interface);
         }
     }
 

@@ -9,16 +9,14 @@ use ipnet::IpNet;
 use tracing::{error, warn};
 
 use super::port::Port;
-use super::slot::Slot;
 use super::state::{Owner, Runner, UNREADY};
 use crate::vrrp::protocol::instance::Instance;
 use crate::vrrp::protocol::machine::{Event, OWNER, Time};
 use crate::vrrp::protocol::settings::Settings;
-use crate::vrrp::thread::place;
 use crate::vrrp::thread::socket::{Interface, Sender, interfaces};
 
 /// How often an interface that is missing is looked for, besides the kernel's notices.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// The kernel's notices make the interfaces be looked at no more often than this.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -33,7 +31,7 @@ impl<O: Owner> Runner<O> {
         }
     }
 
-    fn look_at(&mut self, time: Time) {
+    pub(super) fn look_at(&mut self, time: Time) {
         self.look = Some(self.look.map_or(time, |look| look.min(time)));
     }
 
@@ -82,11 +80,16 @@ impl<O: Owner> Runner<O> {
                 None => ready.push(index),
             }
         }
+        for &index in &ready {
+            self.mend(index);
+        }
+        self.forget_absent();
         // Only now is it known which sync groups are whole.
         for index in ready {
             self.start(index);
         }
         self.synchronize_all();
+        self.sweep();
     }
 
     /// Makes an instance's sockets; what stands in the way.
@@ -99,6 +102,14 @@ impl<O: Owner> Runner<O> {
             self.interfaces.get(name).ok_or_else(|| format!("there is no interface {name:?}; it is waited for"))?;
         if !interface.running {
             return Err(format!("{name} is down or has no carrier"));
+        }
+        let now = self.epoch.elapsed();
+        if let Some(slot) = self.slots.get_mut(&index) {
+            slot.interface = Some(interface.index);
+            slot.barred.take_if(|(until, _)| *until <= now);
+            if let Some((_, reason)) = &slot.barred {
+                return Err(reason.clone());
+            }
         }
         let own = own_address(&settings, interface).ok_or_else(|| {
             let family = if settings.is_ipv6() { "IPv6" } else { "IPv4" };
@@ -114,7 +125,6 @@ impl<O: Owner> Runner<O> {
             true => format!("{name} can't have a macvlan for the virtual MAC: {error}"),
             false => error.to_string(),
         })?;
-        let now = self.epoch.elapsed();
         let Some((port, slot)) = self.ports.get_mut(&key).zip(self.slots.get_mut(&index)) else {
             return Ok(());
         };
@@ -156,19 +166,6 @@ impl<O: Owner> Runner<O> {
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.defer_preemption(unready);
         }
-    }
-}
-
-impl<O> Runner<O> {
-    /// Whether an instance's VIPs, or some of them, are on this host.
-    fn is_adopted(&self, slot: &Slot) -> bool {
-        let settings = &slot.settings;
-        let interface = self.interfaces.get(&settings.interface);
-        let holder = match interface.and_then(|interface| place::device(settings, interface.index)) {
-            Some(device) => self.interfaces.get(&device),
-            None => interface,
-        };
-        holder.is_some_and(|held| settings.addresses.iter().any(|vip| held.addresses.contains(&vip.addr())))
     }
 }
 

@@ -91,20 +91,16 @@ impl Acceptance {
                 }
             }
         }
-        self.compare_addresses(&advert)?;
         Ok(advert)
     }
 
-    fn compare_addresses(&self, advert: &Advert) -> Result<(), Refusal> {
-        if advert.addresses.len() != self.addresses.len() {
-            return Err(Refusal::AddressCount);
-        }
+    /// Whether an advert names the instance's own addresses. One that doesn't counts in the election all the same
+    /// (RFC 9568 §7.1 has it logged): refused, it would leave two masters while a list is changed one director
+    /// after the other.
+    pub fn has_same_addresses(&self, advert: &Advert) -> bool {
         // Their order is the sender's own affair.
         let mut theirs = advert.addresses.clone();
         theirs.sort_unstable();
-        if theirs != self.addresses {
-            return Err(Refusal::Addresses);
-        }
-        Ok(())
+        theirs == self.addresses
     }
 }

@@ -25,10 +25,8 @@ pub enum Refusal {
     AuthenticationType,
     /// Another password.
     Password,
-    /// No addresses, or another number than the instance has.
+    /// No addresses.
     AddressCount,
-    /// As many addresses as the instance has, but other ones.
-    Addresses,
     /// An interval of 0, or in version 2 another than the instance's.
     Interval,
     /// Our own address as its source: a loop, or a second host with our address.
@@ -39,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of [`Refusals`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::Length,
         Self::Version,
         Self::Type,
@@ -50,7 +48,6 @@ impl Refusal {
         Self::AuthenticationType,
         Self::Password,
         Self::AddressCount,
-        Self::Addresses,
         Self::Interval,
         Self::OwnAddress,
         Self::Stranger,
@@ -69,7 +66,6 @@ impl Refusal {
             Self::AuthenticationType => "authentication_type",
             Self::Password => "password",
             Self::AddressCount => "address_count",
-            Self::Addresses => "addresses",
             Self::Interval => "interval",
             Self::OwnAddress => "own_address",
             Self::Stranger => "stranger",
@@ -89,8 +85,7 @@ impl fmt::Display for Refusal {
             Self::ChecksumForm => "its checksum has the form that `checksum` rules out",
             Self::AuthenticationType => "it has another type of authentication",
             Self::Password => "it has another password",
-            Self::AddressCount => "it has another number of addresses",
-            Self::Addresses => "it has other addresses",
+            Self::AddressCount => "it has no addresses",
             Self::Interval => "it has another advertisement interval",
             Self::OwnAddress => "it has our own address as its source",
             Self::Stranger => "it is not from one of the configured peers",

@@ -129,8 +129,8 @@ const TABLE: &[Row] = &[
     (Master, On::Priority120,        "tracking", Master,  &[Advertise(120)], after(S)),
     (Master, On::Release,            "release", Releasing, &[Advertise(0), Entered(Releasing, Cause::Released)], at(Duration::from_millis(2000))),
     (Master, On::Reclaim,            "release", Master,   &[], at(S)),
-    (Master, On::Stop,               "6.4.3, held", Releasing, &[Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(2000))),
-    (Master, On::Shutdown,           "6.4.3, held", Releasing, &[Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(2000))),
+    (Master, On::Stop,               "6.4.3, held", Releasing, &[Advertise(0), Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(1750))),
+    (Master, On::Shutdown,           "6.4.3, held", Releasing, &[Advertise(0), Advertise(0), Entered(Releasing, Cause::Stopped)], at(Duration::from_millis(1750))),
     (Master, On::Fault,              "6.4.3", Initialize, &then::<3, 4>(GIVE_UP, Initialize, Cause::Faulted), None),
 
     (Releasing, On::Start,              "release", Releasing, &[], at(Duration::from_millis(1500))),
@@ -343,6 +343,42 @@ fn a_released_router_does_not_preempt_its_successor_but_replaces_a_dead_one() {
 }
 
 #[test]
+fn a_release_outlives_a_loss_of_its_interface() {
+    let mut machine = in_state(Releasing, config());
+    handle(&mut machine, AT, advert(50, 1));
+    handle(&mut machine, AT, Event::Fault);
+    handle(&mut machine, AT, Event::Start { holds_addresses: false });
+    assert_eq!((machine.state(), machine.yielded()), (Backup, true));
+    handle(&mut machine, AT, Event::Fault);
+    handle(&mut machine, AT, Event::Reclaim);
+    handle(&mut machine, AT, Event::Start { holds_addresses: false });
+    assert_eq!((machine.state(), machine.yielded()), (Backup, false));
+}
+
+#[test]
+fn a_hand_over_of_0_leaves_at_once() {
+    for (event, state) in [(Event::Shutdown, Initialize), (Event::Stop, Initialize), (Event::Release, Backup)] {
+        let mut machine = in_state(Master, Config { handover: Duration::ZERO, ..config() });
+        let actions = handle(&mut machine, AT, event);
+        assert_eq!(machine.state(), state);
+        assert_eq!(actions[..4], [Advertise(0), Gate(false), Silence, RemoveAddresses]);
+    }
+}
+
+#[test]
+fn a_router_that_heard_nobody_waits_no_longer_than_a_backup_would() {
+    let ends = |machine: &mut Machine| {
+        handle(machine, AT, Event::Shutdown);
+        let (end, _) = run_out(machine, Releasing);
+        end - AT
+    };
+    assert_eq!(ends(&mut in_state(Master, config())), S * 5 / 4);
+    let mut heard = in_state(Master, config());
+    handle(&mut heard, AT, advert(50, 1));
+    assert_eq!(ends(&mut heard), default_handover(S));
+}
+
+#[test]
 fn a_reclaiming_router_preempts_again() {
     let mut machine = in_state(Releasing, config());
     handle(&mut machine, AT, advert(50, 1));
@@ -374,6 +410,7 @@ fn a_release_without_a_successor_keeps_the_addresses() {
 #[test]
 fn a_stop_without_a_successor_gives_the_addresses_up_in_the_end() {
     let mut machine = in_state(Master, config());
+    handle(&mut machine, Time::ZERO, advert(50, 1));
     handle(&mut machine, Time::ZERO, Event::Stop);
     let (when, actions) = run_out(&mut machine, Releasing);
     assert_eq!(when, 4 * S);
@@ -384,6 +421,7 @@ fn a_stop_without_a_successor_gives_the_addresses_up_in_the_end() {
 #[test]
 fn a_shutdown_without_a_successor_leaves_the_addresses_where_they_are() {
     let mut machine = in_state(Master, config());
+    handle(&mut machine, Time::ZERO, advert(50, 1));
     handle(&mut machine, Time::ZERO, Event::Shutdown);
     let (when, actions) = run_out(&mut machine, Releasing);
     assert_eq!(when, 4 * S);

@@ -81,6 +81,12 @@ impl Lab {
         !output.stdout.is_empty()
     }
 
+    /// How a host would reach this address, as `ip route get` shows it.
+    pub(super) fn source(&self, host: usize, to: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.names[host], "route", "get", to]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The interfaces of a host, as `ip -d link` shows them.
     pub(super) fn links(&self, host: usize) -> String {
         let output = Command::new("ip").args(["-n", &self.names[host], "-o", "-d", "link"]).output().unwrap();
@@ -113,6 +119,7 @@ impl Lab {
             .args(["netns", "exec", &self.names[host]])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", CHILD, "--nocapture"])
+            .env("LB_VRRP_LAB_LIST", self.directory.path().join(format!("{host}-list")))
             .env("LB_VRRP_LAB", settings);
         Process::start(command)
     }

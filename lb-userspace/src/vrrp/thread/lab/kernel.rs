@@ -1,0 +1,95 @@
+//! The kernel's own list of addresses, which others change too.
+
+use super::*;
+
+const VIP: &str = "10.77.0.100/24";
+
+#[test]
+fn a_vip_that_is_taken_away_is_put_back_and_not_fought_for_for_ever() {
+    let Some(lab) = Lab::new() else { return };
+    for vip in [VIP, "fd77::100/64"] {
+        let mut high = lab.runner(A, &format!("3 100 200 {vip}"));
+        high.wait_for("master");
+        let mut low = lab.runner(B, &format!("3 100 100 {vip}"));
+        low.wait_for("backup");
+        for _ in 0..5 {
+            lab.remove(A, vip);
+            lab.until("it is put back", || lab.holds(A, vip));
+            assert_eq!(high.status_after(Duration::ZERO).state, "master");
+        }
+        lab.remove(A, vip);
+        high.wait_for("initialize");
+        low.wait_for("master");
+        assert!(!lab.holds(A, vip));
+    }
+}
+
+#[test]
+fn an_address_that_was_there_before_stays() {
+    let Some(lab) = Lab::new() else { return };
+    lab.ip(A, &format!("addr add {VIP} dev eth0"));
+    let mut high = lab.runner(A, &format!("3 100 200 {VIP}"));
+    high.wait_for("backup: started");
+    high.wait_for("master");
+    let mut low = lab.runner(B, &format!("3 100 100 {VIP}"));
+    low.wait_for("backup");
+    high.command("shutdown");
+    assert!(high.ends());
+    assert!(lab.holds(A, VIP), "it is the administrator's");
+}
+
+#[test]
+fn a_router_whose_interface_is_renamed_keeps_no_vip() {
+    let Some(lab) = Lab::new() else { return };
+    let mut high = lab.runner(A, &format!("3 100 200 {VIP}"));
+    high.wait_for("master");
+    lab.ip(A, "link set eth0 down");
+    high.wait_for("initialize");
+    lab.ip(A, "link set eth0 up");
+    high.wait_for("master");
+    lab.ip(A, "link property add dev eth0 altname other");
+    lab.ip(A, "link set eth0 name lan0");
+    high.wait_for("initialize");
+    lab.until("it is gone from lan0", || !lab.holds(A, VIP));
+}
+
+#[test]
+fn a_macvlan_that_is_set_down_or_deleted_is_mended() {
+    let Some(lab) = Lab::new() else { return };
+    let mut only = lab.runner(A, &format!("mac 3 100 200 {VIP}"));
+    only.wait_for("master");
+    let device = || {
+        let links = lab.links(A);
+        let line = links.lines().find(|line| line.contains("00:00:5e:00:01:33"))?.to_owned();
+        let name = line.split_whitespace().nth(1)?.split('@').next()?.to_owned();
+        Some((name, line.contains("LOWER_UP")))
+    };
+    lab.until("it is up", || device().is_some_and(|(_, up)| up));
+    for command in ["set NAME down", "del NAME"] {
+        let name = device().unwrap().0;
+        lab.ip(A, &format!("link {}", command.replace("NAME", &name)));
+        lab.until("it is up again", || device().is_some_and(|(_, up)| up) && lab.holds(A, VIP));
+    }
+    assert_eq!(only.status_after(Duration::ZERO).state, "master");
+}
+
+#[test]
+fn an_ipv6_vip_is_never_chosen_as_a_source() {
+    let Some(lab) = Lab::new() else { return };
+    let mut only = lab.runner(A, "3 100 200 fd77::1:100/64");
+    only.wait_for("master");
+    assert!(lab.holds(A, "fd77::1:100/64"));
+    assert!(lab.source(A, "fd77::12").contains("src fd77::11 "), "{}", lab.source(A, "fd77::12"));
+}
+
+#[test]
+fn a_router_that_was_tracked_out_takes_part_under_another_name() {
+    let Some(lab) = Lab::new() else { return };
+    let mut only = lab.runner(A, &format!("3 100 200 {VIP}"));
+    only.wait_for("master");
+    only.command("out");
+    only.wait_for("initialize");
+    only.command("reload");
+    only.wait_for("reloaded");
+    only.wait_for("master");
+}
