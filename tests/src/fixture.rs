@@ -61,7 +61,7 @@ impl RealSpec {
 pub fn desired(services: &[ServiceSpec]) -> Desired {
     let mut desired = Desired {
         ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2], vlans: Vlans::ALL }],
-        tx_ports: vec![IFINDEX],
+        tx_ports: [(0, IFINDEX)].into(),
         ..Desired::default()
     };
     let mut index = 1;

@@ -80,7 +80,7 @@ impl Host {
         let packet = unsafe { Packet::from_pointers(start, end) };
         let (mut verdict, tx_port) = balance(packet, &run);
         let start = run.start.get();
-        if verdict == Verdict::Redirected && self.tables.desired.tx_ports.get(tx_port as usize).is_none() {
+        if verdict == Verdict::Redirected && !self.tables.desired.tx_ports.contains_key(&tx_port) {
             verdict = Verdict::NoDevice;
         }
         if let Some(count) = self.verdicts.get_mut(verdict as usize) {

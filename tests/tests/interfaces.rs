@@ -1,13 +1,16 @@
 //! The director's own interfaces change under a running agent.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context as _, Result};
 use lb_common::header::ethertype;
 use lb_tests::agent::Agent;
 use lb_tests::client::Client;
 use lb_tests::config::{director, real, service};
 use lb_tests::frame::{Segment, tcp4};
-use lb_tests::lab::{DEADLINE, Lab, Mac, VIP, nginx, scenario, wait_until};
+use lb_tests::lab::{DEADLINE, Lab, Mac, Segment as LabSegment, VIP, nginx, scenario, wait_until};
 use lb_tests::shape::Shape;
+use lb_userspace::api::State;
 
 #[test]
 fn a_directors_changed_mac_is_followed() {
@@ -54,6 +57,52 @@ fn tagged_frames_are_left_alone_where_nothing_says_that_they_are_ours() {
         counts("forwarded", 5)?;
         agent.reload(&config(""))?;
         counts("other-vlan", 5)?;
+        Ok(())
+    });
+}
+
+/// The map of interfaces has an entry for one that is gone, which no write can set: a real that dies meanwhile goes out all
+/// the same, and what comes back as another interface is sent by again.
+#[test]
+fn an_interface_that_is_made_again_is_sent_by_again_and_holds_nothing_up_meanwhile() {
+    scenario(Lab::builder().reals(3).place("real-3", LabSegment::Back), |lab| {
+        let director_host = lab.director();
+        let mut servers = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let checked = |host: &lb_tests::lab::Host| real(host.v4(), "");
+        let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
+                    check = { type = \"tcp\", interval = \"100ms\", timeout = \"100ms\", fall = 1 }";
+        let config = director(&["eth1", "eth2"]) + &service("web", format!("{VIP}:80"), keys, lab.reals().map(checked));
+        let agent = Agent::start(director_host, &config)?;
+        agent.wait_until_served()?;
+        let state = |number: u8| agent.real("web", lab.real(number).v4()).map(|real| real.state);
+        wait_until(DEADLINE, "three reals", || {
+            (1..=3).all(|number| state(number).is_ok_and(|state| state == State::Up))
+        })?;
+
+        let back = director_host.nics().iter().find(|nic| nic.device == "eth2").context("the director has no eth2")?;
+        let bridge = lab.switch().within(|| fs::read_link(format!("/sys/class/net/{}/master", back.port)))??;
+        let bridge = bridge.file_name().context("no bridge")?.to_string_lossy().into_owned();
+        director_host.ip("link delete eth2")?;
+        wait_until(DEADLINE, "the real behind eth2 to go", || state(3).is_ok_and(|state| state == State::Down))?;
+        servers.remove(0).kill()?;
+        wait_until(DEADLINE, "the dead real to go", || state(1).is_ok_and(|state| state == State::Down))?;
+        let client = Client::new(lab.client());
+        assert_eq!(client.get_many((VIP, 80), 50)?.len(), 50, "all by the second real");
+
+        let port = &back.port;
+        lab.switch().ip(&format!("link add {port} type veth peer name eth2 netns {}", director_host.namespace()))?;
+        lab.switch().run("ethtool", &["-K", port, "gro", "on"])?;
+        lab.switch().ip(&format!("link set {port} master {bridge} up"))?;
+        director_host.ip(&format!("link set eth2 address {}", back.mac))?;
+        director_host.ip("link set eth2 up")?;
+        director_host.ip(&format!("address add {}/24 dev eth2", back.v4))?;
+        wait_until(DEADLINE, "the real behind the new eth2 to come back", || {
+            state(3).is_ok_and(|state| state == State::Up)
+        })?;
+        let sent = || agent.real("web", lab.real(3).v4()).map(|real| real.counters.packets);
+        let before = sent()?;
+        assert_eq!(client.get_many((VIP, 80), 50)?.len(), 50);
+        assert!(sent()? > before, "the real behind the new eth2 has its share");
         Ok(())
     });
 }

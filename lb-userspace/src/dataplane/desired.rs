@@ -64,8 +64,8 @@ pub struct Desired {
     pub hash_seed: u64,
     /// Interfaces that the program runs on.
     pub ports: Vec<Port>,
-    /// Interfaces that frames are redirected to: the position is the index in `tx_ports`.
-    pub tx_ports: Vec<u32>,
+    /// Interfaces that frames are redirected to, by their index in `tx_ports`.
+    pub tx_ports: BTreeMap<u32, u32>,
     /// By VIP, port and protocol.
     pub services: BTreeMap<ServiceKey, Service>,
     /// By service id.

@@ -3,9 +3,9 @@
 //! The order is such that a frame in flight always finds a whole answer: what an entry refers to is written
 //! before the entry, and removed after it.
 
-use aya::maps::Array;
+use std::io;
 
-use aya::maps::MapData;
+use aya::maps::{Array, MapData, MapError};
 use lb_common::maps::{
     Director, Filter, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, ServiceKey, Stats, Turn, VipKey, Vlans,
 };
@@ -20,17 +20,18 @@ impl Dataplane {
     ///
     /// # Errors
     /// A map is too small, checked before anything is written, or can't be written: then a part may be
-    /// applied, and the next call goes on from there.
+    /// applied, and the next call goes on from there. An entry that only frames of its own need (an interface, a
+    /// return) keeps none of the others from being written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), Error> {
         self.check_room(desired)?;
         let before = self.applied.director(self.maps.flow_mask());
         let after = desired.director(self.maps.flow_mask());
-        self.write_ports(desired)?;
+        let ports = self.write_tx_ports(desired).and(self.write_ports(desired));
         self.write_reals(desired)?;
         self.write_rings(desired)?;
-        self.write_returns(desired)?;
+        let returns = self.write_returns(desired);
         self.write_director(&union(&before, &after))?;
-        self.write_vips(desired)?;
+        let vips = self.write_vips(desired);
         self.write_services(desired)?;
         self.clear_rings(desired)?;
         self.clear_reals(desired)?;
@@ -38,7 +39,7 @@ impl Dataplane {
         if desired.reals.is_empty() || desired.reals.values().any(|real| real.flags & Real::USABLE != 0) {
             self.succeed()?;
         }
-        Ok(())
+        ports.and(returns).and(vips)
     }
 
     fn check_room(&self, desired: &Desired) -> Result<(), Error> {
@@ -57,14 +58,23 @@ impl Dataplane {
         Ok(())
     }
 
-    fn write_ports(&mut self, desired: &Desired) -> Result<(), Error> {
-        if self.applied.tx_ports != desired.tx_ports {
-            for (index, ifindex) in (0..).zip(&desired.tx_ports) {
-                let set = self.maps.tx_ports.set(index, *ifindex, None, 0);
-                set.map_err(|error| Error::map("tx_ports", innermost(&error)))?;
+    /// Every interface that can be set: one that is gone (EINVAL) is no reason to keep the others from their frames. The
+    /// kernel empties the entry of an interface that goes, so an entry that is held is held against the map itself.
+    fn write_tx_ports(&mut self, desired: &Desired) -> Result<(), Error> {
+        let mut first = Ok(());
+        for (&slot, &ifindex) in &desired.tx_ports {
+            if self.maps.tx_ports.get(slot, 0).is_ok_and(|held| held.if_index == ifindex) {
+                continue;
             }
-            self.applied.tx_ports.clone_from(&desired.tx_ports);
+            let set = self.maps.tx_ports.set(slot, ifindex, None, 0);
+            first = first.and(
+                set.map_err(|error| Error::map("tx_ports", format!("interface {ifindex}: {}", innermost(&error)))),
+            );
         }
+        first
+    }
+
+    fn write_ports(&mut self, desired: &Desired) -> Result<(), Error> {
         if self.applied.ports == desired.ports {
             return Ok(());
         }
@@ -125,7 +135,7 @@ impl Dataplane {
         let filled = self.add_returns(desired);
         let gone: Vec<ReturnKey> = self.applied.returns.difference(&desired.returns).copied().collect();
         for key in gone {
-            self.maps.returns.remove(&key).map_err(|error| Error::map("returns", innermost(&error)))?;
+            self.maps.returns.remove(&key).or_else(absent).map_err(|error| Error::map("returns", innermost(&error)))?;
             self.applied.returns.remove(&key);
         }
         filled.or_else(|_| self.add_returns(desired))
@@ -147,7 +157,7 @@ impl Dataplane {
         let vips = desired.vips();
         let gone: Vec<VipKey> = self.applied_vips.keys().filter(|key| !vips.contains_key(key)).copied().collect();
         for key in gone {
-            self.maps.vips.remove(&key).map_err(error)?;
+            self.maps.vips.remove(&key).or_else(absent).map_err(error)?;
             self.applied_vips.remove(&key);
         }
         for (key, vip) in vips {
@@ -164,7 +174,7 @@ impl Dataplane {
         let gone: Vec<ServiceKey> =
             self.applied.services.keys().filter(|key| !desired.services.contains_key(key)).copied().collect();
         for key in gone {
-            self.maps.services.remove(&key).map_err(error)?;
+            self.maps.services.remove(&key).or_else(absent).map_err(error)?;
             self.applied.services.remove(&key);
         }
         for (key, service) in &desired.services {
@@ -225,6 +235,15 @@ impl Dataplane {
         let zeros =
             aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
         map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
+    }
+}
+
+/// What shall go and isn't there has gone.
+fn absent(error: MapError) -> Result<(), MapError> {
+    match &error {
+        MapError::KeyNotFound => Ok(()),
+        MapError::SyscallError(call) if call.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
     }
 }
 

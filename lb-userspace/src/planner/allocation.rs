@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use lb_common::maps::{Address, Service, ServiceKey};
+use lb_common::maps::{Address, Service, ServiceKey, TX_PORTS};
 
 use crate::dataplane::Adopted;
 
@@ -24,7 +24,7 @@ pub struct ServiceIdentity {
 pub struct Allocation {
     services: Numbers<ServiceIdentity>,
     reals: Numbers<(u32, Address)>,
-    tx_ports: Vec<u32>,
+    tx_ports: Numbers<u32>,
 }
 
 impl Allocation {
@@ -41,7 +41,7 @@ impl Allocation {
         for (index, real) in &adopted.reals {
             reals.put((real.service, real.address), *index);
         }
-        Self { services, reals, tx_ports: Vec::new() }
+        Self { services, reals, tx_ports: Numbers::new(0, TX_PORTS) }
     }
 
     /// A service's number. Past the map's end when it is full, which the writer refuses.
@@ -56,22 +56,14 @@ impl Allocation {
 
     /// An interface's index in `tx_ports`.
     pub fn tx_port(&mut self, ifindex: u32) -> u32 {
-        let position = self.tx_ports.iter().position(|held| *held == ifindex).unwrap_or_else(|| {
-            self.tx_ports.push(ifindex);
-            self.tx_ports.len() - 1
-        });
-        position as u32
+        self.tx_ports.take(ifindex)
     }
 
-    /// The interfaces that have an index in `tx_ports`, in order.
-    pub fn tx_ports(&self) -> &[u32] {
-        &self.tx_ports
-    }
-
-    /// Takes back the numbers of everything that isn't named.
-    pub fn keep(&mut self, services: &BTreeSet<u32>, reals: &BTreeSet<u32>) {
+    /// Takes back the numbers of everything that isn't named: services, reals, and the interfaces that reals are sent to by.
+    pub fn keep(&mut self, services: &BTreeSet<u32>, reals: &BTreeSet<u32>, tx_ports: &BTreeSet<u32>) {
         self.services.keep(services);
         self.reals.keep(reals);
+        self.tx_ports.keep(tx_ports);
     }
 }
 
@@ -134,6 +126,18 @@ mod tests {
         assert_eq!(numbers.take("c"), 3, "a fresh number before a returned one");
         assert_eq!(numbers.take("d"), 1, "then the one returned longest ago");
         assert!(numbers.take("e") >= 4, "then one past the end, for the writer to refuse");
+    }
+
+    #[test]
+    fn the_numbers_of_interfaces_that_are_gone_come_back() {
+        let mut allocation = Allocation::adopt(&Adopted::default(), 1, 2);
+        let none = BTreeSet::new();
+        for ifindex in 1..=3 * TX_PORTS {
+            let slot = allocation.tx_port(ifindex);
+            assert!(slot < TX_PORTS, "interface {ifindex} has {slot}");
+            allocation.keep(&none, &none, &BTreeSet::from([slot]));
+            assert_eq!(allocation.tx_port(ifindex), slot, "a number in use stays");
+        }
     }
 
     #[test]

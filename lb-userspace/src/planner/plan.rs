@@ -33,10 +33,10 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
         let tracked = service.scheduler.is_tracked();
         desired.rings.insert(id, Ring { seed, size: service.ring_size, tracked, members });
     }
-    desired.tx_ports = allocation.tx_ports().to_vec();
     let services: BTreeSet<u32> = desired.rings.keys().copied().collect();
     let reals: BTreeSet<u32> = desired.reals.keys().copied().collect();
-    allocation.keep(&services, &reals);
+    let tx_ports: BTreeSet<u32> = desired.tx_ports.keys().copied().collect();
+    allocation.keep(&services, &reals, &tx_ports);
     desired
 }
 
@@ -76,6 +76,7 @@ fn add_reals(
             entry.source_mac = hop.source_mac;
             entry.ifindex = hop.ifindex;
             entry.tx_port = allocation.tx_port(hop.ifindex);
+            desired.tx_ports.insert(entry.tx_port, hop.ifindex);
             entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
             if let Some(port) = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex) {
                 add_vlans(port, real, &hop);

@@ -10,6 +10,8 @@
 //! - Without one the kernel is asked to resolve, soon again at first. The last MAC address stays good for [`ANSWER_WITHIN`]: an entry that
 //!   was flushed, or that failed its unicast probes since the real has a new MAC address, is resolved by a broadcast
 //!   within that time and traffic goes on.
+//! - A link that is lost for less than [`FLAP`] changes nothing; the kernel, which drops its entries with the carrier, is asked
+//!   again as soon as it is back.
 //! - Links, routes and addresses that change have all routes looked up again, in a while that gathers what comes in a burst.
 
 use std::collections::{BTreeSet, HashMap};
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::NeighbourEvent;
 use super::event::{Action, Input, Neighbour, Route};
-pub use super::real::{ANSWER_WITHIN, CONFIRM_WITHIN, PERIOD};
+pub use super::real::{ANSWER_WITHIN, CONFIRM_WITHIN, FLAP, PERIOD};
 use super::real::{Egress, Path, Real, Verdict};
 use crate::host::links::Link;
 
@@ -294,6 +296,9 @@ impl Machine {
     /// Asks what is due, tells what is new, and queues the next moment.
     fn settle(&mut self, address: IpAddr, now: Instant, actions: &mut Vec<Action>) {
         let pace = self.pace();
+        if let Some(real) = self.reals.get_mut(&address) {
+            real.follow_link(&self.links, now);
+        }
         let link_problem = self.reals.get(&address).map(|real| Egress::of(real, &self.links).err());
         let (Some(real), Some(problem)) = (self.reals.get_mut(&address), link_problem) else {
             return;

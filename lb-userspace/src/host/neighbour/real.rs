@@ -18,6 +18,10 @@ pub const CONFIRM_WITHIN: Duration = Duration::from_millis(250);
 /// repeats a lost request after a second: two fit in.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1250);
 
+/// A link that was lost this long ago is lost; until then what was known of the reals behind it stays: frames that a
+/// short loss costs are few, those of reals that were taken out and come back one by one are many.
+pub const FLAP: Duration = Duration::from_secs(1);
+
 /// Waits between the first requests to resolve; then it is [`RETRY`].
 const RETRIES: [Duration; 5] = [
     Duration::from_millis(100),
@@ -50,6 +54,8 @@ pub(super) struct Real {
     pub(super) confirming: bool,
     /// Requests to resolve in a row.
     pub(super) asked: u32,
+    /// Since when the link is down or without carrier by which it was reached, or its route is gone with that.
+    pub(super) interrupted: Option<Instant>,
     /// Since when there is no MAC address, though one was asked for.
     pub(super) missing: Option<Instant>,
     pub(super) next_ask: Option<Instant>,
@@ -88,6 +94,7 @@ impl Real {
             refused: None,
             confirming: false,
             asked: 0,
+            interrupted: None,
             missing: None,
             next_ask: None,
             queued: None,
@@ -107,6 +114,7 @@ impl Real {
         let egress = match Egress::of(self, links) {
             Ok(Some(egress)) => egress,
             Ok(None) => return Verdict::Wait,
+            Err(_) if self.interrupted.is_some_and(|since| now < since + FLAP) => return Verdict::Wait,
             Err(why) => return Verdict::Tell(None, why),
         };
         if let Some((_, Some(mac))) = self.entry() {
@@ -128,10 +136,27 @@ impl Real {
 
     /// When there is something to do next: to ask, or to tell that nobody answered.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        let verdict_at = self.missing.map(|since| since + ANSWER_WITHIN).filter(|at| *at > now);
-        match (self.next_ask, verdict_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let verdict_at = self.missing.map(|since| since + ANSWER_WITHIN);
+        let lost_at = self.interrupted.map(|since| since + FLAP);
+        let later = [verdict_at, lost_at].into_iter().flatten().filter(|at| *at > now);
+        later.chain(self.next_ask).min()
+    }
+
+    /// Notes since when a link is lost by which the real was reached when it was told last.
+    pub(super) fn follow_link(&mut self, links: &HashMap<u32, Link>, now: Instant) {
+        let Some(last) = self.told.as_ref().and_then(|told| told.state) else {
+            self.interrupted = None;
+            return;
+        };
+        let segment = match self.path {
+            Path::Segment(index) => Some(index),
+            Path::Unknown | Path::None(_) => None,
+        };
+        let is_lost = |index| links.get(&index).is_some_and(|link| !link.up || !link.running);
+        if [Some(last.ifindex), segment].into_iter().flatten().any(is_lost) {
+            self.interrupted.get_or_insert(now);
+        } else if Egress::of(self, links).is_ok() {
+            self.interrupted = None;
         }
     }
 

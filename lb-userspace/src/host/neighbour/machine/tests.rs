@@ -201,7 +201,15 @@ fn each_state_of_the_link() {
     ];
     for (bad, why) in table {
         let mut bench = Bench::resolved();
-        assert_eq!(bench.feed(Input::Link(bad)), [report(None, why)]);
+        let is_lost = !bad.running;
+        let at_once = bench.feed(Input::Link(bad));
+        if is_lost {
+            assert_eq!(at_once, [], "it may be back soon");
+            let later = bench.pass(FLAP);
+            assert!(later.contains(&report(None, why)), "{later:?}");
+        } else {
+            assert_eq!(at_once, [report(None, why)]);
+        }
         // The kernel drops its entries with the carrier.
         assert_eq!(bench.feed(Input::NeighbourGone(real(), ETH1)), []);
         let waiting = bench.pass(Duration::from_secs(60));
@@ -230,6 +238,34 @@ fn each_state_of_the_link() {
     );
 }
 
+/// Whatever the kernel tells of a link that is lost and comes back: its entries go, its route goes and comes, and a look-up
+/// falls in between or doesn't.
+#[test]
+fn a_short_loss_of_the_link_leaves_a_real_as_it_was() {
+    for (bad, look_up) in [
+        (Link { running: false, ..link(ETH1, "eth1") }, false),
+        (Link { up: false, running: false, ..link(ETH1, "eth1") }, false),
+        (Link { up: false, running: false, ..link(ETH1, "eth1") }, true),
+    ] {
+        let mut bench = Bench::resolved();
+        let mut told = bench.feed(Input::Link(bad));
+        told.extend(bench.feed(Input::NeighbourGone(real(), ETH1)));
+        if look_up {
+            told.extend(bench.pass(LOOK_UPS_APART * 2));
+            told.extend(bench.feed(Input::Route(real(), 2, Route::None("no route to it".to_owned()))));
+        } else {
+            told.extend(bench.pass(FLAP / 50));
+        }
+        told.extend(bench.feed(Input::Link(link(ETH1, "eth1"))));
+        told.extend(bench.pass(LOOK_UPS_APART));
+        told.extend(bench.feed(Input::Route(real(), 9, Route::Segment(ETH1))));
+        assert!(told.contains(&Action::Resolve(real(), ETH1)), "asked as soon as it can be: {told:?}");
+        told.extend(bench.feed(entry(Nud::Usable, Some(MAC))));
+        told.extend(bench.pass(FLAP * 2));
+        assert!(!told.iter().any(|action| matches!(action, Action::Report(_))), "{told:?}");
+    }
+}
+
 #[test]
 fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
     let vlan = |index, parent| Link { vlan: Some(Vlan { parent: Some(parent), id: 42 }), ..link(index, "eth0.42") };
@@ -243,7 +279,8 @@ fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
         [report(Some(expected), "resolved on eth0.42")]
     );
     let down = Link { up: false, ..link(2, "eth0") };
-    assert_eq!(bench.feed(Input::Link(down)), [report(None, "eth0 is down")]);
+    assert_eq!(bench.feed(Input::Link(down)), []);
+    assert!(bench.pass(FLAP).contains(&report(None, "eth0 is down")));
     bench.feed(Input::Link(vlan(2, 1)));
     bench.feed(Input::Link(link(1, "eth0")));
     let actions = bench.feed(Input::Link(Link { name: "q".to_owned(), ..vlan(ETH1, 2) }));
