@@ -90,7 +90,9 @@ fn an_interface_that_is_made_again_is_sent_by_again_and_holds_nothing_up_meanwhi
         assert_eq!(client.get_many((VIP, 80), 50)?.len(), 50, "all by the second real");
 
         let port = &back.port;
-        lab.switch().ip(&format!("link add {port} type veth peer name eth2 netns {}", director_host.namespace()))?;
+        // A lab's namespaces have no names of their own for each other: a process stands for its one.
+        let inside = director_host.spawn("sleep", ["1000"])?;
+        lab.switch().ip(&format!("link add {port} type veth peer name eth2 netns {}", inside.id()))?;
         lab.switch().run("ethtool", &["-K", port, "gro", "on"])?;
         lab.switch().ip(&format!("link set {port} master {bridge} up"))?;
         director_host.ip(&format!("link set eth2 address {}", back.mac))?;
