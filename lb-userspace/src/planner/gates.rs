@@ -30,6 +30,7 @@ fn settings(router: &Vrrp) -> Settings {
         interval: router.advertise,
         password: router.password.as_ref().map(|password| password.expose().into()),
         addresses: router.addresses.iter().map(|vip| vip.net).collect(),
+        elsewhere: router.addresses.iter().filter_map(|vip| Some((vip.addr(), vip.interface.clone()?))).collect(),
         preempt: router.preempt,
         preempt_delay: router.preempt_delay,
         checksum: match router.checksum {

@@ -1,5 +1,6 @@
 //! One instance's configuration, checked once, and what the other modules take from it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub password: Option<Password>,
     /// The VIPs, with the prefix length that they are put on the interface with. One family.
     pub addresses: Vec<IpNet>,
+    /// VIPs that are put on another interface than the one that adverts go by, with its name.
+    pub elsewhere: BTreeMap<IpAddr, String>,
     /// Whether a master of lower priority is displaced.
     pub preempt: bool,
     /// How long a master of lower priority is let be after it was first heard.
@@ -115,6 +118,7 @@ impl Settings {
             interval: Duration::from_secs(1),
             password: None,
             addresses,
+            elsewhere: BTreeMap::new(),
             preempt: true,
             preempt_delay: Duration::ZERO,
             checksum: Policy::Auto,

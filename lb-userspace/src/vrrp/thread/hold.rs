@@ -129,12 +129,13 @@ impl<O: Owner> Runner<O> {
         self.disown_addresses(index, true);
     }
 
-    /// What a master lacks: an address, or its macvlan.
+    /// What a master lacks: an address, or what it is put on.
     fn missing(&self, index: usize) -> Option<String> {
         let slot = self.slots.get(&index).filter(|slot| slot.holds_addresses())?;
         let interface = slot.interface?;
+        let base = if slot.settings.virtual_mac { "its macvlan" } else { "the interface of its VIPs" };
         match self.owner.places(&slot.settings, interface) {
-            Err(_) => Some("its macvlan".to_owned()),
+            Err(_) => Some(base.to_owned()),
             Ok(places) => {
                 if let Some(lost) = places.iter().find(|placed| !self.is_there(placed)) {
                     return Some(lost.address.addr().to_string());
@@ -143,7 +144,7 @@ impl<O: Owner> Runner<O> {
                     let mut interfaces = self.interfaces.values();
                     interfaces.any(|interface| interface.index == placed.ifindex && interface.up)
                 };
-                places.iter().any(|placed| !is_up(placed)).then(|| "its macvlan".to_owned())
+                places.iter().any(|placed| !is_up(placed)).then(|| base.to_owned())
             }
         }
     }

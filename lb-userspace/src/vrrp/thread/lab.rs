@@ -264,10 +264,15 @@ fn a_runner_in_a_process_of_its_own() {
     let version = if next() == Some("2") { Version::V2 } else { Version::V3 };
     let interval = Duration::from_millis(next().unwrap().parse().unwrap());
     let priority = next().unwrap().parse().unwrap();
-    let vips = next().unwrap().split(',').map(|vip| vip.parse().unwrap()).collect();
+    // ADDRESS/LENGTH, or ADDRESS/LENGTH@INTERFACE.
+    let vips: Vec<&str> = next().unwrap().split(',').collect();
+    let nets = vips.iter().map(|vip| vip.split('@').next().unwrap().parse().unwrap()).collect();
     let password = next().filter(|&password| password != "-").map(str::to_owned);
     let peers = next().filter(|&peer| peer != "-").map(|peer| peer.parse().unwrap());
-    let mut settings = Settings::new("web", "eth0", 51, version, vips);
+    let mut settings = Settings::new("web", "eth0", 51, version, nets);
+    let placed = settings.addresses.iter().zip(&vips);
+    let elsewhere = placed.filter_map(|(net, vip)| Some((net.addr(), vip.split_once('@')?.1.to_owned()))).collect();
+    settings.elsewhere = elsewhere;
     (settings.priority, settings.interval) = (priority, interval);
     (settings.password, settings.peers) = (password.map(Into::into), peers.into_iter().collect());
     settings.virtual_mac = std::env::var_os("LB_VRRP_LAB_MAC").is_some();

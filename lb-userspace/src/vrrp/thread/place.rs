@@ -88,15 +88,19 @@ impl Places {
     /// Where the instance's VIPs are, or will be.
     ///
     /// # Errors
-    /// ENODEV: the macvlan is gone.
+    /// ENODEV: the macvlan is gone, or the interface that a VIP is to be put on.
     pub fn of(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {
-        let Some(name) = device(settings, interface) else {
-            let place = |&address| Placed { ifindex: interface, address };
-            return Ok(settings.addresses.iter().map(place).collect());
+        let macvlan = device(settings, interface);
+        let place = |&address: &IpNet| {
+            if let Some(other) = settings.elsewhere.get(&address.addr()) {
+                return Ok(Placed { ifindex: if_nametoindex(other.as_str())?, address });
+            }
+            Ok(match &macvlan {
+                None => Placed { ifindex: interface, address },
+                Some(name) => Placed { ifindex: if_nametoindex(name.as_str())?, address: address.addr().into() },
+            })
         };
-        let ifindex = if_nametoindex(name.as_str())?;
-        let place = |address: &IpNet| Placed { ifindex, address: IpNet::from(address.addr()) };
-        Ok(settings.addresses.iter().map(place).collect())
+        settings.addresses.iter().map(place).collect()
     }
 
     /// Puts a VIP where it belongs; `false` if it was there already.

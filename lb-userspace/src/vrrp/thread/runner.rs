@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tracing::{info, warn};
 
-use super::socket::Changes;
+use super::socket::{Changes, FrameSender};
 use super::{obey, syscall};
 use crate::vrrp::protocol::holding::Holdings;
 use crate::vrrp::protocol::machine::{Action, Event, State, Time};
@@ -254,9 +254,22 @@ impl<O: Owner> Runner<O> {
                 continue;
             };
             while let Some((index, address)) = port.pacer.next(now) {
-                let mac = self.slots.get(&index).and_then(|slot| slot.settings.mac()).unwrap_or(mac);
-                if let Err(error) = port.frames.send(&announce::frame(address, mac)) {
-                    warn!("{address} could not be announced on {name}: {error}");
+                let settings = self.slots.get(&index).map(|slot| &slot.settings);
+                let other = settings.and_then(|settings| settings.elsewhere.get(&address));
+                let sent = match other {
+                    None => {
+                        let mac = settings.and_then(Settings::mac).unwrap_or(mac);
+                        port.frames.send(&announce::frame(address, mac))
+                    }
+                    // Few frames, seldom: not worth a socket that is kept.
+                    Some(other) => match self.interfaces.get(other) {
+                        Some(interface) => FrameSender::open(interface)
+                            .and_then(|frames| frames.send(&announce::frame(address, interface.mac))),
+                        None => Err(io::ErrorKind::NotFound.into()),
+                    },
+                };
+                if let Err(error) = sent {
+                    warn!("{address} could not be announced on {}: {error}", other.unwrap_or(name));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The kernel's own list of addresses, which others change too.
 
+use super::segment::ip;
 use super::*;
 
 const VIP: &str = "10.77.0.100/24";
@@ -92,4 +93,26 @@ fn a_router_that_was_tracked_out_takes_part_under_another_name() {
     only.command("reload");
     only.wait_for("reloaded");
     only.wait_for("master");
+}
+
+#[test]
+fn a_vip_of_another_interface_is_put_and_announced_there_and_goes_with_it() {
+    let Some(lab) = Lab::new() else { return };
+    lab.ip(A, &format!("link add eth9 type veth peer name eth9 netns {}", lab.name(B)));
+    for host in [A, B] {
+        lab.ip(host, "link set eth9 up");
+    }
+    // A gratuitous ARP alone makes an entry.
+    assert!(ip(&["netns", "exec", lab.name(B), "sysctl", "-qw", "net.ipv4.conf.eth9.arp_accept=1"]));
+    lab.ip(B, "addr add 203.0.113.1/28 dev eth9");
+    let mut high = lab.runner(A, "3 100 200 10.77.0.100/24,203.0.113.10/28@eth9");
+    high.wait_for("master");
+    let on = |device: &str, vip: &str| lab.says(A, &format!("-o addr show dev {device} to {vip}")).contains(vip);
+    assert!(on("eth0", "10.77.0.100") && on("eth9", "203.0.113.10"));
+    lab.until("it is announced there", || lab.says(B, "neigh show 203.0.113.10 dev eth9").contains("lladdr"));
+    lab.ip(A, "addr del 203.0.113.10/28 dev eth9");
+    lab.until("it is put back", || on("eth9", "203.0.113.10"));
+    lab.ip(A, "link del eth9");
+    high.wait_for("initialize");
+    lab.until("the other goes too", || !lab.holds(A, "10.77.0.100/24"));
 }

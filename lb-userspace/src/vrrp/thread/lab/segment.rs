@@ -81,16 +81,25 @@ impl Lab {
         !output.stdout.is_empty()
     }
 
-    /// How a host would reach this address, as `ip route get` shows it.
-    pub(super) fn source(&self, host: usize, to: &str) -> String {
-        let output = Command::new("ip").args(["-n", &self.names[host], "route", "get", to]).output().unwrap();
+    /// What `ip` says on a host.
+    pub(super) fn says(&self, host: usize, command: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.names[host]]).args(command.split(' ')).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The interfaces of a host, as `ip -d link` shows them.
+    /// How a host would reach this address.
+    pub(super) fn source(&self, host: usize, to: &str) -> String {
+        self.says(host, &format!("route get {to}"))
+    }
+
+    /// The interfaces of a host.
     pub(super) fn links(&self, host: usize) -> String {
-        let output = Command::new("ip").args(["-n", &self.names[host], "-o", "-d", "link"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        self.says(host, "-o -d link")
+    }
+
+    /// The name of a host's namespace.
+    pub(super) fn name(&self, host: usize) -> &str {
+        &self.names[host]
     }
 
     pub(super) fn until(&self, what: &str, condition: impl Fn() -> bool) {
@@ -165,7 +174,7 @@ impl Drop for Lab {
     }
 }
 
-fn ip(arguments: &[&str]) -> bool {
+pub(super) fn ip(arguments: &[&str]) -> bool {
     Command::new("ip").args(arguments).stderr(Stdio::inherit()).status().is_ok_and(|s| s.success())
 }
 
