@@ -1,44 +1,13 @@
 //! The path of a frame: ours? → parse → service → real → rewrite → count.
 
-use crate::flow::{self, Key};
-use crate::hash::{flow_hash, scale, source_hash};
+use crate::environment::Environment;
 use crate::header::{Ethernet, Mac};
-use crate::maps::{Bucket, Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
+use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
-use crate::parse::{Opens, Parsed, parse};
+use crate::parse::{Parsed, parse};
 use crate::rewrite::rewrite;
+use crate::select::choose;
 use crate::verdict::Verdict;
-
-/// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
-pub trait Environment {
-    /// The entry of `ports` for the interface that the frame came in by.
-    fn port(&self) -> Option<&Port>;
-    /// The entry of `director`.
-    fn director(&self) -> Option<&Director>;
-    /// An entry of `services`.
-    fn service(&self, key: &ServiceKey) -> Option<&Service>;
-    /// Entry `index` of ring `service`.
-    fn slot(&self, service: u32, index: u32) -> Option<u32>;
-    /// An entry of `reals`.
-    fn real(&self, index: u32) -> Option<&Real>;
-    /// Whether `returns` has this key.
-    fn returns(&self, key: &ReturnKey) -> bool;
-    /// An entry of `virtual_macs`.
-    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
-    /// Whether an entry of `gates` is closed.
-    fn gate_is_closed(&self, gate: u32) -> bool;
-    /// A bucket of `flows`, shared with other CPUs.
-    fn bucket(&self, index: u32) -> Option<*mut Bucket>;
-    /// Takes the next number of `turns` for this service.
-    fn take_turn(&self, service: u32) -> Option<u64>;
-    /// Seconds of the boot clock.
-    fn now(&self) -> u32;
-    /// Adds to `service_stats` and `real_stats`.
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool);
-    /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
-    /// along or leaves them undefined. `None` when there is no room.
-    fn move_start<'a>(&mut self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;
-}
 
 /// Decides a frame's fate and rewrites it where it is forwarded.
 ///
@@ -116,53 +85,4 @@ fn find_service<'e, E: Environment>(
 fn came_from_real<E: Environment>(environment: &E, director: &Director, service: &Service, source: Mac) -> bool {
     director.reals.may_hold(Filter::of_mac(source))
         && environment.returns(&ReturnKey { service: service.id, mac: source, reserved: [0; 2] })
-}
-
-/// A packet's real, and whether the packet counts as a new connection.
-#[derive(Clone, Copy)]
-pub(crate) struct Choice {
-    pub(crate) real: u32,
-    pub(crate) connection: bool,
-}
-
-#[inline(always)]
-fn choose<E: Environment>(
-    environment: &E,
-    director: &Director,
-    service: &Service,
-    parsed: &Parsed,
-) -> Result<Choice, Verdict> {
-    let hash = if service.flags & Service::BY_SOURCE != 0 {
-        source_hash(director.hash_seed, &parsed.client)
-    } else {
-        flow_hash(director.hash_seed, &parsed.client, &parsed.vip, parsed.ports, parsed.protocol)
-    };
-    if service.flags & Service::TRACKED != 0 {
-        let key = Key { client: parsed.client, ports: parsed.ports, service: service.id };
-        return flow::choose(environment, director, service, &key, hash, parsed.opens);
-    }
-    let real = ring_real(environment, service, hash).ok_or_else(|| unserved(parsed.opens))?;
-    Ok(Choice { real, connection: parsed.opens == Opens::Yes })
-}
-
-/// The real that the ring names for this hash.
-#[inline(always)]
-pub(crate) fn ring_real<E: Environment>(environment: &E, service: &Service, hash: u64) -> Option<u32> {
-    usable(environment, environment.slot(service.id, scale(hash, service.ring_size))?)
-}
-
-/// `index`, if frames may be sent to that real.
-#[inline(always)]
-pub(crate) fn usable<E: Environment>(environment: &E, index: u32) -> Option<u32> {
-    (environment.real(index)?.flags & Real::USABLE != 0).then_some(index)
-}
-
-/// The verdict of a packet that no real takes: who asks for a connection is told at once, by the
-/// director's own stack; who has one tries again.
-#[inline(always)]
-pub(crate) fn unserved(opens: Opens) -> Verdict {
-    match opens {
-        Opens::Yes | Opens::Unknown => Verdict::Refused,
-        Opens::No | Opens::Ends => Verdict::NoReal,
-    }
 }

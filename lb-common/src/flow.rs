@@ -9,11 +9,8 @@
 #![expect(unsafe_code, reason = "a bucket is shared with other CPUs and reached by pointer")]
 
 use crate::atomic::Word;
-use crate::balance::{Choice, Environment, ring_real, unserved, usable};
-use crate::hash::Hash;
-use crate::maps::{Address, Bucket, Director, Flow, FlowState, Service};
+use crate::maps::{Address, Bucket, Flow, FlowState};
 use crate::parse::Opens;
-use crate::verdict::Verdict;
 
 /// Idle seconds after which a SYN or a datagram of a remembered flow counts as a new connection: IPVS's
 /// defaults for TCP and for UDP (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
@@ -31,71 +28,52 @@ pub struct Key {
     pub service: u32,
 }
 
-/// The real of a tracked service's packet: remembered, or the next turn's for a new connection, or the
-/// ring's for a connection that is unknown (its director died, or the table was full).
-#[inline(always)]
-pub(crate) fn choose<E: Environment>(
-    environment: &E,
-    director: &Director,
-    service: &Service,
-    key: &Key,
-    hash: Hash,
-    opens: Opens,
-) -> Result<Choice, Verdict> {
-    let bucket = environment.bucket(hash as u32 & director.flow_mask).ok_or(Verdict::NoReal)?;
-    let tag = (hash >> 24) as u8;
-    let now = environment.now();
-    let found = find(bucket, key, tag);
-    if let Some((way, state)) = found
-        && !starts_anew(state, opens, now)
-        && let Some(real) = usable(environment, u32::from(state.real))
-    {
-        let next = FlowState { seen: now, stage: stage_after(state.stage, opens), ..state };
-        if next != state {
-            // Lost to another CPU's update of the same flow: as good as ours.
-            let _ = swap(way, state, next);
+/// A flow's entry, and what its word was when it was found.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    way: *mut Flow,
+    state: FlowState,
+}
+
+impl Found {
+    /// Index of the flow's real.
+    #[inline(always)]
+    pub(crate) fn real(&self) -> u32 {
+        u32::from(self.state.real)
+    }
+
+    /// Whether a packet of this kind is the first of another connection: the old one is closed, or was idle for long.
+    #[inline(always)]
+    pub(crate) fn starts_anew(&self, opens: Opens, now: u32) -> bool {
+        let idle = now.wrapping_sub(self.state.seen);
+        match opens {
+            Opens::Yes => self.state.stage == FlowState::CLOSING || idle > TCP_IDLE,
+            Opens::Unknown => idle > UDP_IDLE,
+            Opens::No | Opens::Ends => false,
         }
-        return Ok(Choice { real, connection: false });
     }
-    let connection = matches!(opens, Opens::Yes | Opens::Unknown);
-    let real = if connection { next_turn(environment, service) } else { ring_real(environment, service, hash) }
-        .ok_or_else(|| unserved(opens))?;
-    let state = FlowState { seen: now, real: real as u16, stage: first_stage(opens), tag };
-    match found {
-        Some((way, old)) => {
-            let _ = swap(way, old, state);
+
+    /// Notes a packet of the flow.
+    #[inline(always)]
+    pub(crate) fn see(&self, opens: Opens, now: u32) {
+        let next = FlowState { seen: now, stage: stage_after(self.state.stage, opens), ..self.state };
+        if next != self.state {
+            self.replace(next);
         }
-        // The last packets of an unknown connection are not worth an entry.
-        None if opens != Opens::Ends => insert(bucket, key, state),
-        None => {}
     }
-    Ok(Choice { real, connection })
-}
 
-/// The real whose turn it is. The agent takes a real out of the turns before it marks it unusable.
-#[inline(always)]
-fn next_turn<E: Environment>(environment: &E, service: &Service) -> Option<u32> {
-    let count = environment.slot(service.id, service.ring_size)?;
-    if count == 0 {
-        return None;
-    }
-    let turn = (environment.take_turn(service.id)? % u64::from(count)) as u32;
-    usable(environment, environment.slot(service.id, service.ring_size + 1 + turn)?)
-}
-
-#[inline(always)]
-fn starts_anew(state: FlowState, opens: Opens, now: u32) -> bool {
-    let idle = now.wrapping_sub(state.seen);
-    match opens {
-        Opens::Yes => state.stage == FlowState::CLOSING || idle > TCP_IDLE,
-        Opens::Unknown => idle > UDP_IDLE,
-        Opens::No | Opens::Ends => false,
+    /// Gives the entry another state. When another CPU changed it first, that one's is as good as ours.
+    #[inline(always)]
+    pub(crate) fn replace(&self, state: FlowState) {
+        let _ = swap(self.way, self.state, state);
     }
 }
 
+/// The state of a flow's first packet.
 #[inline(always)]
-fn first_stage(opens: Opens) -> u8 {
-    if opens == Opens::Yes { FlowState::OPENING } else { FlowState::OPEN }
+pub(crate) fn first_state(real: u32, opens: Opens, now: u32, tag: u8) -> FlowState {
+    let stage = if opens == Opens::Yes { FlowState::OPENING } else { FlowState::OPEN };
+    FlowState { seen: now, real: real as u16, stage, tag }
 }
 
 #[inline(always)]
@@ -108,8 +86,9 @@ fn stage_after(stage: u8, opens: Opens) -> u8 {
     }
 }
 
+/// The entry of this flow in its bucket.
 #[inline(always)]
-fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<(*mut Flow, FlowState)> {
+pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<Found> {
     for index in 0..Bucket::WAYS {
         let way = way(bucket, index);
         let state = load(way);
@@ -123,7 +102,7 @@ fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<(*mut Flow, FlowState
             // Another CPU may have given the entry to another flow between the two reads.
             && load(way) == state
         {
-            return Some((way, state));
+            return Some(Found { way, state });
         }
     }
     None
@@ -132,7 +111,7 @@ fn find(bucket: *mut Bucket, key: &Key, tag: u8) -> Option<(*mut Flow, FlowState
 /// Writes a flow over the entry that is worth least. When another CPU takes that one first, the flow stays
 /// unknown, and its next packet tries again.
 #[inline(always)]
-fn insert(bucket: *mut Bucket, key: &Key, state: FlowState) {
+pub(crate) fn insert(bucket: *mut Bucket, key: &Key, state: FlowState) {
     let mut victim = way(bucket, 0);
     let mut victim_state = load(victim);
     let mut victim_worth = worth(victim_state, state.seen);

@@ -14,6 +14,7 @@ extern crate alloc;
 
 mod atomic;
 mod balance;
+mod environment;
 pub mod flow;
 mod hash;
 pub mod header;
@@ -23,10 +24,12 @@ mod parse;
 mod rewrite;
 #[cfg(any(test, feature = "host"))]
 pub mod ring;
+mod select;
 mod verdict;
 
 pub use atomic::Word;
-pub use balance::{Environment, balance};
+pub use balance::balance;
+pub use environment::Environment;
 pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use packet::Packet;
 pub use parse::{Opens, Parsed, parse};

@@ -2,7 +2,7 @@
 
 use zerocopy::byteorder::network_endian::U16;
 
-use crate::balance::Environment;
+use crate::environment::Environment;
 use crate::header::{Ethernet, Vlan, ethertype};
 use crate::maps::Real;
 use crate::packet::Packet;

@@ -1,0 +1,35 @@
+//! What surrounds a frame: the maps, the clock, and the room in front of it.
+
+use crate::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, VirtualMac, VirtualMacKey};
+use crate::packet::Packet;
+
+/// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
+pub trait Environment {
+    /// The entry of `ports` for the interface that the frame came in by.
+    fn port(&self) -> Option<&Port>;
+    /// The entry of `director`.
+    fn director(&self) -> Option<&Director>;
+    /// An entry of `services`.
+    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// Entry `index` of ring `service`.
+    fn slot(&self, service: u32, index: u32) -> Option<u32>;
+    /// An entry of `reals`.
+    fn real(&self, index: u32) -> Option<&Real>;
+    /// Whether `returns` has this key.
+    fn returns(&self, key: &ReturnKey) -> bool;
+    /// An entry of `virtual_macs`.
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
+    /// Whether an entry of `gates` is closed.
+    fn gate_is_closed(&self, gate: u32) -> bool;
+    /// A bucket of `flows`, shared with other CPUs.
+    fn bucket(&self, index: u32) -> Option<*mut Bucket>;
+    /// Takes the next number of `turns` for this service.
+    fn take_turn(&self, service: u32) -> Option<u64>;
+    /// Seconds of the boot clock.
+    fn now(&self) -> u32;
+    /// Adds to `service_stats` and `real_stats`.
+    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool);
+    /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
+    /// along or leaves them undefined. `None` when there is no room.
+    fn move_start<'a>(&mut self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;
+}
