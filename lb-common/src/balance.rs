@@ -9,25 +9,27 @@ use crate::rewrite::rewrite;
 use crate::select::choose;
 use crate::verdict::Verdict;
 
-/// Decides a frame's fate and rewrites it where it is forwarded.
-///
-/// The second value is the index in `tx_ports` of a [`Verdict::Redirected`] frame, else 0.
+/// VLAN tags that are read past.
+const MOST_TAGS: u8 = 2;
+
+/// Decides a frame's fate, rewrites it where it is forwarded, and points it at the interface that it leaves by.
 #[inline(always)]
-pub fn balance<E: Environment>(packet: Packet<'_>, environment: &mut E) -> (Verdict, u32) {
-    match forward(packet, environment) {
-        Ok(sent) => sent,
-        Err(verdict) => (verdict, 0),
-    }
+pub fn balance<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Verdict {
+    forward(packet, environment).unwrap_or_else(|verdict| verdict)
 }
 
 #[inline(always)]
-fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(Verdict, u32), Verdict> {
+fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<Verdict, Verdict> {
     let port = environment.port().ok_or(Verdict::NotOurs)?;
     let ingress = port.ifindex;
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
     check_destination(environment, port, ethernet.destination)?;
     let parsed = parse(&packet)?;
+    let tags = parsed.tags + u8::from(environment.tag_beside().is_some());
+    if tags > MOST_TAGS {
+        return Err(Verdict::NotIp);
+    }
     let director = environment.director().ok_or(Verdict::NotService)?;
     let service = *find_service(environment, director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
@@ -38,9 +40,18 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &mut E) -> Result<(V
     }
     let choice = choose(environment, director, &service, &parsed)?;
     let real = *environment.real(choice.real).ok_or(Verdict::NoReal)?;
-    rewrite(packet, environment, parsed.tags, &real)?;
-    environment.count(service.id, choice.real, u64::from(parsed.length), choice.connection);
-    if real.ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, real.tx_port)) }
+    rewrite(packet, environment, tags, &real)?;
+    let verdict = if real.ifindex == ingress {
+        Verdict::Forwarded
+    } else {
+        environment.redirect(&real)?;
+        Verdict::Redirected
+    };
+    // Each packet of a merged frame had the headers on the wire.
+    let packets = environment.packets(parsed.length.saturating_sub(parsed.headers));
+    let bytes = u64::from(parsed.length) + u64::from(packets - 1) * u64::from(parsed.headers);
+    environment.count(service.id, choice.real, packets, bytes, choice.connection);
+    Ok(verdict)
 }
 
 /// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is

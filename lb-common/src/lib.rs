@@ -33,4 +33,5 @@ pub use environment::Environment;
 pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use packet::Packet;
 pub use parse::{Opens, Parsed, parse};
+pub use rewrite::{address, retag};
 pub use verdict::{Action, Verdict};

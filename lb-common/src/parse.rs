@@ -28,6 +28,8 @@ pub struct Parsed {
     pub opens: Opens,
     /// Length of the IP packet by its own header, in bytes.
     pub length: u32,
+    /// How much of it are the IP header and what follows up to TCP's or UDP's payload, in bytes.
+    pub headers: u32,
 }
 
 /// What a packet says of its connection.
@@ -77,9 +79,11 @@ pub fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
         ethertype::IPV6 => parse_ipv6(packet, offset)?,
         _ => return Err(Verdict::NotIp),
     };
-    let (ports, opens) = parse_transport(packet, &network)?;
-    let Network { client, vip, protocol, length, .. } = network;
-    Ok(Parsed { client, vip, ports, protocol, tags, opens, length })
+    let (ports, opens, transport) = parse_transport(packet, &network)?;
+    let Network { client, vip, protocol, length, payload } = network;
+    let headers = (payload - offset + transport) as u32;
+    let ports = ports.to_ne_bytes();
+    Ok(Parsed { client, vip, ports, protocol, tags, opens, length, headers })
 }
 
 #[inline(always)]
@@ -148,8 +152,9 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
     Err(Verdict::TooManyHeaders)
 }
 
+/// The ports as a word, what the packet says of its connection, and the header's length in bytes.
 #[inline(always)]
-fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], Opens), Verdict> {
+fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<(u32, Opens, usize), Verdict> {
     match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
@@ -158,9 +163,11 @@ fn parse_transport(packet: &Packet<'_>, network: &Network) -> Result<([u8; 4], O
                 flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Opens::Ends,
                 _ => Opens::No,
             };
-            Ok((header.ports, opens))
+            Ok((u32::from_ne_bytes(header.ports), opens, usize::from(header.offset >> 4) << 2))
         }
-        protocol::UDP => Ok((packet.at::<Ports>(network.payload)?.both, Opens::Unknown)),
+        protocol::UDP => {
+            Ok((u32::from_ne_bytes(packet.at::<Ports>(network.payload)?.both), Opens::Unknown, size_of::<Ports>()))
+        }
         protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
             // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
             3 | 4 | 11 | 12 => Err(Verdict::IcmpError),

@@ -5,17 +5,24 @@
 //! forwarding. [`Dataplane::open`] adopts what is pinned or makes it; [`detach`] alone ends it.
 
 mod attach;
+mod changes;
 mod desired;
+mod drops;
 mod error;
 mod gate;
 mod load;
 mod maps;
+mod native;
+mod occupant;
 mod pin;
 mod ring;
 mod stats;
+mod structures;
+mod syscall;
+mod tc;
 mod writer;
 
-pub use attach::{Attached, XdpMode};
+pub use attach::{Attached, Hook};
 pub use desired::{Desired, Ring};
 pub use error::Error;
 pub use gate::Gates;

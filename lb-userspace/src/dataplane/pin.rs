@@ -1,5 +1,6 @@
 //! Where the maps and links are pinned.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,15 @@ use lb_common::maps::LAYOUT;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
+use super::attach::remove;
+use super::changes::Changes;
 
 /// Where bpffs is mounted.
-const BPFFS: &str = "/sys/fs/bpf";
-/// The links' names start so; an interface's index follows.
+pub(super) const BPFFS: &str = "/sys/fs/bpf";
+/// The links' names start so, in the driver and behind the socket buffers; an interface's index follows, or a
+/// tracepoint's name.
 const LINK: &str = "link-";
+const TC: &str = "tc-";
 
 /// The directory of one layout version: `/sys/fs/bpf/lb/v1`.
 #[derive(Debug, Clone)]
@@ -44,6 +49,16 @@ impl Pins {
         self.directory.join(format!("{LINK}{ifindex}"))
     }
 
+    /// The pin of the link behind the socket buffers of the interface with this index.
+    pub fn tc(&self, ifindex: u32) -> PathBuf {
+        self.directory.join(format!("{TC}{ifindex}"))
+    }
+
+    /// The pin of the link of a program at a tracepoint.
+    pub(super) fn watch(&self, tracepoint: &str) -> PathBuf {
+        self.directory.join(format!("{LINK}{tracepoint}"))
+    }
+
     /// Whether something is pinned.
     pub fn exist(&self) -> bool {
         self.directory.is_dir()
@@ -54,7 +69,7 @@ impl Pins {
         &self.directory
     }
 
-    /// The interfaces that have a pinned link.
+    /// The interfaces that the program runs on.
     ///
     /// # Errors
     /// The directory can't be read.
@@ -64,8 +79,24 @@ impl Pins {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::pin(&self.directory, error)),
         };
-        let index = |name: &OsStr| name.to_str()?.strip_prefix(LINK)?.parse().ok();
-        Ok(entries.filter_map(Result::ok).filter_map(|entry| index(&entry.file_name())).collect())
+        let index = |name: &OsStr| {
+            let name = name.to_str()?;
+            name.strip_prefix(LINK).or_else(|| name.strip_prefix(TC))?.parse().ok()
+        };
+        let mut linked: BTreeSet<u32> =
+            entries.filter_map(Result::ok).filter_map(|entry| index(&entry.file_name())).collect();
+        linked.extend(Changes::open(self)?.iter().flat_map(Changes::filtered));
+        Ok(linked.into_iter().collect())
+    }
+
+    /// Takes the program off an interface, and gives back what was changed there.
+    ///
+    /// # Errors
+    /// A pin can't be removed.
+    pub fn detach(&self, ifindex: u32) -> Result<(), Error> {
+        remove(&self.link(ifindex))?;
+        self.detach_tc(ifindex)?;
+        self.restore_offloads(ifindex)
     }
 
     /// Checks that bpffs is there, and makes the directory.
@@ -87,9 +118,9 @@ impl Pins {
     /// A pin can't be removed; the links go first.
     pub fn remove(&self) -> Result<Vec<u32>, Error> {
         let linked = self.linked()?;
-        for ifindex in &linked {
-            let path = self.link(*ifindex);
-            fs::remove_file(&path).map_err(|error| Error::pin(path, error))?;
+        let changed = Changes::open(self)?.map(|changes| changes.interfaces()).unwrap_or_default();
+        for ifindex in linked.iter().chain(&changed) {
+            self.detach(*ifindex)?;
         }
         if self.root.is_dir() {
             fs::remove_dir_all(&self.root).map_err(|error| Error::pin(&self.root, error))?;
