@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_tests::agent::{Agent, binary, lb, refusal, wait_for_traces, write};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
@@ -194,6 +194,15 @@ fn another_xdp_program_is_left_alone_and_named_as_the_reason() {
             );
             wait_for_traces(director, &["eth2"])?;
         }
+        // The same program on another interface, attached without a link.
+        let shown = director.ip("-details link show dev eth2")?;
+        let id = shown.split("prog/xdp id ").nth(1).and_then(|rest| rest.split(' ').next()).context("no program")?;
+        director.run("bpftool", &["net", "attach", "xdpdrv", "id", id, "dev", "eth1"])?;
+        let config = good(lab).replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]");
+        let file = write(director, &config)?.display().to_string();
+        let told = refusal(director, &binary()?.display().to_string(), &["run", "--config", &file])?;
+        is_clear(&told, &["eth1", "named \"somebody\"", "`ip link set dev eth1 xdp off`"], 8);
+        director.ip("link set dev eth1 xdp off")?;
         // Behind the socket buffers there is room for both.
         let config = good(lab).replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]\nmode = \"generic\"");
         let agent = Agent::start(director, &config)?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::LinkType;
+use aya::programs::links::{LinkInfo, LinkType};
 use aya::programs::{loaded_links, loaded_programs};
 use aya_obj::generated::bpf_cmd;
 
@@ -17,10 +17,12 @@ use super::syscall::{attribute, bpf_fd};
 
 /// Most directories below bpffs that are looked through.
 const DEPTH: usize = 4;
+/// What stands before the program's id in the file of its descriptor, and of its link's.
+const PROGRAM: &str = "prog_id:";
 
 /// What is on the interface, and the mend. Whatever can't be found out is left out.
 pub(super) fn describe(interface: &str, ifindex: u32) -> (String, String) {
-    let Some(id) = xdp::attached(ifindex).ok().flatten().map(|attached| attached.program) else {
+    let Some(xdp::Attached { program: id, generic }) = xdp::attached(ifindex).ok().flatten() else {
         return (
             "another XDP program is there".to_owned(),
             "See `bpftool net` and take it off, or set director.mode = \"generic\".".to_owned(),
@@ -38,9 +40,9 @@ pub(super) fn describe(interface: &str, ifindex: u32) -> (String, String) {
     if !holders.is_empty() {
         what += &format!(", held by {}", list(holders.into_iter()));
     }
-    let mend = match (link(id), pins.is_empty()) {
-        (Some(link), _) => format!("`bpftool link detach id {link}`"),
-        (None, _) => format!("`ip link set dev {interface} xdp off`"),
+    let mend = match link(id, ifindex) {
+        Some(link) => format!("`bpftool link detach id {link}`"),
+        None => format!("`ip link set dev {interface} {} off`", if generic { "xdpgeneric" } else { "xdp" }),
     };
     (what, format!("Take it off with {mend}, or set director.mode = \"generic\", which runs behind it."))
 }
@@ -55,9 +57,11 @@ fn name(id: u32) -> Option<String> {
 }
 
 /// The link that holds the program on its interface; without one it was attached by netlink.
-fn link(program: u32) -> Option<u32> {
-    let is_its = |link: &aya::programs::links::LinkInfo| {
-        link.program_id() == program && matches!(link.link_type(), Ok(LinkType::Xdp))
+fn link(program: u32, ifindex: u32) -> Option<u32> {
+    let is_its = |link: &LinkInfo| {
+        link.program_id() == program
+            && matches!(link.link_type(), Ok(LinkType::Xdp))
+            && open_link(link.id()).is_ok_and(|fd| number(&fdinfo(&fd), "ifindex:") == Some(ifindex))
     };
     loaded_links().filter_map(Result::ok).find(is_its).map(|link| link.id())
 }
@@ -66,8 +70,7 @@ fn link(program: u32) -> Option<u32> {
 fn pins(program: u32) -> Vec<PathBuf> {
     let mut found = Vec::new();
     search(Path::new(BPFFS), DEPTH, &mut |path| {
-        let is_its =
-            open(path).is_ok_and(|fd| program_of(&format!("/proc/self/fdinfo/{}", fd.as_raw_fd())) == Some(program));
+        let is_its = open(path).is_ok_and(|fd| number(&fdinfo(&fd), PROGRAM) == Some(program));
         if is_its {
             found.push(path.to_owned());
         }
@@ -96,6 +99,16 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+fn open_link(id: u32) -> io::Result<OwnedFd> {
+    let mut attribute = attribute();
+    attribute.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    #[expect(unsafe_code, reason = "the kernel is given a number")]
+    // SAFETY: the attribute has no pointer, and the command returns a file descriptor.
+    unsafe {
+        bpf_fd(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attribute)
+    }
+}
+
 /// The processes that hold the program or its link open, by name and id.
 fn holders(program: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -106,7 +119,7 @@ fn holders(program: u32) -> Vec<String> {
             fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("anon_inode:bpf"))
         });
         of_bpf.any(|entry| {
-            program_of(&format!("/proc/{id}/fdinfo/{}", entry.file_name().to_string_lossy())) == Some(program)
+            number(&format!("/proc/{id}/fdinfo/{}", entry.file_name().to_string_lossy()), PROGRAM) == Some(program)
         })
     };
     ids.filter(holds)
@@ -117,8 +130,12 @@ fn holders(program: u32) -> Vec<String> {
         .collect()
 }
 
-/// The program that a descriptor is of, or that its link is of (proc_pid_fdinfo(5)).
-fn program_of(fdinfo: &str) -> Option<u32> {
+fn fdinfo(fd: &OwnedFd) -> String {
+    format!("/proc/self/fdinfo/{}", fd.as_raw_fd())
+}
+
+/// What a descriptor's file says behind a word (proc_pid_fdinfo(5)).
+fn number(fdinfo: &str, word: &str) -> Option<u32> {
     let text = fs::read_to_string(fdinfo).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("prog_id:"))?.trim().parse().ok()
+    text.lines().find_map(|line| line.strip_prefix(word))?.trim().parse().ok()
 }
