@@ -163,7 +163,7 @@ impl Controller {
                 Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
             } else {
                 let mode = self.model.config.director.mode;
-                match start::attach(&mut self.dataplane, &held.name, mode, &links).await {
+                match start::attach(&mut self.dataplane, &held.name, mode, &links) {
                     Ok(interface) => interface,
                     Err(error) => {
                         debug!("{}: {error:#}", held.name);
@@ -276,7 +276,7 @@ impl Controller {
             if model.interfaces.contains_key(name) {
                 continue;
             }
-            match start::attach(&mut self.dataplane, name, config.director.mode, &links).await {
+            match start::attach(&mut self.dataplane, name, config.director.mode, &links) {
                 Ok(interface) => {
                     attached.push(interface.index);
                     model.interfaces.insert(name.clone(), interface);

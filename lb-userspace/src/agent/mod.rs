@@ -40,7 +40,7 @@ use routers::Routers;
 pub use guard::watch;
 pub use owned::{Owned, release};
 pub use start::{is_locked, lock, read, sizes};
-pub use status::status_of_maps;
+pub use status::{name, status_of_maps};
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///
@@ -51,7 +51,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
     start::raise_descriptor_limit();
-    let (dataplane, interfaces) = start::open(&config, &links).await?;
+    let (dataplane, interfaces) = start::open(&config, &links)?;
     let fresh = dataplane.adopted().services.is_empty();
     let model = start::adopt(config.clone(), interfaces, dataplane.adopted(), SystemTime::now());
 

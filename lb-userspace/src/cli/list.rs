@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::agent;
-use crate::api::{self, ClientError, RealStatus, ServiceStatus, State, Status};
+use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 
 /// What to list, and how.
@@ -58,10 +58,7 @@ fn status_of_maps() -> Result<Status> {
     }
     let adopted = Maps::open(&pins)?.read()?;
     let stats = StatsReader::open(&pins)?;
-    let name = |index: u32| {
-        nix::net::if_::if_indextoname(index).map_or(format!("interface {index}"), |name| name.to_string_lossy().into())
-    };
-    let interfaces = pins.linked()?.into_iter().map(name).collect();
+    let interfaces = pins.linked()?.into_iter().map(agent::name).collect();
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
@@ -74,13 +71,18 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         .interfaces
         .iter()
         .map(|interface| match interface.mode {
-            Some(mode) => format!("{} ({})", interface.name, format!("{mode:?}").to_lowercase()),
+            Some(mode) => format!("{} ({})", interface.name, mode.name()),
             None => interface.name.clone(),
         })
         .collect();
     let _ = writeln!(out, "lb {}, director on {}", status.version, interfaces.join(", "));
     if !status.agent {
         let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
+    }
+    for DropStatus { interface, refused, unsent } in &status.drops {
+        let (refused, unsent) = (number(*refused, arguments.exact), number(*unsent, arguments.exact));
+        let _ =
+            writeln!(out, "NOT SENT: {interface}: {refused} frames not handed on, {unsent} not taken by its driver");
     }
     if let Some(fault) = &status.fault {
         let _ = writeln!(out, "FAULT: {fault}");
@@ -175,7 +177,7 @@ fn number(value: u64, exact: bool) -> String {
 mod tests {
     use super::*;
     use crate::api::{InterfaceStatus, VerdictStatus};
-    use crate::dataplane::XdpMode;
+    use crate::dataplane::Hook;
 
     fn real(last: u8, state: State) -> RealStatus {
         RealStatus {
@@ -194,7 +196,7 @@ mod tests {
         let status = Status {
             version: "0.1.0".to_owned(),
             agent: true,
-            interfaces: vec![InterfaceStatus { name: "eth1".to_owned(), mode: Some(XdpMode::Native) }],
+            interfaces: vec![InterfaceStatus { name: "eth1".to_owned(), mode: Some(Hook::Native) }],
             services: vec![ServiceStatus {
                 name: Some("web".to_owned()),
                 protocol: "tcp".to_owned(),
@@ -204,6 +206,7 @@ mod tests {
                 counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
                 reals: vec![real(40, State::Up), real(50, State::Down)],
             }],
+            drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
             fault: None,
         };
@@ -211,6 +214,7 @@ mod tests {
         let text = render(&status, &arguments, 1_000_065);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
+NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr                web          1000      7000    50000K

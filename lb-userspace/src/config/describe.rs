@@ -49,9 +49,9 @@ pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
 
 fn director(out: &mut String, director: &Director) {
     let mode = match director.mode {
-        Mode::Auto => "auto: native XDP where the driver can, else generic",
+        Mode::Auto => "auto: native XDP where the driver has it, else generic",
         Mode::Native => "native: the driver must have XDP, or lb refuses to start",
-        Mode::Generic => "generic: behind the kernel's socket buffers, slower",
+        Mode::Generic => "generic: behind the kernel's socket buffers (tc), slower",
     };
     out.push_str("\nDirector\n");
     let interfaces = director.interfaces.join(", ");
@@ -216,7 +216,7 @@ mod tests {
 
 Director
   interfaces: eth1
-  mode: auto: native XDP where the driver can, else generic
+  mode: auto: native XDP where the driver has it, else generic
   hash seed: 0
   when the agent dies: it forwards on, with the VIPs it has
 

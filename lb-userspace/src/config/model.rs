@@ -51,14 +51,14 @@ pub enum WhenAgentDies {
     },
 }
 
-/// How the XDP program is attached to an interface.
+/// Where the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Native where the driver can, else generic with a warning.
+    /// Native, but generic with a warning where the driver has no XDP.
     Auto,
     /// Native, or refuse to start.
     Native,
-    /// Generic (after the kernel has built its socket buffer).
+    /// Behind the kernel's socket buffers (tc).
     Generic,
 }
 

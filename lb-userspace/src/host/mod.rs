@@ -3,4 +3,6 @@
 pub mod command;
 pub mod links;
 pub mod neighbour;
+pub mod netlink;
+pub mod offload;
 pub mod xdp;
