@@ -284,6 +284,7 @@ forwarded                                7000
         let text = list(services, Some("the reload was refused:\nline 1\nline 2"));
         let expected = "\
 lb 0.1.0, director on eth1 (native)
+NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 FAULT: the reload was refused:
   line 1
   … (`lb check` and `lb list --json` have all of it)
