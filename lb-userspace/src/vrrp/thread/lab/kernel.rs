@@ -103,7 +103,8 @@ fn a_vip_of_another_interface_is_put_and_announced_there_and_goes_with_it() {
         lab.ip(host, "link set eth9 up");
     }
     // A gratuitous ARP alone makes an entry.
-    assert!(ip(&["netns", "exec", lab.name(B), "sysctl", "-qw", "net.ipv4.conf.eth9.arp_accept=1"]));
+    let accept = "echo 1 > /proc/sys/net/ipv4/conf/eth9/arp_accept";
+    assert!(ip(&["netns", "exec", lab.name(B), "sh", "-c", accept]));
     lab.ip(B, "addr add 203.0.113.1/28 dev eth9");
     let mut high = lab.runner(A, "3 100 200 10.77.0.100/24,203.0.113.10/28@eth9");
     high.wait_for("master");
