@@ -2,9 +2,9 @@
 //!
 //! Each runner is a process of its own, this test binary again, so that it can be killed as an agent can.
 
-use std::time::{Duration, Instant};
-
+use std::collections::BTreeMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::{Owner, Runner};
 use crate::vrrp::captures;
@@ -316,6 +316,9 @@ fn a_runner_in_a_process_of_its_own() {
                 "low" => {
                     let standing = Standing::Priority(50);
                     handle.stand("web", standing, "lab".into()).unwrap();
+                }
+                "home" => {
+                    handle.reload(vec![Settings { elsewhere: BTreeMap::new(), ..settings.clone() }]).unwrap();
                 }
                 "unload" => handle.reload(Vec::new()).unwrap(),
                 _ => {

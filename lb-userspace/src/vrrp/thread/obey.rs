@@ -173,7 +173,7 @@ impl<O: Owner> Runner<O> {
         }
         // Whether its backups forward may have changed.
         self.perform(index, &mut vec![Action::Gate(holds)]);
-        if holds && old.addresses != settings.addresses {
+        if holds && (&old.addresses, &old.elsewhere) != (&settings.addresses, &settings.elsewhere) {
             self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
             self.disown_addresses(index, true);
         }

@@ -95,20 +95,41 @@ fn a_router_that_was_tracked_out_takes_part_under_another_name() {
     only.wait_for("master");
 }
 
-#[test]
-fn a_vip_of_another_interface_is_put_and_announced_there_and_goes_with_it() {
-    let Some(lab) = Lab::new() else { return };
+/// A second link between both, eth9.
+fn link_again(lab: &Lab) {
     lab.ip(A, &format!("link add eth9 type veth peer name eth9 netns {}", lab.name(B)));
     for host in [A, B] {
         lab.ip(host, "link set eth9 up");
     }
+}
+
+fn is_on(lab: &Lab, device: &str, vip: &str) -> bool {
+    lab.says(A, &format!("-o addr show dev {device} to {vip}")).contains(vip)
+}
+
+#[test]
+fn a_reload_takes_a_vip_to_another_interface_without_an_election() {
+    let Some(lab) = Lab::new() else { return };
+    link_again(&lab);
+    let mut only = lab.runner(A, "3 100 200 10.77.0.100/24@eth9");
+    only.wait_for("master");
+    assert!(is_on(&lab, "eth9", "10.77.0.100") && !is_on(&lab, "eth0", "10.77.0.100"));
+    only.command("home");
+    lab.until("it is on eth0", || is_on(&lab, "eth0", "10.77.0.100") && !is_on(&lab, "eth9", "10.77.0.100"));
+    assert_eq!(only.status_after(Duration::ZERO).state, "master");
+}
+
+#[test]
+fn a_vip_of_another_interface_is_put_and_announced_there_and_goes_with_it() {
+    let Some(lab) = Lab::new() else { return };
+    link_again(&lab);
     // A gratuitous ARP alone makes an entry.
     let accept = "echo 1 > /proc/sys/net/ipv4/conf/eth9/arp_accept";
     assert!(ip(&["netns", "exec", lab.name(B), "sh", "-c", accept]));
     lab.ip(B, "addr add 203.0.113.1/28 dev eth9");
     let mut high = lab.runner(A, "3 100 200 10.77.0.100/24,203.0.113.10/28@eth9");
     high.wait_for("master");
-    let on = |device: &str, vip: &str| lab.says(A, &format!("-o addr show dev {device} to {vip}")).contains(vip);
+    let on = |device: &str, vip: &str| is_on(&lab, device, vip);
     assert!(on("eth0", "10.77.0.100") && on("eth9", "203.0.113.10"));
     lab.until("it is announced there", || lab.says(B, "neigh show 203.0.113.10 dev eth9").contains("lladdr"));
     lab.ip(A, "addr del 203.0.113.10/28 dev eth9");
