@@ -2,9 +2,8 @@
 //! `director.release_after`, it takes the VIPs off this host, so that nobody answers ARP for a VIP that
 //! another director owns meanwhile. The program goes on forwarding what still comes here.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,7 @@ use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::{owned, start};
-use crate::api::RUN;
+use super::{noted, owned, start};
 use crate::config::WhenAgentDies;
 
 /// How often a guard looks for its agent, and for the next one.
@@ -84,24 +82,20 @@ enum Policy {
 }
 
 impl Duty {
-    fn path() -> PathBuf {
-        Path::new(RUN).join("guard.json")
-    }
+    const FILE: &str = "guard.json";
 
     fn read() -> Option<Self> {
-        serde_json::from_slice(&fs::read(Self::path()).ok()?).ok()
+        noted::read(Self::FILE)
     }
 
     fn write(&self) -> io::Result<()> {
-        let staged = Self::path().with_extension("new");
-        fs::write(&staged, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(staged, Self::path())
+        noted::write(Self::FILE, self)
     }
 }
 
 fn take_duty(duty: Duty) {
     if let Err(error) = duty.write() {
-        warn!("{}: {error}", Duty::path().display());
+        warn!("{}: {error}", noted::path(Duty::FILE).display());
     }
 }
 
@@ -147,8 +141,12 @@ pub fn watch(agent: u32, after: Duration) -> Result<()> {
         }
         std::thread::sleep(LOOK.min(after));
     }
-    for held in owned::release() {
+    let owned::Released { removed, left } = owned::release();
+    for held in removed {
         warn!("no agent for {}: {} is released", humantime::format_duration(after), held.address);
+    }
+    for what in left {
+        warn!("no agent for {}, and {what}", humantime::format_duration(after));
     }
     Ok(())
 }

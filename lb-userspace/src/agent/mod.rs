@@ -16,6 +16,7 @@
 mod changes;
 mod controller;
 mod guard;
+mod noted;
 mod owned;
 mod routers;
 mod start;
@@ -42,7 +43,7 @@ use controller::{Controller, Inputs, Ownership, Parts};
 use routers::Routers;
 
 pub use guard::{releases, watch};
-pub use owned::{Owned, release};
+pub use owned::{Owned, Released, release};
 pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
 pub use status::status_of_maps;
 

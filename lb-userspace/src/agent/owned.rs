@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::api::RUN;
+use super::noted;
 use crate::vrrp::thread::address::Addresses;
 use crate::vrrp::thread::place::Places;
 
@@ -22,34 +22,67 @@ pub struct Owned {
     pub address: IpNet,
 }
 
+const LIST: &str = "addresses.json";
+
 /// The list's file, in the agent's directory.
 pub(super) fn list() -> PathBuf {
-    Path::new(RUN).join("addresses.json")
+    noted::path(LIST)
 }
 
 /// The list; empty where there is none.
 pub(super) fn read() -> Vec<Owned> {
-    fs::read(list()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    noted::read(LIST).unwrap_or_default()
 }
 
 /// Replaces the list.
 pub(super) fn write(owned: &[Owned]) -> io::Result<()> {
-    let staged = list().with_extension("new");
-    fs::write(&staged, serde_json::to_vec(owned).map_err(io::Error::other)?)?;
-    fs::rename(staged, list())
+    noted::write(LIST, owned)
 }
 
-/// Takes away every address that the agent put on an interface, and the macvlans that it made. Returns the addresses.
-pub fn release() -> Vec<Owned> {
+/// What [`release`] did.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// The addresses that are gone.
+    pub removed: Vec<Owned>,
+    /// What stays, in words; an address among it stays on the list.
+    pub left: Vec<String>,
+}
+
+/// Takes away every address that the agent put on an interface, and the macvlans that it made. One that can't be taken
+/// away keeps none of the others.
+pub fn release() -> Released {
+    let mut released = Released::default();
     let owned = read();
-    let removed = Addresses::open()
-        .and_then(|mut addresses| owned.iter().try_for_each(|held| addresses.remove(held.ifindex, held.address)));
-    if let Err(error) = removed {
-        warn!("a VIP can't be taken away: {error}");
+    let mut kept = Vec::new();
+    // Nothing was put anywhere, where nothing is on the list.
+    let mut addresses = (!owned.is_empty()).then(Addresses::open);
+    for held in owned {
+        let removed = match &mut addresses {
+            Some(Ok(addresses)) => addresses.remove(held.ifindex, held.address),
+            Some(Err(error)) => Err(error.kind().into()),
+            None => Ok(()),
+        };
+        match removed {
+            Ok(()) => released.removed.push(held),
+            Err(error) => {
+                released.left.push(format!("{} stays on interface {}: {error}", held.address, held.ifindex));
+                kept.push(held);
+            }
+        }
     }
     if let Err(error) = Places::open().and_then(|mut places| places.forget_all()) {
-        warn!("the macvlan of a virtual MAC can't be removed: {error}");
+        released.left.push(format!("the macvlan of a virtual MAC stays: {error}"));
     }
-    let _ = fs::remove_file(list());
-    owned
+    let noted = if kept.is_empty() { forget() } else { write(&kept) };
+    if let Err(error) = noted {
+        warn!("{}: {error}", list().display());
+    }
+    released
+}
+
+fn forget() -> io::Result<()> {
+    match fs::remove_file(list()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

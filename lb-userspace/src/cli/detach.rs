@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::output;
+use super::release::report;
 use crate::host::privilege::{Capability, require};
 use crate::{agent, api, dataplane};
 
@@ -15,13 +16,13 @@ pub(super) async fn run() -> Result<()> {
     // One that is about to start, or that doesn't answer, is told by its lock.
     let _lock = agent::lock()?;
     let interfaces = dataplane::detach()?;
-    let addresses = agent::release();
+    let released = agent::release();
     // A killed agent leaves its socket.
     let _ = std::fs::remove_file(api::socket());
-    if interfaces.is_empty() && addresses.is_empty() {
+    if interfaces.is_empty() && released.removed.is_empty() && released.left.is_empty() {
         return output::print("nothing was attached\n");
     }
     let detached = interfaces.iter().map(|ifindex| format!("detached from interface {ifindex}\n"));
-    let removed = addresses.iter().map(|owned| format!("removed {} from interface {}\n", owned.address, owned.ifindex));
-    output::print(&detached.chain(removed).collect::<String>())
+    output::print(&detached.collect::<String>())?;
+    report(&released)
 }

@@ -26,12 +26,19 @@ pub(super) fn release(arguments: &Arguments) -> Result<()> {
     if arguments.as_configured && !agent::releases() {
         return output::print("the VIPs stay: the configuration has no when_agent_dies = \"release\"\n");
     }
-    let owned = agent::release();
-    if owned.is_empty() {
+    let released = agent::release();
+    if released.removed.is_empty() && released.left.is_empty() {
         return output::print("no VIP is held\n");
     }
-    let removed = owned.iter().map(|held| format!("removed {} from interface {}\n", held.address, held.ifindex));
-    output::print(&removed.collect::<String>())
+    report(&released)
+}
+
+/// Says what was removed, and fails where something stays.
+pub(super) fn report(released: &agent::Released) -> Result<()> {
+    let removed = released.removed.iter();
+    let removed = removed.map(|held| format!("removed {} from interface {}\n", held.address, held.ifindex));
+    output::print(&removed.collect::<String>())?;
+    if released.left.is_empty() { Ok(()) } else { bail!("{}", released.left.join("\n")) }
 }
 
 /// What the agent tells its guard.
