@@ -3,7 +3,7 @@
 #![no_main]
 #![allow(non_upper_case_globals, reason = "a map's name is what the loader asks for")]
 
-use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_TX};
 use aya_ebpf::btf_maps::{Array, ProgramArray};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
@@ -88,12 +88,6 @@ fn put<T>(context: &XdpContext, offset: u32, value: T) -> Option<()> {
 #[xdp(frags)]
 pub fn floor(_: XdpContext) -> u32 {
     XDP_TX
-}
-
-/// For the far end of a veth pair: the kernel sends from XDP only to a veth whose peer has a program.
-#[xdp(frags)]
-pub fn pass(_: XdpContext) -> u32 {
-    XDP_PASS
 }
 
 #[panic_handler]
