@@ -45,7 +45,8 @@ main() {
     # What isn't for a service goes on to the host's stack, which is none of the program's cost.
     program lb-other-port ack 9 $VIP
     program lb-other-address ack 80 10.0.0.99
-    ./lb list > list
+    # 3 says that no agent runs, as it should.
+    ./lb list > list || [ $? = 3 ]
 }
 
 plug() {
