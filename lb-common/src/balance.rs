@@ -2,9 +2,12 @@
 
 use crate::environment::Environment;
 use crate::header::{Ethernet, Mac};
-use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, VipKey, VirtualMac, VirtualMacKey};
+use crate::ip::Ip;
+use crate::maps::{
+    Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VipKey, VirtualMac, VirtualMacKey,
+};
 use crate::packet::Packet;
-use crate::parse::{Network, Parsed, parse_network, parse_transport};
+use crate::parse::{Network, Opens, Parsed, opens_quic, parse_network, parse_transport};
 use crate::rewrite::rewrite;
 use crate::select::choose;
 use crate::verdict::Verdict;
@@ -35,7 +38,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
     if network.fragment {
         return Err(judge_fragment(environment, director, &network));
     }
-    let parsed = parse_transport(&packet, network)?;
+    let mut parsed = parse_transport(&packet, network)?;
     let service = find_service(environment, director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
         return Err(Verdict::Standby);
@@ -43,9 +46,12 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
     if came_from_real(environment, director, service, source) {
         return Err(Verdict::Returned);
     }
+    if service.flags & Service::QUIC != 0 && opens_quic(&packet, &parsed) {
+        parsed.opens = Opens::Yes;
+    }
     let choice = choose(environment, director, service, &parsed)?;
     rewrite(packet, environment, parsed.network.tags, choice.real)?;
-    environment.count(service.id, choice.index, u64::from(parsed.network.length), choice.connection);
+    environment.count(choice.counter, u64::from(parsed.network.length), choice.connection);
     let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
     if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
 }
@@ -91,19 +97,31 @@ fn find_service<'e, E: Environment>(
     if !director.vips.may_hold(Filter::of_address(vip)) {
         return Err(Verdict::NotService);
     }
-    let mut key = ServiceKey { address: vip.address(), port: parsed.ports.destination(), protocol, reserved: 0 };
-    if let Some(service) = environment.service(&key) {
+    let table = if director.table == 0 { &director.tables[0] } else { &director.tables[1] };
+    let tail = u32::from(protocol) << 16;
+    if let Some(service) = look_up(environment, table, vip, tail | parsed.ports.0 >> 16) {
         return Ok(service);
     }
     if director.flags & Director::ANY_PORT == 0 {
         return Err(Verdict::NotService);
     }
-    key.port = [0, 0];
-    environment.service(&key).ok_or(Verdict::NotService)
+    look_up(environment, table, vip, tail).ok_or(Verdict::NotService)
+}
+
+/// The service of this VIP whose key ends in these bytes: it is at one of two places.
+#[inline(always)]
+fn look_up<'e, E: Environment>(environment: &'e E, table: &Table, vip: Ip, tail: u32) -> Option<&'e Service> {
+    for place in ServiceKey::places(table.seed, vip, tail, table.mask) {
+        let service = environment.service(table.start.wrapping_add(place))?;
+        if Ip::from(service.key.address) == vip && service.key.tail() == tail {
+            return Some(service);
+        }
+    }
+    None
 }
 
 #[inline(always)]
 fn came_from_real<E: Environment>(environment: &E, director: &Director, service: &Service, source: Mac) -> bool {
     director.reals.may_hold(Filter::of_mac(source))
-        && environment.returns(&ReturnKey { service: service.id, mac: source, reserved: [0; 2] })
+        && environment.returns(&ReturnKey { pool: service.reals, mac: source, reserved: [0; 2] })
 }

@@ -1,8 +1,6 @@
 //! What surrounds a frame: the maps, the clock, and the room in front of it.
 
-use crate::maps::{
-    Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
-};
+use crate::maps::{Director, FlowKey, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 
 /// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
@@ -11,12 +9,12 @@ pub trait Environment {
     fn port(&self) -> Option<&Port>;
     /// The entry of `director`.
     fn director(&self) -> Option<&Director>;
-    /// An entry of `services`.
-    fn service(&self, key: &ServiceKey) -> Option<&Service>;
+    /// An entry of `services`, by its index.
+    fn service(&self, index: u32) -> Option<&Service>;
     /// An entry of `vips`.
     fn vip(&self, key: &VipKey) -> Option<Vip>;
-    /// Entry `index` of ring `service`.
-    fn slot(&self, service: u32, index: u32) -> Option<u32>;
+    /// A word of `slots`.
+    fn slot(&self, index: u32) -> Option<u32>;
     /// An entry of `reals`.
     fn real(&self, index: u32) -> Option<&Real>;
     /// Whether `returns` has this key.
@@ -25,14 +23,16 @@ pub trait Environment {
     fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
     /// Whether an entry of `gates` is closed.
     fn gate_is_closed(&self, gate: u32) -> bool;
-    /// A bucket of `flows`, shared with other CPUs.
-    fn bucket(&self, index: u32) -> Option<*mut Bucket>;
+    /// A line of `flows`, shared with other CPUs.
+    fn flow_line(&self, index: u32) -> Option<*mut FlowLine>;
+    /// Writes the key of a flow of this line and word into `flow_keys`.
+    fn note_key(&self, line: u32, way: usize, key: &FlowKey);
     /// Takes the next number of `turns` for this service.
     fn take_turn(&self, service: u32) -> Option<u64>;
-    /// Seconds of the boot clock.
-    fn now(&self) -> u32;
-    /// Adds to `service_stats` and `real_stats`.
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool);
+    /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
+    fn ticks(&self, shift: u32) -> u32;
+    /// Adds to an entry of `real_stats`.
+    fn count(&self, counter: u32, bytes: u64, connection: bool);
     /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
     /// along or leaves them undefined. `None` when there is no room.
     fn move_start<'a>(&self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;

@@ -1,57 +1,151 @@
-//! The flow table of tracked services: an array of buckets, each of four flows.
+//! The flow table: who has a flow that its slot alone doesn't tell.
 //!
-//! Any CPU may read a bucket while another writes it. A flow's real and tag change together, in one 64-bit
-//! word; its key is written only by the CPU that claimed the entry by setting it to
-//! [`FlowState::BUSY`] with a compare-and-exchange, and is published by storing the word again. A reader that
-//! meets a half-written key sees another flow's key and misses. A reader looks at the word again behind the key; where
-//! the CPU may turn reads around (arm64; x86-64 doesn't), both looks are exchanges that it may not turn.
+//! A flow is one word of 64 bits: a tag of its hash, when it was last seen, its stage and its real's number. Eight of them fill
+//! a cache line, and each flow has two lines to be in, so that a look-up touches one line mostly and a table at four fifths
+//! of its size loses no flow (`tests/model`). A word changes by one compare-and-exchange: any CPU may read it meanwhile,
+//! and sees it before or after.
 //!
-//! A full bucket gives up the entry that is worth least: one that nothing followed a SYN of, then one that was closed,
-//! then the longest unseen. A flood of SYNs so replaces its own kind and leaves open connections alone.
-#![expect(unsafe_code, reason = "a bucket is shared with other CPUs and reached by pointer")]
+//! The words hold no keys, so another flow may pass for this one: a new flow with full lines meets its own tag there with a
+//! probability of 16 in 2^28. It then goes to that flow's real, or, where its own pool has no such real, by its slot.
+//! Whole keys stand beside the lines for those who list and exchange flows.
+#![expect(unsafe_code, reason = "a line is shared with other CPUs and reached by pointer")]
 
 use crate::atomic::Word;
-use crate::ip::{Ip, Ports};
-use crate::maps::{Bucket, Flow, FlowState};
+use crate::hash::{Hash, scale, spread};
+use crate::maps::{FlowLine, Timeouts};
 use crate::parse::Opens;
 
-/// Idle seconds after which a SYN or a datagram of a remembered flow counts as a new connection: IPVS's
-/// defaults for TCP and for UDP (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
-const TCP_IDLE: u32 = 900;
-const UDP_IDLE: u32 = 300;
+/// Bits of the clock that a word holds: about three days of ticks.
+const SEEN_BITS: u32 = 18;
+const SEEN: u32 = (1 << SEEN_BITS) - 1;
+/// A word that looks younger than now by less than this was seen by a CPU that is ahead.
+const AHEAD: u32 = SEEN / 2;
+const STAGE_SHIFT: u32 = 16;
+const SEEN_SHIFT: u32 = STAGE_SHIFT + 2;
+const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
 
-/// What tells one flow from another inside its bucket.
+/// A line with fewer free words than this shares its new flows with the other.
+const ROOMY: u32 = 2;
+/// Other CPUs may take the place that an insertion had chosen: it tries so often.
+const TRIES: usize = 2;
+
+/// Where in its life a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// One packet was seen, nothing after it.
+    Opening = 1,
+    /// The client sent a FIN or RST.
+    Closing = 2,
+    /// Packets go through.
+    Open = 3,
+}
+
+/// A remembered flow, as its word has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    /// The client's address.
-    pub client: Ip,
-    /// The client's port, then the VIP's.
-    pub ports: Ports,
-    /// Id of the service.
-    pub service: u32,
+pub struct Flow {
+    /// 28 bits of its hash.
+    pub tag: u32,
+    /// When a packet of it was last seen: the low 18 bits of the clock's ticks.
+    pub seen: u32,
+    /// Where in its life it is.
+    pub stage: Stage,
+    /// Its real's number in its service's pool.
+    pub real: u16,
+}
+
+impl Flow {
+    /// From a line's word; `None` where that is free.
+    #[inline(always)]
+    pub fn of(word: u64) -> Option<Self> {
+        let stage = match word >> STAGE_SHIFT & 3 {
+            1 => Stage::Opening,
+            2 => Stage::Closing,
+            3 => Stage::Open,
+            _ => return None,
+        };
+        let seen = (word >> SEEN_SHIFT) as u32 & SEEN;
+        Some(Self { tag: (word >> TAG_SHIFT) as u32, seen, stage, real: word as u16 })
+    }
+
+    /// Its word.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.tag as u64) << TAG_SHIFT
+            | ((self.seen & SEEN) as u64) << SEEN_SHIFT
+            | (self.stage as u64) << STAGE_SHIFT
+            | self.real as u64
+    }
+
+    /// Ticks since it was seen. Who saw it last may have read a younger clock than this reader: then it was seen now.
+    #[inline(always)]
+    pub const fn idle(self, now: u32) -> u32 {
+        let idle = now.wrapping_sub(self.seen) & SEEN;
+        if idle > AHEAD { 0 } else { idle }
+    }
+
+    /// Whether it has been silent for so long that it is nobody's connection any more. `datagrams` tells UDP.
+    pub const fn is_over(self, now: u32, timeouts: &Timeouts, datagrams: bool) -> bool {
+        let limit = match self.stage {
+            Stage::Opening => timeouts.opening,
+            Stage::Closing => timeouts.closing,
+            Stage::Open if datagrams => timeouts.udp,
+            Stage::Open => timeouts.tcp,
+        };
+        self.idle(now) > limit
+    }
+}
+
+/// Where a flow's word may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its lines.
+    pub lines: [u32; 2],
+    /// 28 bits of its hash.
+    pub tag: u32,
+}
+
+impl Place {
+    /// Of a flow with this hash, in a table of so many lines.
+    #[inline(always)]
+    pub fn of(hash: Hash, lines: u32) -> Self {
+        let other = spread(hash);
+        // `scale` goes by the high half; the slot is chosen by that of the hash.
+        Self { lines: [scale(hash << 32, lines), scale(other, lines)], tag: other as u32 & ((1 << 28) - 1) }
+    }
 }
 
 /// A flow's entry, and what its word was when it was found.
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
-    way: *mut Flow,
-    state: FlowState,
+    word: Word,
+    held: u64,
 }
 
 impl Found {
-    /// Index of the flow's real.
+    /// Number of the flow's real.
     #[inline(always)]
-    pub(crate) fn real(&self) -> u32 {
-        u32::from(self.state.real)
+    pub(crate) fn real(&self) -> u16 {
+        self.held as u16
+    }
+
+    #[inline(always)]
+    fn stage(&self) -> u64 {
+        self.held >> STAGE_SHIFT & 3
+    }
+
+    #[inline(always)]
+    fn idle(&self, now: u32) -> u32 {
+        let idle = now.wrapping_sub((self.held >> SEEN_SHIFT) as u32) & SEEN;
+        if idle > AHEAD { 0 } else { idle }
     }
 
     /// Whether a packet of this kind is the first of another connection: the old one is closed, or was idle for long.
     #[inline(always)]
-    pub(crate) fn starts_anew(&self, opens: Opens, now: u32) -> bool {
-        let idle = idle(self.state, now);
+    pub(crate) fn starts_anew(&self, opens: Opens, now: u32, timeouts: &Timeouts) -> bool {
         match opens {
-            Opens::Yes => self.state.stage == FlowState::CLOSING || idle > TCP_IDLE,
-            Opens::Unknown => idle > UDP_IDLE,
+            Opens::Yes => self.stage() == Stage::Closing as u64 || self.idle(now) > timeouts.tcp,
+            Opens::Unknown => self.idle(now) > timeouts.udp,
             Opens::No | Opens::Ends => false,
         }
     }
@@ -59,226 +153,133 @@ impl Found {
     /// Notes a packet of the flow.
     #[inline(always)]
     pub(crate) fn see(&self, opens: Opens, now: u32) {
+        let stage = match opens {
+            Opens::Yes => self.stage(),
+            Opens::Ends => Stage::Closing as u64,
+            Opens::No | Opens::Unknown if self.stage() == Stage::Opening as u64 => Stage::Open as u64,
+            Opens::No | Opens::Unknown => self.stage(),
+        };
         // Never back: see `idle`.
-        let seen = self.state.seen.wrapping_add(idle(self.state, now));
-        let next = FlowState { seen, stage: stage_after(self.state.stage, opens), ..self.state };
-        if next != self.state {
-            self.replace(next);
-        }
+        let seen = ((self.held >> SEEN_SHIFT) as u32).wrapping_add(self.idle(now)) & SEEN;
+        let tag_and_real = self.held & (u64::MAX << TAG_SHIFT | 0xffff);
+        self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
     }
 
-    /// Gives the entry another state. When another CPU changed it first, that one's is as good as ours.
+    /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours.
     #[inline(always)]
-    pub(crate) fn replace(&self, state: FlowState) {
-        let _ = swap(self.way, self.state, state);
+    pub(crate) fn replace(&self, flow: Flow) {
+        self.put(flow.word());
     }
-}
 
-/// The state of a flow's first packet.
-#[inline(always)]
-pub(crate) fn first_state(real: u32, opens: Opens, now: u32, tag: u8) -> FlowState {
-    let stage = if opens == Opens::Yes { FlowState::OPENING } else { FlowState::OPEN };
-    FlowState { seen: now, real: real as u16, stage, tag }
-}
-
-#[inline(always)]
-fn stage_after(stage: u8, opens: Opens) -> u8 {
-    match opens {
-        Opens::Yes => stage,
-        Opens::Ends => FlowState::CLOSING,
-        Opens::No | Opens::Unknown if stage == FlowState::OPENING => FlowState::OPEN,
-        Opens::No | Opens::Unknown => stage,
-    }
-}
-
-/// The entry of this flow in its bucket. `ordered` where the CPU may turn reads around.
-#[inline(always)]
-pub(crate) fn find(bucket: *mut Bucket, key: &Key, tag: u8, ordered: bool) -> Option<Found> {
-    for index in 0..Bucket::WAYS {
-        let way = way(bucket, index);
-        let mut state = load(way);
-        if ordered && state.tag == tag {
-            state = unpack(word(way).load_ordered());
+    #[inline(always)]
+    fn put(&self, next: u64) {
+        if next != self.held {
+            let _ = self.word.replace(self.held, next);
         }
-        // SAFETY: the entry is inside the bucket; another CPU may be writing its key, and any bytes are a key.
-        let (client, ports, service) = unsafe { ((*way).client, (*way).ports, (*way).service) };
-        if state.tag == tag
-            && state.stage >= FlowState::OPENING
-            && Ports::of(ports) == key.ports
-            && service == key.service
-            && Ip::from(client) == key.client
-            // Another CPU may have given the entry to another flow between the two reads.
-            && (if ordered { unpack(word(way).load_ordered()) } else { load(way) }) == state
-        {
-            return Some(Found { way, state });
+    }
+}
+
+/// The entry with this tag in one of two lines.
+#[inline(always)]
+pub(crate) fn find(first: *mut FlowLine, second: *mut FlowLine, tag: u32) -> Option<Found> {
+    match find_in(first, tag) {
+        None => find_in(second, tag),
+        found => found,
+    }
+}
+
+#[inline(always)]
+fn find_in(line: *mut FlowLine, tag: u32) -> Option<Found> {
+    for index in 0..FlowLine::WAYS {
+        let word = way(line, index);
+        let held = word.load();
+        if held >> TAG_SHIFT == u64::from(tag) && held >> STAGE_SHIFT & 3 != 0 {
+            return Some(Found { word, held });
         }
     }
     None
 }
 
-/// Writes a flow over the entry that is worth least. When another CPU takes that one first, the flow stays
-/// unknown, and its next packet tries again.
+/// Where an insertion has put a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inserted {
+    /// 0 for the first line, 1 for the second.
+    pub line: usize,
+    /// Which of the line's words.
+    pub way: usize,
+}
+
+/// Writes a flow where there is room, or over the entry that is worth least: one that nothing followed the first packet of,
+/// then one that was closed, then one that is over. `None` where all sixteen are open connections: those are never given up
+/// for a new one.
 #[inline(always)]
-pub(crate) fn insert(bucket: *mut Bucket, key: &Key, state: FlowState) {
-    let mut victim = way(bucket, 0);
-    let mut victim_state = load(victim);
-    let mut victim_worth = worth(victim_state, state.seen);
-    for index in 1..Bucket::WAYS {
-        let candidate = way(bucket, index);
-        let candidate_state = load(candidate);
-        let candidate_worth = worth(candidate_state, state.seen);
-        if candidate_worth < victim_worth {
-            (victim, victim_state, victim_worth) = (candidate, candidate_state, candidate_worth);
+pub(crate) fn insert(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, timeouts: &Timeouts) -> Option<Inserted> {
+    for _ in 0..TRIES {
+        let (here, there) = (survey(first, flow.seen, timeouts), survey(second, flow.seen, timeouts));
+        let elsewhere = if here.free > 0 {
+            here.free < ROOMY && there.free > here.free
+        } else {
+            there.least < here.least
+        };
+        let (line, chosen) = if elsewhere { (second, there) } else { (first, here) };
+        if chosen.least >= KEPT {
+            return None;
+        }
+        let index = (chosen.least & 7) as usize;
+        let word = way(line, index);
+        let held = word.load();
+        // Another CPU may have put something worthier here since.
+        if worth(held, flow.seen, timeouts) <= chosen.least >> 3 && word.replace(held, flow.word()) {
+            return Some(Inserted { line: usize::from(elsewhere), way: index });
         }
     }
-    if victim_state.stage == FlowState::BUSY
-        || !swap(victim, victim_state, FlowState { stage: FlowState::BUSY, ..state })
-    {
-        return;
+    None
+}
+
+/// What a line has to offer.
+#[derive(Clone, Copy)]
+struct Survey {
+    /// Free words.
+    free: u32,
+    /// The least worth of its words, times eight, and which it is.
+    least: u64,
+}
+
+#[inline(always)]
+fn survey(line: *mut FlowLine, now: u32, timeouts: &Timeouts) -> Survey {
+    let (mut free, mut least) = (0, u64::MAX);
+    for index in 0..FlowLine::WAYS {
+        let worth = worth(way(line, index).load(), now, timeouts);
+        if worth == 0 {
+            free += 1;
+        }
+        least = least.min(worth << 3 | index as u64);
     }
-    // SAFETY: the entry is inside the bucket, and BUSY makes its key this CPU's alone to write.
-    unsafe {
-        (*victim).client = key.client.address();
-        (*victim).ports = key.ports.0.to_le_bytes();
-        (*victim).service = key.service;
+    Survey { free, least }
+}
+
+/// From this worth on an entry is kept: an open connection.
+const KEPT: u64 = (Stage::Open as u64) << SEEN_BITS << 3;
+
+/// How much an entry is worth keeping: the stage counts first, then when it was last seen; 0 where there is none.
+#[inline(always)]
+fn worth(word: u64, now: u32, timeouts: &Timeouts) -> u64 {
+    let stage = word >> STAGE_SHIFT & 3;
+    if stage == 0 {
+        return 0;
     }
-    word(victim).publish(pack(state));
-}
-
-/// How much an entry is worth keeping: the stage counts first, then when it was last seen.
-#[inline(always)]
-fn worth(state: FlowState, now: u32) -> u64 {
-    let rank = match state.stage {
-        FlowState::FREE => return 0,
-        FlowState::OPENING => 1,
-        FlowState::CLOSING => 2,
-        FlowState::OPEN => 3,
-        _ => 4,
-    };
-    (rank << 32) | u64::from(u32::MAX - idle(state, now))
-}
-
-/// Seconds since the flow was seen. Each CPU reads a clock that may be behind the one that saw the flow last: then it was
-/// seen now.
-#[inline(always)]
-fn idle(state: FlowState, now: u32) -> u32 {
-    now.wrapping_sub(state.seen).cast_signed().max(0).cast_unsigned()
+    let idle = now.wrapping_sub((word >> SEEN_SHIFT) as u32) & SEEN;
+    let idle = if idle > AHEAD { 0 } else { idle };
+    // The longest of the timeouts, whichever protocol it is.
+    let stage = if idle > timeouts.tcp { Stage::Opening as u64 } else { stage };
+    stage << SEEN_BITS | u64::from(SEEN - idle)
 }
 
 #[inline(always)]
-fn way(bucket: *mut Bucket, index: usize) -> *mut Flow {
-    // SAFETY: callers pass an index below WAYS.
-    unsafe { bucket.cast::<Flow>().add(index) }
-}
-
-#[inline(always)]
-fn word(way: *mut Flow) -> Word {
-    // SAFETY: the state is the entry's first field, 8 bytes long and aligned, and every access to it is atomic.
-    unsafe { Word::new(way.cast::<u64>()) }
-}
-
-#[inline(always)]
-fn load(way: *mut Flow) -> FlowState {
-    unpack(word(way).load())
-}
-
-#[inline(always)]
-fn swap(way: *mut Flow, old: FlowState, new: FlowState) -> bool {
-    word(way).replace(pack(old), pack(new))
-}
-
-#[inline(always)]
-fn pack(state: FlowState) -> u64 {
-    zerocopy::transmute!(state)
-}
-
-#[inline(always)]
-fn unpack(word: u64) -> FlowState {
-    zerocopy::transmute!(word)
+fn way(line: *mut FlowLine, index: usize) -> Word {
+    // SAFETY: callers pass an index below WAYS; the words are aligned, and every access to them is atomic.
+    unsafe { Word::new(line.cast::<u64>().add(index & (FlowLine::WAYS - 1))) }
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::boxed::Box;
-    use alloc::vec::Vec;
-    use core::cell::UnsafeCell;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::thread;
-
-    use zerocopy::FromZeros;
-
-    use super::*;
-
-    /// A bucket that threads share, as CPUs do.
-    struct Shared(UnsafeCell<Bucket>);
-
-    // SAFETY: the words are reached by atomic instructions alone, and torn keys are what the table is made for.
-    unsafe impl Sync for Shared {}
-
-    /// The flow of this number. Its real has the same, so that a reader sees whose entry it was given.
-    fn key(number: u16) -> Key {
-        Key { client: Ip::v4([10, 0, 0, 1]), ports: Ports(u32::from(number)), service: 1 }
-    }
-
-    /// More flows of one tag than a bucket holds: each insertion takes an entry that others may be reading.
-    fn race(ordered: bool) {
-        let bucket = Shared(UnsafeCell::new(Bucket::new_zeroed()));
-        let (shared, met) = (&bucket, AtomicU64::new(0));
-        let wrong: Vec<(u16, u32)> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..4u32)
-                .map(|thread| {
-                    let met = &met;
-                    scope.spawn(move || {
-                        let mut wrong = Vec::new();
-                        for round in 0..100_000u32 {
-                            let number = ((round.wrapping_mul(2_654_435_761) ^ thread) >> 7) as u16 % 8 + 1;
-                            match find(shared.0.get(), &key(number), 7, ordered) {
-                                Some(found) if found.real() == u32::from(number) => {
-                                    met.fetch_add(1, Ordering::Relaxed);
-                                    found.see(Opens::Ends, round);
-                                }
-                                Some(found) => wrong.push((number, found.real())),
-                                None => {
-                                    let state = first_state(u32::from(number), Opens::Yes, round, 7);
-                                    insert(shared.0.get(), &key(number), state);
-                                }
-                            }
-                        }
-                        wrong
-                    })
-                })
-                .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(met.into_inner() > 0);
-        assert_eq!(wrong, [], "a flow was given another's real");
-    }
-
-    #[test]
-    fn no_cpu_takes_another_flows_entry_for_its_own() {
-        race(false);
-        race(true);
-    }
-
-    fn state(seen: u32, stage: u8) -> FlowState {
-        FlowState { seen, real: 1, stage, tag: 0 }
-    }
-
-    #[test]
-    fn a_clock_that_is_behind_makes_no_flow_idle() {
-        let mut bucket = Box::new(Bucket::new_zeroed());
-        bucket.ways[0].state = state(1000, FlowState::OPEN);
-        let found = Found { way: way(&raw mut *bucket, 0), state: bucket.ways[0].state };
-        for (now, anew) in [(990, false), (1000, false), (1000 + TCP_IDLE, false), (1001 + TCP_IDLE, true)] {
-            assert_eq!(found.starts_anew(Opens::Yes, now), anew, "at {now}");
-        }
-        assert!(!found.starts_anew(Opens::Unknown, 1));
-        assert_eq!(worth(state(1000, FlowState::OPEN), 990), worth(state(990, FlowState::OPEN), 990));
-        // The clock goes on over its end.
-        assert_eq!(idle(state(u32::MAX - 1, FlowState::OPEN), 3), 5);
-        found.see(Opens::No, 990);
-        assert_eq!(bucket.ways[0].state.seen, 1000, "and is not set back");
-        found.see(Opens::No, 1004);
-        assert_eq!(bucket.ways[0].state.seen, 1004);
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 
 use crate::ip::{Ip, Ports};
 
-/// A flow's hash: its high half picks the slot, its low half the bucket.
+/// A flow's hash: its high half picks the slot, its low half a line of the flow table.
 pub type Hash = u64;
 
 /// An odd constant with a balanced bit pattern (2^64 divided by the golden ratio).
@@ -28,11 +28,25 @@ pub fn source_hash(seed: u64, client: Ip) -> Hash {
     finish(mix_address(mix(seed, 0), client))
 }
 
+/// Hash of a service's key, by which it finds its place in `services`.
+#[inline(always)]
+pub fn service_hash(seed: u64, vip: Ip, tail: u32) -> Hash {
+    finish(mix_address(mix(seed, u64::from(tail)), vip))
+}
+
+/// Another hash of the same flow, of which no half tells anything of the first's.
+#[inline(always)]
+pub fn spread(hash: Hash) -> Hash {
+    let product = (hash ^ (hash >> 32)).wrapping_mul(MULTIPLIER);
+    product ^ (product >> 32)
+}
+
 /// What these functions make of a known flow, whose change says that they did.
 #[cfg(any(test, feature = "host"))]
-pub fn sample() -> [Hash; 2] {
+pub fn sample() -> [Hash; 4] {
     let (client, vip) = (Ip::from([1; 16]), Ip::from([2; 16]));
-    [flow_hash(1, client, vip, Ports::of([0, 1, 2, 3]), 6), source_hash(1, client)]
+    let hash = flow_hash(1, client, vip, Ports::of([0, 1, 2, 3]), 6);
+    [hash, source_hash(1, client), service_hash(1, vip, 1), spread(hash)]
 }
 
 /// Maps a hash onto `0..len` by its high half (Lemire: Fast random integer generation in an interval,

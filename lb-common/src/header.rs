@@ -145,6 +145,32 @@ pub struct Udp {
     pub checksum: U16,
 }
 
+/// The start of a QUIC packet with a long header (RFC 9000 §17.2).
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Quic {
+    /// Long header and fixed bit, two bits of type, four that are protected or belong to the type.
+    pub kind: u8,
+    /// Version.
+    pub version: [u8; 4],
+}
+
+impl Quic {
+    /// The bits of `kind` that tell it.
+    pub const KIND: u8 = 0xf0;
+
+    /// What those bits are in the packet that opens a connection, by the version; 0, which no long header has, for
+    /// versions that aren't known.
+    #[inline(always)]
+    pub fn initial(&self) -> u8 {
+        match u32::from_be_bytes(self.version) {
+            1 => 0xc0,
+            0x6b33_43cf => 0xd0,
+            _ => 0,
+        }
+    }
+}
+
 /// TCP from its ports to its flags (RFC 9293 §3.1).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -28,12 +28,13 @@ mod rewrite;
 #[cfg(any(test, feature = "host"))]
 pub mod ring;
 mod select;
+pub mod slot;
 mod verdict;
 
 pub use atomic::Word;
 pub use balance::balance;
 pub use environment::Environment;
-pub use hash::{Hash, flow_hash, scale, source_hash};
+pub use hash::{Hash, flow_hash, scale, service_hash, source_hash, spread};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};

@@ -5,10 +5,19 @@
 //! machine's. A change of any layout here changes the pin directory's name by itself; a field that changes its meaning
 //! gets another name, since the next version reads what the last one pinned by names.
 
+mod director;
+mod flow;
+mod service;
+mod sets;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::header::Mac;
-use crate::ip::Ip;
+
+pub use director::{Director, Table, Timeouts};
+pub use flow::{FlowKey, FlowKeys, FlowLine};
+pub use service::{Service, ServiceKey, Vip, VipKey};
+pub use sets::{Filter, Vlans};
 
 /// An address as the maps hold it.
 pub type Address = [u8; 16];
@@ -19,11 +28,12 @@ pub const PORTS: u32 = 1024;
 pub const PORT_PROBES: u32 = 4;
 /// Most interfaces that frames can be redirected to: the size of `tx_ports`.
 pub const TX_PORTS: u32 = 64;
-/// Most reals that the 16 bits of a remembered flow can name.
+/// Most reals of a pool that the 16 bits of a slot, a turn or a remembered flow can name.
 pub const MAX_REALS: u32 = 65535;
 
-/// The index of a real that a slot or a turn holds where it names none.
-pub const NOBODY: u32 = 0;
+/// The number of a real that a slot or a turn holds where it names none. Numbers count from where their pool's entries
+/// start in `reals`.
+pub const NOBODY: u16 = 0;
 
 /// An IPv4 address as the maps hold it.
 pub const fn mapped(address: [u8; 4]) -> Address {
@@ -31,70 +41,11 @@ pub const fn mapped(address: [u8; 4]) -> Address {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
-/// Key of `services`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct ServiceKey {
-    /// The VIP.
-    pub address: Address,
-    /// The port in network order; 0 for an any-port service.
-    pub port: [u8; 2],
-    /// IP protocol, 6 or 17.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
-}
-
-/// Value of `services`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Service {
-    /// Its index in `rings`, `service_stats` and `turns`.
-    pub id: u32,
-    /// Slots of its ring. The ring's map holds them first, then the number of turns, then the turns.
-    pub ring_size: u32,
-    /// [`Service::TRACKED`] and its neighbours.
-    pub flags: u16,
-    /// Which scheduler it is, for people: the flags are what counts. 0 `mh`, 1 `sh`, 2 `rr`, 3 `wrr`.
-    pub scheduler: u16,
-    /// Index in `gates` of the virtual router that owns the VIP; 0 when the VIP is forwarded in every state.
-    pub gate: u32,
-}
-
-impl Service {
-    /// `rr`, `wrr`: a new connection takes the next turn, and the flow table remembers it.
-    pub const TRACKED: u16 = 1;
-    /// `sh`: the ring is asked by the client's address alone.
-    pub const BY_SOURCE: u16 = 2;
-    /// It has no usable real, and of some of its reals nothing is known yet: see `Verdict::NoReal`.
-    pub const UNDECIDED: u16 = 4;
-}
-
-/// Key of `vips`: a VIP that has services of a protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct VipKey {
-    /// The VIP.
-    pub address: Address,
-    /// IP protocol, 6 or 17.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
-}
-
-/// Value of `vips`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Vip {
-    /// As in [`Service`].
-    pub gate: u32,
-}
-
-/// Value of a ring's map: two entries of the ring, since the kernel rounds an array's values up to 8 bytes. No struct:
-/// up to Linux 6.1 the kernel takes a ring that was made without BTF only where the map's own BTF names none.
+/// Value of `slots`: two words of rings or of turns, since the kernel rounds an array's values up to 8 bytes. A ring's word is
+/// a [`Slot`](crate::slot::Slot)'s.
 pub type SlotPair = [u32; 2];
 
-/// Value of `reals`: one real server of one service. Index 0 is never used: a slot of 0 names no real.
+/// Value of `reals`: one real server of one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Real {
@@ -108,8 +59,8 @@ pub struct Real {
     pub ifindex: u32,
     /// The same interface's index in `tx_ports`.
     pub tx_port: u32,
-    /// Id of its service.
-    pub service: u32,
+    /// Number 0 of its pool's reals in `reals`, which tells its pool from others.
+    pub pool: u32,
     /// Its VLAN id, 0 for untagged frames, [`Real::KEEP_VLAN`] for the tags that a frame came with.
     pub vlan: u16,
     /// [`Real::USABLE`] and its neighbours.
@@ -119,7 +70,7 @@ pub struct Real {
 }
 
 impl Real {
-    /// Its health is up and its MAC is known: frames may be sent to it.
+    /// Its MAC is known and it isn't given up: frames of its flows may be sent to it. Who gets new ones is the ring's business.
     pub const USABLE: u16 = 1;
     /// The entry is in use (a real that is down is in use, but not usable).
     pub const IN_USE: u16 = 2;
@@ -140,63 +91,6 @@ pub struct Port {
     pub reserved: [u8; 2],
     /// The VLANs whose tagged frames are ours. Frames without a VLAN always are.
     pub vlans: Vlans,
-}
-
-/// A set of VLAN ids, a bit for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Vlans {
-    /// The bits, those of the lowest ids first.
-    pub words: [u32; Vlans::WORDS],
-}
-
-impl Vlans {
-    /// Length in words of 32 bits: an id has 12 (IEEE 802.1Q §9.6).
-    pub const WORDS: usize = 128;
-    /// No VLAN: what an access port carries.
-    pub const NONE: Self = Self { words: [0; Self::WORDS] };
-    /// Every VLAN.
-    pub const ALL: Self = Self { words: [u32::MAX; Self::WORDS] };
-
-    /// Whether this VLAN is one of them.
-    #[inline(always)]
-    pub fn holds(&self, id: u16) -> bool {
-        // The compiler knows that a tag's id has 12 bits, and would leave out the mask in `word`; older verifiers (Linux
-        // 6.12 is one) forget it over the change of byte order.
-        let id = core::hint::black_box(id);
-        self.words.get(Self::word(id)).is_some_and(|word| word & Self::bit(id) != 0)
-    }
-
-    /// Puts in a VLAN; of an id only the low 12 bits count.
-    pub fn insert(&mut self, id: u16) {
-        if let Some(word) = self.words.get_mut(Self::word(id)) {
-            *word |= Self::bit(id);
-        }
-    }
-
-    #[inline(always)]
-    fn word(id: u16) -> usize {
-        usize::from(id >> 5) & (Self::WORDS - 1)
-    }
-
-    #[inline(always)]
-    fn bit(id: u16) -> u32 {
-        1 << (id & 31)
-    }
-}
-
-impl Extend<u16> for Vlans {
-    fn extend<I: IntoIterator<Item = u16>>(&mut self, ids: I) {
-        ids.into_iter().for_each(|id| self.insert(id));
-    }
-}
-
-impl FromIterator<u16> for Vlans {
-    fn from_iter<I: IntoIterator<Item = u16>>(ids: I) -> Self {
-        let mut vlans = Self::NONE;
-        vlans.extend(ids);
-        vlans
-    }
 }
 
 /// Most virtual routers whose VIPs are gated: the size of `gates`. Index 0 is never used.
@@ -230,93 +124,19 @@ pub struct VirtualMac {
     pub master: u32,
 }
 
-/// Value of `director`, a map of one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Director {
-    /// Mixed into every hash; directors that share services share it.
-    pub hash_seed: u64,
-    /// Number of buckets of `flows` less one; a power of two less one.
-    pub flow_mask: u32,
-    /// [`Director::ANY_PORT`] and its neighbours.
-    pub flags: u32,
-    /// VIPs that have a service, as a Bloom filter with one bit for each.
-    pub vips: Filter,
-    /// MAC addresses of reals, likewise.
-    pub reals: Filter,
-}
-
-impl Director {
-    /// There are any-port services.
-    pub const ANY_PORT: u32 = 1;
-    /// This machine's CPUs may read words in another order than the program does: see `flow.rs`. One object serves
-    /// every machine, so that it is told.
-    pub const WEAKLY_ORDERED: u32 = 2;
-}
-
-/// Key of `returns`: a frame for this service from this MAC is not sent on (see `Verdict::Returned`).
+/// Key of `returns`: a frame for a service of this pool from this MAC is not sent on (see `Verdict::Returned`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ReturnKey {
-    /// Id of the service.
-    pub service: u32,
+    /// The pool, as in [`Real`].
+    pub pool: u32,
     /// MAC of one of its reals.
     pub mac: Mac,
     /// Zero.
     pub reserved: [u8; 2],
 }
 
-/// A set that may say yes wrongly, but never no: one bit for each member (Bloom, 1970, with one hash).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Filter {
-    /// The bits.
-    pub words: [u64; Filter::WORDS],
-}
-
-impl Filter {
-    /// Length in words of 64 bits.
-    pub const WORDS: usize = 64;
-
-    /// The set without members.
-    pub const EMPTY: Self = Self { words: [0; Self::WORDS] };
-
-    /// Whether a member with this fingerprint may be in the set.
-    #[inline(always)]
-    pub fn may_hold(&self, fingerprint: u64) -> bool {
-        let (word, bit) = Self::place(fingerprint);
-        self.words.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// Puts in a member.
-    pub fn insert(&mut self, fingerprint: u64) {
-        let (word, bit) = Self::place(fingerprint);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= bit;
-        }
-    }
-
-    #[inline(always)]
-    fn place(fingerprint: u64) -> (usize, u64) {
-        let spread = fingerprint.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        ((spread as usize >> 6) & (Self::WORDS - 1), 1 << (spread & 63))
-    }
-
-    /// A VIP's fingerprint.
-    #[inline(always)]
-    pub fn of_address(address: Ip) -> u64 {
-        address.start.rotate_left(17) ^ address.end
-    }
-
-    /// A MAC address's fingerprint.
-    #[inline(always)]
-    pub fn of_mac(mac: Mac) -> u64 {
-        let [a, b, c, d, e, f] = mac;
-        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-    }
-}
-
-/// Value of `service_stats` and `real_stats`, one for each CPU.
+/// Value of `real_stats`, one for each CPU: what one real did for one service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Stats {
@@ -344,60 +164,6 @@ pub struct Turn {
     pub next: u64,
 }
 
-/// Value of `flows`: a bucket of four remembered flows, two cache lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(8))]
-pub struct Bucket {
-    /// The flows, in no order.
-    pub ways: [Flow; Bucket::WAYS],
-}
-
-impl Bucket {
-    /// Flows in a bucket.
-    pub const WAYS: usize = 4;
-}
-
-/// A remembered flow of a tracked service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(8))]
-pub struct Flow {
-    /// What changes, read and written as one 64-bit word.
-    pub state: FlowState,
-    /// The client's address.
-    pub client: Address,
-    /// The client's port, then the VIP's, in network order.
-    pub ports: [u8; 4],
-    /// Id of the service.
-    pub service: u32,
-}
-
-/// The word of a [`Flow`] that changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, align(8))]
-pub struct FlowState {
-    /// When a packet of it was last seen, in seconds of the boot clock.
-    pub seen: u32,
-    /// Index of its real.
-    pub real: u16,
-    /// [`FlowState::FREE`] and its neighbours.
-    pub stage: u8,
-    /// Bits of the flow's hash, so that most other flows are told apart by this word alone.
-    pub tag: u8,
-}
-
-impl FlowState {
-    /// Nothing here.
-    pub const FREE: u8 = 0;
-    /// Being written by a CPU.
-    pub const BUSY: u8 = 1;
-    /// A SYN was seen, nothing after it.
-    pub const OPENING: u8 = 2;
-    /// Packets go through.
-    pub const OPEN: u8 = 3;
-    /// The client sent a FIN or RST.
-    pub const CLOSING: u8 = 4;
-}
-
 #[cfg(feature = "aya")]
 mod pod {
     #![expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
@@ -410,7 +176,6 @@ mod pod {
         )+ };
     }
     pods!(
-        ServiceKey,
         Service,
         VipKey,
         Vip,
@@ -421,7 +186,8 @@ mod pod {
         Stats,
         VerdictStats,
         Turn,
-        Bucket,
+        FlowLine,
+        FlowKeys,
         Gate,
         VirtualMacKey,
         VirtualMac
@@ -435,34 +201,13 @@ mod tests {
     #[test]
     fn sizes_are_part_of_the_layout() {
         assert_eq!(size_of::<ServiceKey>(), 20);
-        assert_eq!(size_of::<Service>(), 16);
+        assert_eq!(size_of::<Service>(), 64, "a cache line");
         assert_eq!(size_of::<Real>(), 48);
         assert_eq!(size_of::<VipKey>(), 20);
         assert_eq!(size_of::<Port>(), 524);
-        assert_eq!(size_of::<Director>(), 1040);
         assert_eq!(size_of::<ReturnKey>(), 12);
-        assert_eq!(size_of::<Flow>(), 32);
-        assert_eq!(size_of::<Bucket>(), 128);
+        assert_eq!(size_of::<FlowLine>(), 64, "a cache line");
+        assert_eq!(size_of::<FlowKeys>(), 192);
         assert_eq!(size_of::<Stats>(), 24);
-    }
-
-    #[test]
-    fn vlans_are_told_apart() {
-        let vlans: Vlans = [1, 31, 32, 4094].into_iter().collect();
-        let held: alloc::vec::Vec<u16> = (0..4096).filter(|id| vlans.holds(*id)).collect();
-        assert_eq!(held, [1, 31, 32, 4094]);
-        assert!((0..4096).all(|id| Vlans::ALL.holds(id) && !Vlans::NONE.holds(id)));
-    }
-
-    #[test]
-    fn a_filter_never_loses_a_member() {
-        let mut filter = Filter::EMPTY;
-        let vip = |n: u8| Filter::of_address(Ip::v4([172, 28, 128, n]));
-        for n in 0..100 {
-            filter.insert(vip(n));
-        }
-        assert!((0..100).all(|n| filter.may_hold(vip(n))));
-        let wrong = (100..=255).filter(|n| filter.may_hold(vip(*n))).count();
-        assert!(wrong < 20, "{wrong} of 156 strangers pass");
     }
 }

@@ -1,6 +1,6 @@
 //! From a frame to the flow that it belongs to.
 
-use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Tcp, Udp, Vlan, ethertype, protocol};
+use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Quic, Tcp, Udp, Vlan, ethertype, protocol};
 use crate::ip::{Ip, Ports};
 use crate::packet::Packet;
 use crate::verdict::Verdict;
@@ -54,7 +54,7 @@ pub enum Opens {
     No,
     /// TCP, FIN or RST: it ends one.
     Ends,
-    /// UDP: it can't be told.
+    /// UDP: it can't be told, unless its service is QUIC's: see [`opens_quic`].
     Unknown,
 }
 
@@ -196,6 +196,17 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
         _ => return Err(Verdict::OtherProtocol),
     };
     Ok(Parsed { network, ports, opens })
+}
+
+/// Whether a datagram opens a QUIC connection: a long header of the type Initial (RFC 9000 §17.2.2, RFC 9369 §3.2), of
+/// those versions whose types are known.
+#[inline(always)]
+pub fn opens_quic(packet: &Packet<'_>, parsed: &Parsed) -> bool {
+    let start = parsed.network.payload + size_of::<Udp>();
+    if parsed.network.protocol != protocol::UDP || (parsed.network.rest as usize) < size_of::<Udp>() + size_of::<Quic>() {
+        return false;
+    }
+    packet.at::<Quic>(start).is_ok_and(|header| header.kind & Quic::KIND == header.initial())
 }
 
 /// What lies behind a packet in its frame (padding, or what somebody put there) is no header of it.

@@ -26,12 +26,12 @@ pub struct Member {
     pub address: Address,
     /// Its weight; 0 takes no slot.
     pub weight: u32,
-    /// Its index in `reals`, which is what a slot holds.
-    pub real: u32,
+    /// Its number in its pool, which is what a slot holds.
+    pub real: u16,
 }
 
 /// Builds a ring of `size` slots, a prime. Without a member of a weight above 0 every slot is [`NOBODY`].
-pub fn ring(seed: u64, size: u32, members: &[Member]) -> Vec<u32> {
+pub fn ring(seed: u64, size: u32, members: &[Member]) -> Vec<u16> {
     let members = sorted(members);
     let mut suitors: Vec<Suitor> = members.iter().map(|member| Suitor::new(seed, size, member)).collect();
     // Who holds a slot, and how far down the holder's order it is.
@@ -86,7 +86,7 @@ fn quotas(size: u32, members: &[Member]) -> Vec<u32> {
 
 /// The order in which a tracked service's reals take new connections: smooth weighted round robin, as
 /// nginx's (src/http/ngx_http_upstream_round_robin.c). With equal weights it is plain round robin.
-pub fn turns(members: &[Member]) -> Vec<u32> {
+pub fn turns(members: &[Member]) -> Vec<u16> {
     let members = sorted(members);
     let divisor = members.iter().fold(0, |divisor, member| gcd(divisor, member.weight)).max(1);
     let mut weights: Vec<i64> = members.iter().map(|member| i64::from(member.weight / divisor)).collect();
@@ -160,17 +160,17 @@ mod tests {
     fn members(weights: &[u32]) -> Vec<Member> {
         weights
             .iter()
-            .zip(1u32..)
+            .zip(1u16..)
             .map(|(weight, real)| {
-                let [_, _, c, d] = real.to_be_bytes();
+                let [c, d] = real.to_be_bytes();
                 Member { address: mapped([10, 0, c, d]), weight: *weight, real }
             })
             .collect()
     }
 
-    fn shares(slots: &[u32], reals: usize) -> Vec<u32> {
+    fn shares(slots: &[u16], reals: usize) -> Vec<u32> {
         let mut counts = vec![0; reals + 1];
-        slots.iter().for_each(|real| counts[*real as usize] += 1);
+        slots.iter().for_each(|real| counts[usize::from(*real)] += 1);
         counts
     }
 
@@ -211,7 +211,7 @@ mod tests {
     }
 
     /// Slots that moved although their real stayed, as a share of those whose real stayed.
-    fn moved(weights: &[u32], gone: impl Fn(u32) -> bool) -> f64 {
+    fn moved(weights: &[u32], gone: impl Fn(u16) -> bool) -> f64 {
         let all = members(weights);
         let rest: Vec<Member> = all.iter().copied().filter(|member| !gone(member.real)).collect();
         let (before, after) = (ring(0, SIZE, &all), ring(0, SIZE, &rest));

@@ -1,18 +1,18 @@
-//! Who takes a packet: the ring's real, or for tracked services the one that the flow table remembers or whose
-//! turn it is.
+//! Who takes a packet: the slot's real, or the one that the flow table remembers, or whose turn it is.
 
 use crate::environment::Environment;
-use crate::flow::{self, Key};
+use crate::flow::{self, Flow, Place, Stage};
 use crate::hash::{Hash, flow_hash, scale, source_hash};
-use crate::maps::{Director, NOBODY, Real, Service};
+use crate::maps::{Director, FlowKey, NOBODY, Real, Service};
 use crate::parse::{Network, Opens, Parsed};
+use crate::slot::{Slot, State};
 use crate::verdict::Verdict;
 
 /// A packet's real, and whether the packet counts as a new connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice<'e> {
-    /// Its index.
-    pub(crate) index: u32,
+    /// Its index in `real_stats`.
+    pub(crate) counter: u32,
     /// Its entry, looked up once.
     pub(crate) real: &'e Real,
     pub(crate) connection: bool,
@@ -26,84 +26,133 @@ pub(crate) fn choose<'e, E: Environment>(
     service: &Service,
     parsed: &Parsed,
 ) -> Result<Choice<'e>, Verdict> {
+    let hash = hash(director, service, parsed);
+    let slot = slot(environment, service, hash)?;
+    let tracked = service.flags & Service::TRACKED != 0;
+    let alone = service.flags & Service::QUERY != 0 && parsed.opens == Opens::Unknown;
+    if !tracked && (slot.is_settled() || alone) {
+        return taken(environment, service, slot.current, parsed.opens == Opens::Yes);
+    }
+    if alone {
+        let number = next_turn(environment, service)?;
+        return taken(environment, service, number, true);
+    }
+    choose_remembered(environment, director, service, parsed, hash, slot)
+}
+
+/// The hash that a service's flows have.
+#[inline(always)]
+fn hash(director: &Director, service: &Service, parsed: &Parsed) -> Hash {
     let Network { client, vip, protocol, .. } = parsed.network;
-    let hash = if service.flags & Service::BY_SOURCE != 0 {
+    if service.flags & Service::BY_SOURCE != 0 {
         source_hash(director.hash_seed, client)
     } else {
         flow_hash(director.hash_seed, client, vip, parsed.ports, protocol)
-    };
-    if service.flags & Service::TRACKED != 0 {
-        let key = Key { client, ports: parsed.ports, service: service.id };
-        return choose_tracked(environment, director, service, &key, hash, parsed.opens);
     }
-    let (index, real) = ring_real(environment, service, hash)?;
-    Ok(Choice { index, real, connection: parsed.opens == Opens::Yes })
 }
 
-/// The real of a tracked service's packet: remembered, or the next turn's for a new connection, or the
-/// ring's for a connection that is unknown (its director died, or the table was full).
 #[inline(always)]
-fn choose_tracked<'e, E: Environment>(
+fn slot<E: Environment>(environment: &E, service: &Service, hash: Hash) -> Result<Slot, Verdict> {
+    let place = service.ring.wrapping_add(scale(hash, service.ring_size));
+    environment.slot(place).map(Slot::of).ok_or(Verdict::NoReal)
+}
+
+/// The real of a packet whose flow the table may know.
+#[inline(always)]
+fn choose_remembered<'e, E: Environment>(
     environment: &'e E,
     director: &Director,
     service: &Service,
-    key: &Key,
+    parsed: &Parsed,
     hash: Hash,
-    opens: Opens,
+    slot: Slot,
 ) -> Result<Choice<'e>, Verdict> {
-    let bucket = environment.bucket(hash as u32 & director.flow_mask).ok_or(Verdict::NoReal)?;
-    let tag = (hash >> 24) as u8;
-    let now = environment.now();
-    let found = flow::find(bucket, key, tag, director.flags & Director::WEAKLY_ORDERED != 0);
+    let opens = parsed.opens;
+    let Network { client, vip, protocol, .. } = parsed.network;
+    // Each flow has a place of its own, also where the client's address alone chooses the slot.
+    let own = if service.flags & Service::BY_SOURCE != 0 {
+        flow_hash(director.hash_seed, client, vip, parsed.ports, protocol)
+    } else {
+        hash
+    };
+    let place = Place::of(own, director.flow_lines);
+    let [first, second] = place.lines;
+    let lines = (environment.flow_line(first), environment.flow_line(second));
+    let (Some(first), Some(second)) = lines else { return Err(Verdict::NoReal) };
+    let now = environment.ticks(director.tick_shift);
+    let found = flow::find(first, second, place.tag);
+    let anew = found.is_some_and(|found| found.starts_anew(opens, now, &director.timeouts));
     if let Some(found) = found
-        && !found.starts_anew(opens, now)
-        && let Ok((index, real)) = usable(environment, service, found.real())
+        && !anew
+        && let Ok(choice) = taken(environment, service, found.real(), false)
     {
         found.see(opens, now);
-        return Ok(Choice { index, real, connection: false });
+        return Ok(choice);
     }
-    let connection = matches!(opens, Opens::Yes | Opens::Unknown);
-    let (index, real) =
-        if connection { next_turn(environment, service) } else { ring_real(environment, service, hash) }?;
-    let state = flow::first_state(index, opens, now, tag);
-    match found {
-        Some(found) => found.replace(state),
-        // The last packets of an unknown connection are not worth an entry.
-        None if opens != Opens::Ends => flow::insert(bucket, key, state),
+    let tracked = service.flags & Service::TRACKED != 0;
+    // A datagram of a session that isn't known may be in the midst of it: where the slot says whose it is, it is so.
+    let opener = opens == Opens::Yes || anew || (opens == Opens::Unknown && tracked);
+    let moving = slot.state() == State::Moving;
+    let number = if opener && tracked {
+        next_turn(environment, service)?
+    } else if opener || found.is_some() || !moving {
+        slot.current
+    } else {
+        slot.base
+    };
+    let connection = opener && (tracked || opens == Opens::Yes);
+    let mut choice = match taken(environment, service, number, connection) {
+        // That real has died, and the agent hasn't said so yet: as if it weren't remembered.
+        Err(_) if number != slot.current => return taken(environment, service, slot.current, connection),
+        choice => choice?,
+    };
+    let state = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: number };
+    if let Some(found) = found {
+        found.replace(state);
+        return Ok(choice);
+    }
+    // The last packets of an unknown connection are not worth an entry.
+    if opens == Opens::Ends || !(moving || opener && tracked) {
+        return Ok(choice);
+    }
+    match flow::insert(first, second, state, &director.timeouts) {
+        Some(at) => {
+            let line = if at.line == 0 { place.lines[0] } else { place.lines[1] };
+            let key = FlowKey { client: client.address(), ports: parsed.ports.0.to_le_bytes(), service: service.id };
+            environment.note_key(line, at.way, &key);
+        }
+        // Later packets will find nothing, and go by the slot: so must this one.
+        None if opener => choice = taken(environment, service, slot.owner(), connection)?,
         None => {}
     }
-    Ok(Choice { index, real, connection })
+    Ok(choice)
 }
 
 /// The real whose turn it is. The agent takes a real out of the turns before it marks it unusable.
 #[inline(always)]
-fn next_turn<'e, E: Environment>(environment: &'e E, service: &Service) -> Result<(u32, &'e Real), Verdict> {
-    let count = environment.slot(service.id, service.ring_size).ok_or(Verdict::NoReal)?;
+fn next_turn<E: Environment>(environment: &E, service: &Service) -> Result<u16, Verdict> {
+    let count = environment.slot(service.turns).ok_or(Verdict::NoReal)?;
     if count == 0 {
         return Err(unserved(service));
     }
     let turn = environment.take_turn(service.id).ok_or(Verdict::NoReal)?;
-    let place = service.ring_size + 1 + (turn % u64::from(count)) as u32;
-    usable(environment, service, environment.slot(service.id, place).ok_or(Verdict::NoReal)?)
+    let place = service.turns.wrapping_add(1 + (turn % u64::from(count)) as u32);
+    environment.slot(place).map(|number| number as u16).ok_or(Verdict::NoReal)
 }
 
-/// The real that the ring names for this hash.
+/// The choice of this real, if frames may be sent to it.
 #[inline(always)]
-fn ring_real<'e, E: Environment>(
+fn taken<'e, E: Environment>(
     environment: &'e E,
     service: &Service,
-    hash: Hash,
-) -> Result<(u32, &'e Real), Verdict> {
-    let place = scale(hash, service.ring_size);
-    usable(environment, service, environment.slot(service.id, place).ok_or(Verdict::NoReal)?)
-}
-
-/// `index` and its entry, if frames may be sent to that real.
-#[inline(always)]
-fn usable<'e, E: Environment>(environment: &'e E, service: &Service, index: u32) -> Result<(u32, &'e Real), Verdict> {
-    match environment.real(index) {
-        Some(real) if real.flags & Real::USABLE != 0 => Ok((index, real)),
-        _ if index == NOBODY => Err(unserved(service)),
+    number: u16,
+    connection: bool,
+) -> Result<Choice<'e>, Verdict> {
+    match environment.real(service.reals.wrapping_add(u32::from(number))) {
+        Some(real) if real.flags & Real::USABLE != 0 && u32::from(number) < service.room => {
+            Ok(Choice { counter: service.counters.wrapping_add(u32::from(number)), real, connection })
+        }
+        _ if number == NOBODY => Err(unserved(service)),
         _ => Err(Verdict::NoReal),
     }
 }
