@@ -51,7 +51,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
     }
     let choice = choose(environment, director, service, &parsed)?;
     rewrite(packet, environment, parsed.network.tags, choice.real)?;
-    environment.count(choice.counter, u64::from(parsed.network.length), choice.connection);
+    environment.count(choice.counter as u32, u64::from(parsed.network.length), choice.connection);
     let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
     if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
 }
@@ -111,13 +111,16 @@ fn find_service<'e, E: Environment>(
 /// The service of this VIP whose key ends in these bytes: it is at one of two places.
 #[inline(always)]
 fn look_up<'e, E: Environment>(environment: &'e E, table: &Table, vip: Ip, tail: u32) -> Option<&'e Service> {
-    for place in ServiceKey::places(table.seed, vip, tail, table.mask) {
-        let service = environment.service(table.start.wrapping_add(place))?;
-        if Ip::from(service.key.address) == vip && service.key.tail() == tail {
-            return Some(service);
-        }
+    let [first, second] = ServiceKey::places(table.seed, vip, tail, table.mask);
+    match look_at(environment, table.start.wrapping_add(first), vip, tail) {
+        None => look_at(environment, table.start.wrapping_add(second), vip, tail),
+        found => found,
     }
-    None
+}
+
+#[inline(always)]
+fn look_at<'e, E: Environment>(environment: &'e E, index: u32, vip: Ip, tail: u32) -> Option<&'e Service> {
+    environment.service(index).filter(|service| Ip::from(service.key.address) == vip && service.key.tail() == tail)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! What surrounds a frame: the maps, the clock, and the room in front of it.
 
-use crate::maps::{Director, FlowKey, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
+use crate::maps::{Director, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 
 /// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
@@ -25,8 +25,8 @@ pub trait Environment {
     fn gate_is_closed(&self, gate: u32) -> bool;
     /// A line of `flows`, shared with other CPUs.
     fn flow_line(&self, index: u32) -> Option<*mut FlowLine>;
-    /// Writes the key of a flow of this line and word into `flow_keys`.
-    fn note_key(&self, line: u32, way: usize, key: &FlowKey);
+    /// Writes the key of a flow of this line and word into `flow_keys`, as the words that it has in memory.
+    fn note_key(&self, line: u32, way: usize, key: [u64; 3]);
     /// Takes the next number of `turns` for this service.
     fn take_turn(&self, service: u32) -> Option<u64>;
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.

@@ -11,8 +11,9 @@ use crate::verdict::Verdict;
 /// A packet's real, and whether the packet counts as a new connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice<'e> {
-    /// Its index in `real_stats`.
-    pub(crate) counter: u32,
+    /// Its index in `real_stats`; wider than it needs to be, since the compiler would otherwise copy it together with its
+    /// neighbour, at an odd place of the stack, which the verifier refuses.
+    pub(crate) counter: u64,
     /// Its entry, looked up once.
     pub(crate) real: &'e Real,
     pub(crate) connection: bool,
@@ -118,8 +119,7 @@ fn choose_remembered<'e, E: Environment>(
     match flow::insert(first, second, state, &director.timeouts) {
         Some(at) => {
             let line = if at.line == 0 { place.lines[0] } else { place.lines[1] };
-            let key = FlowKey { client: client.address(), ports: parsed.ports.0.to_le_bytes(), service: service.id };
-            environment.note_key(line, at.way, &key);
+            environment.note_key(line, at.way, FlowKey::words(client, parsed.ports, service.id));
         }
         // Later packets will find nothing, and go by the slot: so must this one.
         None if opener => choice = taken(environment, service, slot.owner(), connection)?,
@@ -148,11 +148,13 @@ fn taken<'e, E: Environment>(
     number: u16,
     connection: bool,
 ) -> Result<Choice<'e>, Verdict> {
+    if number == NOBODY {
+        return Err(unserved(service));
+    }
     match environment.real(service.reals.wrapping_add(u32::from(number))) {
         Some(real) if real.flags & Real::USABLE != 0 && u32::from(number) < service.room => {
-            Ok(Choice { counter: service.counters.wrapping_add(u32::from(number)), real, connection })
+            Ok(Choice { counter: u64::from(service.counters.wrapping_add(u32::from(number))), real, connection })
         }
-        _ if number == NOBODY => Err(unserved(service)),
         _ => Err(Verdict::NoReal),
     }
 }

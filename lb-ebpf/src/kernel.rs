@@ -1,10 +1,10 @@
 //! The kernel's side of a frame's surroundings.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_xdp_adjust_head};
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::{
-    Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, Vip, VipKey, VirtualMac,
+    Director, FlowLine, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac,
     VirtualMacKey,
 };
 use lb_common::{Environment, Packet, Verdict, Word};
@@ -58,21 +58,22 @@ impl Environment for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        // SAFETY: values of `services` are replaced, not written to, and a reader that meets a replaced one sees
-        // the old bytes until its run ends.
-        unsafe { maps::services.get(key) }
+    fn service(&self, index: u32) -> Option<&Service> {
+        maps::services.get(index)
     }
 
     #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<Vip> {
-        // SAFETY: as in `service`.
+        // SAFETY: values of a hash map are replaced, not written to, and a reader that meets a replaced one sees
+        // the old bytes until its run ends.
         unsafe { maps::vips.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn slot(&self, service: u32, index: u32) -> Option<u32> {
-        maps::rings.get_value(service, &(index >> 1)).map(|[even, odd]| if index & 1 == 0 { *even } else { *odd })
+    fn slot(&self, index: u32) -> Option<u32> {
+        let pair = maps::slots.get_ptr_mut(index >> 1)?.cast::<u32>();
+        // SAFETY: a pair has two words; the agent changes each with one store.
+        Some(unsafe { pair.add((index & 1) as usize).read_volatile() })
     }
 
     #[inline(always)]
@@ -88,7 +89,7 @@ impl Environment for Kernel<'_> {
 
     #[inline(always)]
     fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac> {
-        // SAFETY: as in `service`; the value is one word.
+        // SAFETY: as in `vip`; the value is one word.
         unsafe { maps::virtual_macs.get(key) }.copied()
     }
 
@@ -98,8 +99,17 @@ impl Environment for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn bucket(&self, index: u32) -> Option<*mut Bucket> {
+    fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
         maps::flows.get_ptr_mut(index)
+    }
+
+    #[inline(always)]
+    fn note_key(&self, line: u32, way: usize, key: [u64; 3]) {
+        if let Some(keys) = maps::flow_keys.get_ptr_mut(line) {
+            let place = keys.cast::<[u64; 3]>();
+            // SAFETY: a line has this many keys, of three words each; whoever reads them holds them against the flow's word.
+            unsafe { place.add(way & (FlowLine::WAYS - 1)).write(key) };
+        }
     }
 
     #[inline(always)]
@@ -111,15 +121,21 @@ impl Environment for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn now(&self) -> u32 {
+    fn ticks(&self, shift: u32) -> u32 {
         // SAFETY: a helper without arguments.
-        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+        (unsafe { bpf_jiffies64() } >> (shift & 31)) as u32
     }
 
     #[inline(always)]
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool) {
-        add(maps::service_stats.get_ptr_mut(service), bytes, connection);
-        add(maps::real_stats.get_ptr_mut(real), bytes, connection);
+    fn count(&self, counter: u32, bytes: u64, connection: bool) {
+        if let Some(stats) = maps::real_stats.get_ptr_mut(counter) {
+            // SAFETY: the entry is this CPU's own.
+            unsafe {
+                (*stats).connections += u64::from(connection);
+                (*stats).packets += 1;
+                (*stats).bytes += bytes;
+            }
+        }
     }
 
     #[inline(always)]
@@ -127,17 +143,5 @@ impl Environment for Kernel<'_> {
         // SAFETY: the context is the kernel's own; the old packet was given up by the caller.
         let result = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), bytes) };
         (result == 0).then(|| self.packet())
-    }
-}
-
-#[inline(always)]
-fn add(stats: Option<*mut Stats>, bytes: u64, connection: bool) {
-    if let Some(stats) = stats {
-        // SAFETY: the entry is this CPU's own.
-        unsafe {
-            (*stats).connections += u64::from(connection);
-            (*stats).packets += 1;
-            (*stats).bytes += bytes;
-        }
     }
 }

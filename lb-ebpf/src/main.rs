@@ -6,6 +6,7 @@ mod kernel;
 mod maps;
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use lb_common::{Action, Verdict};
@@ -22,6 +23,14 @@ pub fn lb(context: XdpContext) -> u32 {
 #[xdp]
 pub fn lb_linear(context: XdpContext) -> u32 {
     forward(&context)
+}
+
+/// The kernel's jiffies, of which the agent makes the flow table's clock. It is run for its return value alone, and attached
+/// to nothing.
+#[xdp]
+pub fn lb_clock(_: XdpContext) -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_jiffies64() }) as u32
 }
 
 #[inline(always)]

@@ -2,34 +2,33 @@
 //! them by these names; keys and values are described in `lb_common::maps`.
 #![allow(non_upper_case_globals, reason = "a map's name is what bpftool and the pin directory show")]
 
-use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn,
+    Director, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
-/// A service's ring, its number of turns, and its turns. Its length differs from service to service, and the
-/// agent fills it through a mapping before it is put in place.
-pub type Ring = Array<SlotPair, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+/// Flags of the maps that the agent writes through a mapping; their entries start at the start of a page.
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
-/// By VIP, port and protocol.
+/// Two tables of services, of which one is in force.
 #[btf_map]
-pub static services: HashMap<ServiceKey, Service, 4096> = HashMap::new();
+pub static services: Array<Service, 16384, MAPPED> = Array::new();
 
 /// VIPs that have services of a protocol: what a fragment, which may have no port, is held against.
 #[btf_map]
 pub static vips: HashMap<VipKey, Vip, 4096> = HashMap::new();
 
-/// By service id: swapped whole, so that no frame sees half a ring.
+/// Rings, and the turns of services whose connections take turns.
 #[btf_map]
-pub static rings: ArrayOfMaps<Ring, 4096> = ArrayOfMaps::new();
+pub static slots: Array<SlotPair, 1048576, MAPPED> = Array::new();
 
-/// By the index that a ring's slot holds.
+/// By the number that a pool's entries start at, and a slot's number behind it.
 #[btf_map]
-pub static reals: Array<Real, 32768> = Array::new();
+pub static reals: Array<Real, 32768, MAPPED> = Array::new();
 
 /// Interfaces that the program runs on, by their index.
 #[btf_map]
@@ -37,9 +36,9 @@ pub static ports: Array<Port, { PORTS as usize }> = Array::new();
 
 /// What holds for the whole director.
 #[btf_map]
-pub static director: Array<Director, 1> = Array::new();
+pub static director: Array<Director, 1, MAPPED> = Array::new();
 
-/// MACs that a service's frames don't come from, unless another director sent them here.
+/// MACs that a pool's frames don't come from, unless another director sent them here.
 #[btf_map]
 pub static returns: HashMap<ReturnKey, u32, 32768> = HashMap::new();
 
@@ -51,19 +50,19 @@ pub static virtual_macs: HashMap<VirtualMacKey, VirtualMac, { GATES as usize }> 
 #[btf_map]
 pub static gates: Array<Gate, { GATES as usize }> = Array::new();
 
-/// Remembered flows of tracked services.
+/// Remembered flows.
 #[btf_map]
-pub static flows: Array<Bucket, 262144> = Array::new();
+pub static flows: Array<FlowLine, 180224, MAPPED> = Array::new();
+
+/// Whose those flows are.
+#[btf_map]
+pub static flow_keys: Array<FlowKeys, 180224, MAPPED> = Array::new();
 
 /// By service id: new connections of a tracked service so far.
 #[btf_map]
 pub static turns: Array<Turn, 4096> = Array::new();
 
-/// By service id.
-#[btf_map]
-pub static service_stats: PerCpuArray<Stats, 4096> = PerCpuArray::new();
-
-/// By real.
+/// By the number that a service's counters start at, and a real's number behind it.
 #[btf_map]
 pub static real_stats: PerCpuArray<Stats, 32768> = PerCpuArray::new();
 

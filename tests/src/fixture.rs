@@ -1,8 +1,10 @@
 //! Desired maps of made-up services, for packet tests and the bench.
 
-use lb_common::maps::{Address, MAX_REALS, Port, Real, ReturnKey, Service, ServiceKey, Vlans, mapped};
+use std::collections::BTreeMap;
+
+use lb_common::maps::{Address, Port, Real, ReturnKey, Service, ServiceKey, Vlans, mapped};
 use lb_common::ring::Member;
-use lb_userspace::dataplane::{Desired, Ring};
+use lb_userspace::dataplane::{Desired, Pool, Ring, Turns};
 
 use crate::frame::DIRECTOR;
 
@@ -57,44 +59,67 @@ impl RealSpec {
     }
 }
 
-/// The maps of these services, on an interface whose VLANs are all ours: ids and indices are given out in order.
+/// Where the turns of the first service start, and how many words each has for them.
+const TURNS: u32 = 1 << 20;
+const TURNS_EACH: u32 = 512;
+
+/// The maps of these services, on an interface whose VLANs are all ours. Ids are given out in order, and so are the reals'
+/// places in `reals`: the first is at 1.
 pub fn desired(services: &[ServiceSpec]) -> Desired {
     let mut desired = Desired {
         ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2], vlans: Vlans::ALL }],
         tx_ports: [(0, IFINDEX)].into(),
         ..Desired::default()
     };
-    let mut index = 1;
+    let (mut pool, mut slot) = (0, 0);
     for (id, spec) in (0..).zip(services) {
         let mut members = Vec::new();
-        for real in &spec.reals {
-            assert!(index <= MAX_REALS);
-            desired.reals.insert(index, entry(real, id));
-            desired.returns.insert(ReturnKey { service: id, mac: real.mac, reserved: [0; 2] });
+        let mut reals = BTreeMap::new();
+        for (number, real) in (1..).zip(&spec.reals) {
+            reals.insert(number, entry(real, pool));
+            desired.returns.insert(ReturnKey { pool, mac: real.mac, reserved: [0; 2] });
             if real.usable {
-                members.push(Member { address: real.address, weight: real.weight, real: index });
+                members.push(Member { address: real.address, weight: real.weight, real: number });
             }
-            index += 1;
         }
-        let tracked = spec.flags & Service::TRACKED != 0;
-        desired.rings.insert(id, Ring { seed: 0, size: spec.ring_size, tracked, members });
+        let room = spec.reals.len() as u32 + 1;
+        let turns = TURNS + id * TURNS_EACH;
+        if spec.flags & Service::TRACKED != 0 {
+            desired.turns.insert(turns, Turns::new(members.clone()));
+        }
+        let ring = slot;
+        desired.rings.insert(ring, Ring { pool, seed: 0, size: spec.ring_size, members });
         let key =
             ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
-        desired
-            .services
-            .insert(key, Service { id, ring_size: spec.ring_size, flags: spec.flags, scheduler: 0, gate: 0 });
+        let service = Service {
+            key,
+            id,
+            ring,
+            ring_size: spec.ring_size,
+            reals: pool,
+            counters: pool + id,
+            room,
+            turns,
+            flags: spec.flags,
+            ..Service::FREE
+        };
+        desired.services.insert(key, service);
+        // Nobody is number 0, so that pools overlap in the last one's last entry.
+        desired.pools.insert(pool, Pool { room, reals });
+        pool += room - 1;
+        slot += spec.ring_size.next_multiple_of(2);
     }
     desired
 }
 
-fn entry(real: &RealSpec, service: u32) -> Real {
+fn entry(real: &RealSpec, pool: u32) -> Real {
     Real {
         address: real.address,
         mac: real.mac,
         source_mac: DIRECTOR,
         ifindex: real.ifindex,
         tx_port: 0,
-        service,
+        pool,
         vlan: real.vlan,
         flags: Real::IN_USE | if real.usable { Real::USABLE } else { 0 },
         weight: real.weight,

@@ -5,22 +5,24 @@
 #![expect(unsafe_code, reason = "frames lie in a mapping and are reached by address, as in the kernel")]
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lb_common::maps::{
-    Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac,
+    VirtualMacKey,
 };
-use lb_common::{Action, Environment, Packet, Verdict, balance};
-use lb_userspace::dataplane::{Counters, Desired, Sizes};
+use lb_common::{Action, Environment, Ip, Packet, Verdict, balance};
+use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::time::{ClockId, clock_gettime};
 use zerocopy::FromZeros;
 
 use crate::fixture::IFINDEX;
-use crate::side::{Counts, Outcome, Side};
+use crate::side::{Counts, Outcome, Side, counts};
 
 /// Room in front of a frame, as the kernel's XDP_PACKET_HEADROOM.
 pub const HEADROOM: usize = 256;
@@ -43,20 +45,21 @@ impl Host {
     /// # Errors
     /// No memory.
     pub fn new(sizes: Sizes) -> Result<Self> {
-        let buckets = (sizes.flows / Bucket::WAYS as u32).max(1);
-        let desired = Desired::default();
-        let flow_mask = (1 << buckets.ilog2()) - 1;
+        let entries = |name| map_rows(sizes).iter().find(|row| row.name == name).map_or(0, |row| row.entries);
+        let lines = entries("flows");
         let tables = Tables {
-            director: desired.director(flow_mask),
-            vips: desired.vips(),
-            desired,
-            flows: (0..buckets).map(|_| UnsafeCell::new(Bucket::new_zeroed())).collect(),
-            rings: BTreeMap::new(),
+            director: director(&Desired::default(), Table::default(), lines),
+            vips: BTreeMap::new(),
+            desired: Desired::default(),
+            services: Vec::new(),
+            reals: BTreeMap::new(),
+            flows: (0..lines).map(|_| UnsafeCell::new(FlowLine::new_zeroed())).collect(),
+            words: vec![0; entries("slots") as usize * 2],
+            slots: Slots::default(),
             gates: BTreeMap::new(),
             virtual_macs: BTreeMap::new(),
             turns: RefCell::default(),
-            services: RefCell::default(),
-            reals: RefCell::default(),
+            counters: RefCell::default(),
             now: Cell::new(0),
         };
         Ok(Self { memory: Memory::new()?, tables, verdicts: vec![0; Verdict::COUNT], headroom: HEADROOM })
@@ -97,13 +100,30 @@ impl Side for Host {
 
     fn apply(&mut self, desired: &Desired) -> Result<()> {
         let tables = &mut self.tables;
+        let tracked = |service: &Service| service.flags & Service::TRACKED != 0;
+        let mut loosened = BTreeSet::new();
         for (key, service) in &desired.services {
-            if tables.desired.services.get(key).is_none_or(|held| held.id != service.id) {
-                tables.turns.get_mut().remove(&service.id);
+            match tables.desired.services.get(key) {
+                Some(held) if held.id == service.id => {
+                    if tracked(held) && !tracked(service) {
+                        loosened.insert(service.ring);
+                    }
+                }
+                _ => {
+                    tables.turns.get_mut().remove(&service.id);
+                }
             }
         }
-        tables.director = desired.director(tables.director.flow_mask);
-        tables.rings = desired.rings.iter().map(|(id, ring)| (*id, ring.content())).collect();
+        let size = size_for(desired.services.len() as u32);
+        let (seed, services) = place(desired.services.values(), size).context("a table of services")?;
+        tables.services = services;
+        tables.director = director(desired, Table { seed, start: 0, mask: size - 1 }, tables.director.flow_lines);
+        tables.slots.write(&mut tables.words, desired, &loosened, Duration::from_secs(u64::from(tables.now.get())));
+        for (start, turns) in &desired.turns {
+            tables.words.put(*start, turns.order().len() as u32);
+            (start + 1..).zip(turns.order()).for_each(|(index, number)| tables.words.put(index, u32::from(*number)));
+        }
+        tables.reals = desired.reals().map(|(index, real)| (index, *real)).collect();
         tables.vips = desired.vips();
         tables.desired = desired.clone();
         Ok(())
@@ -135,22 +155,20 @@ impl Side for Host {
     }
 
     fn counts(&self) -> Result<Counts> {
-        Ok(Counts {
-            verdicts: self.verdicts.clone(),
-            services: self.tables.services.borrow().clone(),
-            reals: self.tables.reals.borrow().clone(),
-        })
+        let services = self.tables.desired.services.values().map(|service| (service.id, *service)).collect();
+        let held = |counter| Ok(self.tables.counters.borrow().get(&counter).copied().unwrap_or_default());
+        counts(self.verdicts.clone(), &services, held)
     }
 
     fn age(&mut self, seconds: i32) -> Result<()> {
-        for bucket in &mut self.tables.flows {
-            crate::side::age(bucket.get_mut(), seconds);
+        for line in &mut self.tables.flows {
+            crate::side::age(line.get_mut(), seconds);
         }
         Ok(())
     }
 
     fn forget(&mut self) -> Result<()> {
-        self.tables.flows.iter_mut().for_each(|bucket| *bucket.get_mut() = Bucket::new_zeroed());
+        self.tables.flows.iter_mut().for_each(|line| *line.get_mut() = FlowLine::new_zeroed());
         self.tables.turns.get_mut().clear();
         Ok(())
     }
@@ -161,17 +179,43 @@ fn now() -> Result<u32> {
     Ok(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("clock")?.tv_sec() as u32)
 }
 
+/// The entry of `director` for these services in this table.
+fn director(desired: &Desired, table: Table, flow_lines: u32) -> Director {
+    let timeouts = Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 };
+    let mut director = Director {
+        hash_seed: desired.hash_seed,
+        tables: [table, Table::default()],
+        table: 0,
+        flags: 0,
+        flow_lines,
+        tick_shift: 0,
+        timeouts,
+        vips: Filter::EMPTY,
+        reals: Filter::EMPTY,
+    };
+    for key in desired.services.keys() {
+        director.vips.insert(Filter::of_address(Ip::from(key.address)));
+        if key.port == [0, 0] {
+            director.flags |= Director::ANY_PORT;
+        }
+    }
+    desired.returns.iter().for_each(|key| director.reals.insert(Filter::of_mac(key.mac)));
+    director
+}
+
 struct Tables {
     desired: Desired,
     director: Director,
     vips: BTreeMap<VipKey, Vip>,
-    flows: Vec<UnsafeCell<Bucket>>,
-    rings: BTreeMap<u32, Vec<u32>>,
+    services: Vec<Service>,
+    reals: BTreeMap<u32, Real>,
+    flows: Vec<UnsafeCell<FlowLine>>,
+    words: Vec<u32>,
+    slots: Slots,
     gates: BTreeMap<u32, bool>,
     virtual_macs: BTreeMap<[u8; 6], bool>,
     turns: RefCell<BTreeMap<u32, u64>>,
-    services: RefCell<BTreeMap<u32, Counters>>,
-    reals: RefCell<BTreeMap<u32, Counters>>,
+    counters: RefCell<BTreeMap<u32, Counters>>,
     now: Cell<u32>,
 }
 
@@ -192,20 +236,20 @@ impl Environment for Run<'_> {
         Some(&self.tables.director)
     }
 
-    fn service(&self, key: &ServiceKey) -> Option<&Service> {
-        self.tables.desired.services.get(key)
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.tables.services.get(index as usize)
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         self.tables.vips.get(key).copied()
     }
 
-    fn slot(&self, service: u32, index: u32) -> Option<u32> {
-        self.tables.rings.get(&service)?.get(index as usize).copied()
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.tables.words.get(index as usize).copied()
     }
 
     fn real(&self, index: u32) -> Option<&Real> {
-        self.tables.desired.reals.get(&index)
+        self.tables.reals.get(&index)
     }
 
     fn returns(&self, key: &ReturnKey) -> bool {
@@ -221,9 +265,12 @@ impl Environment for Run<'_> {
         self.tables.gates.get(&gate).copied().unwrap_or_default()
     }
 
-    fn bucket(&self, index: u32) -> Option<*mut Bucket> {
+    fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
         self.tables.flows.get(index as usize).map(UnsafeCell::get)
     }
+
+    // Nobody lists these flows.
+    fn note_key(&self, _: u32, _: usize, _: [u64; 3]) {}
 
     fn take_turn(&self, service: u32) -> Option<u64> {
         let mut turns = self.tables.turns.borrow_mut();
@@ -232,18 +279,16 @@ impl Environment for Run<'_> {
         Some(*next - 1)
     }
 
-    fn now(&self) -> u32 {
+    fn ticks(&self, _: u32) -> u32 {
         self.tables.now.get()
     }
 
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool) {
-        let add = |counters: &mut Counters| {
-            counters.connections += u64::from(connection);
-            counters.packets += 1;
-            counters.bytes += bytes;
-        };
-        add(self.tables.services.borrow_mut().entry(service).or_default());
-        add(self.tables.reals.borrow_mut().entry(real).or_default());
+    fn count(&self, counter: u32, bytes: u64, connection: bool) {
+        let mut all = self.tables.counters.borrow_mut();
+        let counters = all.entry(counter).or_default();
+        counters.connections += u64::from(connection);
+        counters.packets += 1;
+        counters.bytes += bytes;
     }
 
     fn move_start<'a>(&self, _: Packet<'a>, bytes: i32) -> Option<Packet<'a>> {

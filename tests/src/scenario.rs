@@ -13,7 +13,7 @@ use crate::skip::skip;
 use crate::testbed::{Testbed, lacking};
 
 /// Sizes of the maps of most fixtures.
-pub const SIZES: Sizes = Sizes { services: 64, reals: 256, flows: 1024 };
+pub const SIZES: Sizes = Sizes { services: 64, reals: 256, slots: 1 << 21, flows: 1024 };
 
 /// A story about one director.
 pub struct Fixture {
@@ -229,11 +229,11 @@ impl Expect {
         let mut moved = Moved::default();
         moved.verdicts.insert(self.verdict.name(), 1);
         if let Some(index) = real {
-            let real = desired.reals.get(&index).context("no such real")?;
+            let service = service_of(desired, index)?;
             let length = frame.len() - frame.to_vec().network();
             let bytes = self.bytes.unwrap_or(length as u64);
             let counters = Counters { connections: u64::from(self.connection), packets: 1, bytes };
-            moved.services.insert(real.service, counters);
+            moved.services.insert(service.id, counters);
             moved.reals.insert(index, counters);
         }
         Ok(moved)
@@ -244,7 +244,7 @@ impl Expect {
         let Some(index) = real else {
             return Ok(frame);
         };
-        let real = desired.reals.get(&index).context("no such real")?;
+        let (_, real) = desired.reals().find(|(held, _)| *held == index).context("no such real")?;
         let frame = self.reshape.as_ref().map_or(frame.clone(), |reshape| reshape(frame));
         Ok(frame.addressed_to(real.mac).sent_by(real.source_mac))
     }
@@ -311,8 +311,15 @@ pub fn ring_choice(desired: &Desired, frame: &[u8]) -> Result<u32> {
     } else {
         flow_hash(desired.hash_seed, client, Ip::from(vip), Ports::of([a, b, c, d]), protocol)
     };
-    let ring = desired.rings.get(&service.id).context("no ring")?;
-    ring.content().get(scale(hash, service.ring_size) as usize).copied().context("no slot")
+    let ring = desired.rings.get(&service.ring).context("no ring")?;
+    let number = ring.targets().get(scale(hash, service.ring_size) as usize).copied().context("no slot")?;
+    Ok(service.reals + u32::from(number))
+}
+
+/// The service that a real of this index is of.
+fn service_of(desired: &Desired, index: u32) -> Result<&Service> {
+    let mut services = desired.services.values();
+    services.find(|held| (held.reals + 1..held.reals + held.room).contains(&index)).context("no service of this real")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lb_common::Verdict;
-use lb_common::maps::{Bucket, FlowState};
+use lb_common::flow::Flow;
+use lb_common::maps::{FlowLine, Service};
 use lb_userspace::dataplane::{Counters, Desired};
 
 /// What became of a frame.
@@ -115,9 +116,30 @@ pub trait Side {
     fn forget(&mut self) -> Result<()>;
 }
 
-/// Makes the flows of a bucket older, or younger.
-pub(crate) fn age(bucket: &mut Bucket, seconds: i32) {
-    for flow in bucket.ways.iter_mut().filter(|flow| flow.state.stage != FlowState::FREE) {
-        flow.state.seen = flow.state.seen.wrapping_add_signed(-seconds);
+/// Makes the flows of a line older, or younger, by so many ticks.
+pub(crate) fn age(line: &mut FlowLine, ticks: i32) {
+    for word in &mut line.words {
+        if let Some(flow) = Flow::of(*word) {
+            *word = Flow { seen: flow.seen.wrapping_add_signed(-ticks), ..flow }.word();
+        }
     }
+}
+
+/// The counters of all that these services have, by what their entries in `real_stats` hold.
+pub(crate) fn counts(
+    verdicts: Vec<u64>,
+    services: &BTreeMap<u32, Service>,
+    held: impl Fn(u32) -> Result<Counters>,
+) -> Result<Counts> {
+    let mut counts = Counts { verdicts, ..Counts::default() };
+    for (id, service) in services {
+        let mut sum = Vec::new();
+        for number in 1..service.room {
+            let counters = held(service.counters + number)?;
+            counts.reals.insert(service.reals + number, counters);
+            sum.push(counters);
+        }
+        counts.services.insert(*id, sum.into_iter().sum());
+    }
+    Ok(counts)
 }

@@ -1,19 +1,21 @@
 //! The loaded program without a network: its maps filled through the agent's own writer, frames put through
 //! it by BPF_PROG_TEST_RUN.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
-use lb_common::maps::{Bucket, Turn};
+use lb_common::maps::{FlowLine, Service, Turn};
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use zerocopy::FromZeros;
 
 use crate::fixture::IFINDEX;
-use crate::side::{Counts, Outcome, Side, age};
+use crate::side::{Counts, Outcome, Side, age, counts};
 
 /// Why the kernel's side can't be tested here; `None` where it can.
 pub fn lacking() -> Option<String> {
@@ -55,11 +57,10 @@ pub struct Testbed {
     pub pins: Pins,
     stats: StatsReader,
     gates: Gates,
-    flows: Array<MapData, Bucket>,
+    flows: Array<MapData, FlowLine>,
     turns: Array<MapData, Turn>,
-    /// Services and reals that were ever applied: those that may have counted.
-    services: u32,
-    reals: u32,
+    /// By id.
+    services: BTreeMap<u32, Service>,
 }
 
 impl Testbed {
@@ -84,7 +85,7 @@ impl Testbed {
         let flows = Array::try_from(map("flows")?)?;
         let turns = Array::try_from(map("turns")?)?;
         let gates = Gates::open(&pins)?;
-        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: 0, reals: 0 })
+        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: BTreeMap::new() })
     }
 
     /// Fills the maps.
@@ -92,9 +93,7 @@ impl Testbed {
     /// # Errors
     /// What the agent would say.
     pub fn apply(&mut self, desired: &Desired) -> Result<()> {
-        let behind = |last: Option<u32>| last.map_or(0, |last| last + 1);
-        self.services = self.services.max(behind(desired.rings.keys().next_back().copied()));
-        self.reals = self.reals.max(behind(desired.reals.keys().next_back().copied()));
+        self.services = desired.services.values().map(|service| (service.id, *service)).collect();
         Ok(self.dataplane.apply(desired)?)
     }
 
@@ -144,27 +143,25 @@ impl Side for Testbed {
     }
 
     fn counts(&self) -> Result<Counts> {
-        let services = (0..self.services).map(|id| Ok((id, self.stats.service(id)?)));
-        let reals = (0..self.reals).map(|index| Ok((index, self.stats.real(index)?)));
-        Ok(Counts {
-            verdicts: self.stats.verdicts()?.into_iter().map(|(_, packets)| packets).collect(),
-            services: services.collect::<Result<_>>()?,
-            reals: reals.collect::<Result<_>>()?,
-        })
+        let verdicts = self.stats.verdicts()?.into_iter().map(|(_, packets)| packets).collect();
+        let held = |counter| Ok(self.stats.real(&Service { counters: counter, ..Service::FREE }, 0)?);
+        counts(verdicts, &self.services, held)
     }
 
     fn age(&mut self, seconds: i32) -> Result<()> {
+        let time = self.dataplane.in_ticks(Duration::from_secs(seconds.unsigned_abs().into()));
+        let ticks = i32::try_from(time)? * seconds.signum();
         for index in 0..self.flows.len() {
-            let mut bucket = self.flows.get(&index, 0)?;
-            age(&mut bucket, seconds);
-            self.flows.set(index, bucket, 0)?;
+            let mut line = self.flows.get(&index, 0)?;
+            age(&mut line, ticks);
+            self.flows.set(index, line, 0)?;
         }
         Ok(())
     }
 
     fn forget(&mut self) -> Result<()> {
         for index in 0..self.flows.len() {
-            self.flows.set(index, Bucket::new_zeroed(), 0)?;
+            self.flows.set(index, FlowLine::new_zeroed(), 0)?;
         }
         for id in 0..self.turns.len() {
             self.turns.set(id, Turn::default(), 0)?;

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Address;
+use crate::ip::{Ip, Ports};
 
 /// Value of `flows`: eight remembered flows, a word each, in one cache line. See [`crate::flow`] for the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -36,4 +37,31 @@ pub struct FlowKey {
     pub ports: [u8; 4],
     /// Id of the service.
     pub service: u32,
+}
+
+impl FlowKey {
+    /// A key as it lies in memory. On the packet path it is never more than words: of bytes the compiler would make a stack
+    /// of single ones.
+    #[inline(always)]
+    pub fn words(client: Ip, ports: Ports, service: u32) -> [u64; 3] {
+        let tail = if cfg!(target_endian = "little") {
+            u64::from(service) << 32 | u64::from(ports.0)
+        } else {
+            u64::from(ports.0.swap_bytes()) << 32 | u64::from(service)
+        };
+        [client.start.to_le(), client.end.to_le(), tail]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_key_s_bytes() {
+        let client = [0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        let ports = [0x9c, 0x40, 0, 80];
+        let key: FlowKey = zerocopy::transmute!(FlowKey::words(Ip::from(client), Ports::of(ports), 7));
+        assert_eq!(key, FlowKey { client, ports, service: 7 });
+    }
 }

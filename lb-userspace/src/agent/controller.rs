@@ -127,7 +127,7 @@ impl Controller {
         heart: Heart,
     ) -> Self {
         let maps = dataplane.maps();
-        let allocation = Allocation::adopt(dataplane.adopted(), maps.service_capacity(), maps.real_capacity());
+        let allocation = Allocation::adopt(dataplane.adopted(), maps.room());
         Self {
             path,
             model,

@@ -21,7 +21,7 @@ use crate::host::neighbour::Resolved;
 use crate::host::xdp;
 
 use crate::planner::model::{Hop, Interface, Model, target};
-use crate::planner::plan::{identity, mapped_address};
+use crate::planner::plan::{key, mapped_address};
 
 /// Held while an agent runs: two would write the same maps.
 pub struct Lock(#[expect(dead_code, reason = "it is held, not used")] Flock<File>);
@@ -97,9 +97,14 @@ pub fn segments(links: &[Link]) -> config::machine::Segments {
     config::machine::Segments { interfaces: links.iter().map(interface).collect() }
 }
 
-/// Map sizes by the configuration.
-pub fn sizes(limits: Limits) -> Sizes {
-    Sizes { services: limits.services, reals: limits.reals, flows: limits.flows }
+/// Map sizes by the configuration: its rings have room to be half as many again.
+pub fn sizes(config: &Config) -> Sizes {
+    /// 16 MiB.
+    const SLOTS: u64 = 1 << 22;
+    let Limits { services, reals, flows } = config.limits;
+    let rings: u64 = config.services.iter().map(|service| u64::from(service.ring_size) + 1).sum();
+    let slots = u32::try_from((rings + rings / 2).max(SLOTS)).unwrap_or(u32::MAX);
+    Sizes { services, reals, slots, flows }
 }
 
 /// Loads the program over what is pinned, and attaches it to the configuration's interfaces.
@@ -117,7 +122,7 @@ pub async fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMa
 }
 
 async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
-    let mut dataplane = Dataplane::open(pins.clone(), sizes(config.limits))?;
+    let mut dataplane = Dataplane::open(pins.clone(), sizes(config))?;
     let mut interfaces = BTreeMap::new();
     for name in &config.director.interfaces {
         let interface = attach(&mut dataplane, name, config.director.mode, links).await?;
@@ -164,13 +169,12 @@ pub fn adopt(
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
-    let held: HashMap<(u32, Address), &maps::Real> =
-        adopted.reals.values().map(|real| ((real.service, real.address), real)).collect();
     for service in &model.config.clone().services {
-        let identity = identity(service);
-        let Some(id) = adopted.services.get(&identity.key).map(|service| service.id) else { continue };
+        let Some(placed) = adopted.services.get(&key(service)) else { continue };
+        let held: HashMap<Address, &maps::Real> =
+            adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
         for real in &service.reals {
-            let entry = held.get(&(id, mapped_address(real.address)));
+            let entry = held.get(&mapped_address(real.address));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
             let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };

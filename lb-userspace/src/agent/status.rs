@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lb_common::maps::{Address, Real, Service};
+use lb_common::maps::{Address, Real};
 
 use crate::api::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
@@ -18,15 +18,15 @@ use crate::planner::plan::{key, mapped_address};
 /// # Errors
 /// The counters can't be read.
 pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Option<String>) -> Result<Status, Error> {
-    let indices: HashMap<(u32, Address), u32> =
-        desired.reals.iter().map(|(index, real)| ((real.service, real.address), *index)).collect();
     let mut services = Vec::new();
     for service in &model.config.services {
         let placed = desired.services.get(&key(service));
-        let id = placed.map(|placed| placed.id);
+        let pool = placed.and_then(|placed| desired.pools.get(&placed.reals));
+        let numbers: HashMap<Address, u16> =
+            pool.into_iter().flat_map(|pool| &pool.reals).map(|(number, real)| (real.address, *number)).collect();
         let mut reals = Vec::new();
         for real in &service.reals {
-            let index = id.and_then(|id| indices.get(&(id, mapped_address(real.address))));
+            let counted = placed.zip(numbers.get(&mapped_address(real.address)));
             let (state, since, why) = describe(model.standing(service, real));
             reals.push(RealStatus {
                 address: real.address,
@@ -35,7 +35,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
                 since: since.map(seconds),
                 why,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
-                counters: index.map_or(Ok(Counters::default()), |index| stats.real(*index))?,
+                counters: counted.map_or(Ok(Counters::default()), |(placed, number)| stats.real(placed, *number))?,
             });
         }
         reals.sort_by_key(|real| real.address);
@@ -45,7 +45,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
             address: service.address,
             port: service.port,
             scheduler: service.scheduler.label().to_owned(),
-            counters: id.map_or(Ok(Counters::default()), |id| stats.service(id))?,
+            counters: placed.map_or(Ok(Counters::default()), |placed| stats.service(placed))?,
             reals,
         });
     }
@@ -70,9 +70,9 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
 /// The counters can't be read.
 pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsReader) -> Result<Status, Error> {
     let mut services = Vec::new();
-    for (key, Service { id, scheduler, .. }) in &adopted.services {
+    for (key, service) in &adopted.services {
         let mut reals = Vec::new();
-        for (index, real) in adopted.reals.iter().filter(|(_, real)| real.service == *id) {
+        for (number, real) in adopted.reals_of(service) {
             let usable = real.flags & Real::USABLE != 0;
             reals.push(RealStatus {
                 address: plain_address(real.address),
@@ -85,7 +85,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
                 since: None,
                 why: (!usable).then(|| "so it was when the agent was last heard".to_owned()),
                 mac: (real.mac != [0; 6]).then(|| mac(real.mac)),
-                counters: stats.real(*index)?,
+                counters: stats.real(service, number)?,
             });
         }
         reals.sort_by_key(|real| real.address);
@@ -95,8 +95,8 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             protocol: if key.protocol == lb_common::header::protocol::TCP { "tcp" } else { "udp" }.to_owned(),
             address: plain_address(key.address),
             port: (port != 0).then_some(port),
-            scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(*scheduler)).unwrap_or(&"?").to_string(),
-            counters: stats.service(*id)?,
+            scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(service.scheduler)).unwrap_or(&"?").to_string(),
+            counters: stats.service(service)?,
             reals,
         });
     }

@@ -45,16 +45,13 @@ fn program(path: &str) -> Obstacle {
     }
 }
 
-/// The maps' memory: the pinned ones by their sizes, the rings by the services' own.
+/// The maps' memory, by their sizes.
 fn memory(config: &Config) -> Vec<MapMemory> {
     let cpus = aya::util::nr_cpus().unwrap_or(1);
-    let mut rows: Vec<MapMemory> = map_rows(agent::sizes(config.limits))
+    map_rows(agent::sizes(config))
         .iter()
         .map(|row| MapMemory { name: row.name.to_owned(), entries: row.entries.into(), bytes: row.bytes(cpus) })
-        .collect();
-    let slots: u64 = config.services.iter().map(|service| u64::from(service.ring_size)).sum();
-    rows.push(MapMemory { name: "the services' rings".to_owned(), entries: slots, bytes: slots * 4 });
-    rows
+        .collect()
 }
 
 #[cfg(test)]

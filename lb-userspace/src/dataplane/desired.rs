@@ -2,59 +2,61 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::Ip;
-use lb_common::maps::{Director, Filter, NOBODY, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
+use lb_common::maps::{Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring, turns};
 
-/// What a service's ring and turns are built from. Equal recipes give equal rings.
+use super::FlowTimes;
+
+/// Who takes the flows of a ring's slots. Equal rings have equal slots.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ring {
+    /// Its pool: where the numbers of its reals count from in `reals`.
+    pub pool: u32,
     /// Mixed into the reals' preferences.
     pub seed: u64,
     /// Slots.
     pub size: u32,
-    /// The service takes turns.
-    pub tracked: bool,
-    /// The reals that take traffic.
+    /// The reals that take new flows.
     pub members: Vec<Member>,
 }
 
 impl Ring {
-    /// The entries of its map: the slots, the number of turns, the turns.
-    pub fn content(&self) -> Vec<u32> {
-        let mut content = ring(self.seed, self.size, &self.members);
-        let turns = if self.tracked { turns(&self.members) } else { Vec::new() };
-        content.push(turns.len() as u32);
-        content.extend(turns);
-        content
+    /// Who takes new flows, slot by slot.
+    pub fn targets(&self) -> Vec<u16> {
+        ring(self.seed, self.size, &self.members)
+    }
+}
+
+/// Who takes a tracked service's new connections, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turns {
+    order: Vec<u16>,
+}
+
+impl Turns {
+    /// By these members' weights.
+    pub fn new(members: Vec<Member>) -> Self {
+        Self { order: turns(&members) }
     }
 
-    /// The same ring, of reals that are numbered from 1 in the order of their addresses: services of the same reals and
-    /// weights have the same shape.
-    pub fn shape(&self) -> Self {
-        let mut members = self.members.clone();
-        members.sort_unstable();
-        for (number, member) in (1..).zip(&mut members) {
-            member.real = number;
-        }
-        Self { members, ..*self }
+    /// The reals' numbers in their order.
+    pub fn order(&self) -> &[u16] {
+        &self.order
     }
 
-    /// The entries of its map, from those of its [shape](Self::shape).
-    pub fn numbered(&self, shape: &[u32]) -> Vec<u32> {
-        let mut members = self.members.clone();
-        members.sort_unstable();
-        let numbers: Vec<u32> = [NOBODY].into_iter().chain(members.iter().map(|member| member.real)).collect();
-        let name = |entry: &u32| numbers.get(*entry as usize).copied().unwrap_or(NOBODY);
-        let (slots, rest) = shape.split_at_checked(self.size as usize).unwrap_or_default();
-        // Between slots and turns stands how many turns there are.
-        let (count, turns) = rest.split_at_checked(1).unwrap_or_default();
-        let mut content = Vec::with_capacity(shape.len());
-        content.extend(slots.iter().map(name));
-        content.extend_from_slice(count);
-        content.extend(turns.iter().map(name));
-        content
+    /// Words that they take: their number, then they.
+    pub fn words(&self) -> u32 {
+        self.order.len() as u32 + 1
     }
+}
+
+/// The reals of one pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// How many numbers it has, 0 included, which is nobody's.
+    pub room: u32,
+    /// By number.
+    pub reals: BTreeMap<u16, Real>,
 }
 
 /// The whole state of the data plane.
@@ -62,16 +64,20 @@ impl Ring {
 pub struct Desired {
     /// Mixed into every hash.
     pub hash_seed: u64,
+    /// How long flows are remembered.
+    pub timeouts: FlowTimes,
     /// Interfaces that the program runs on.
     pub ports: Vec<Port>,
     /// Interfaces that frames are redirected to, by their index in `tx_ports`.
     pub tx_ports: BTreeMap<u32, u32>,
     /// By VIP, port and protocol.
     pub services: BTreeMap<ServiceKey, Service>,
-    /// By service id.
+    /// By where their numbers count from in `reals`.
+    pub pools: BTreeMap<u32, Pool>,
+    /// By their first slot.
     pub rings: BTreeMap<u32, Ring>,
-    /// By index.
-    pub reals: BTreeMap<u32, Real>,
+    /// By their first word in `slots`.
+    pub turns: BTreeMap<u32, Turns>,
     /// Frames that are not sent on.
     pub returns: BTreeSet<ReturnKey>,
 }
@@ -86,47 +92,20 @@ impl Desired {
         self.services.iter().map(vip).collect()
     }
 
-    /// The entry of `director`: the seed, and filters that hold what the other maps hold.
-    pub fn director(&self, flow_mask: u32) -> Director {
-        // x86-64 reads in the program's order (Intel SDM vol. 3A §9.2.2); of others that isn't taken for granted.
-        let flags = if cfg!(target_arch = "x86_64") { 0 } else { Director::WEAKLY_ORDERED };
-        let mut director =
-            Director { hash_seed: self.hash_seed, flow_mask, flags, vips: Filter::EMPTY, reals: Filter::EMPTY };
-        for key in self.services.keys() {
-            director.vips.insert(Filter::of_address(Ip::from(key.address)));
-            if key.port == [0, 0] {
-                director.flags |= Director::ANY_PORT;
-            }
-        }
-        for key in &self.returns {
-            director.reals.insert(Filter::of_mac(key.mac));
-        }
-        director
+    /// A real of a pool.
+    pub fn real(&self, pool: u32, number: u16) -> Option<&Real> {
+        self.pools.get(&pool)?.reals.get(&number)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+    /// Whether frames of flows may be sent to a real of a pool.
+    pub fn lives(&self, pool: u32, number: u16) -> bool {
+        self.real(pool, number).is_some_and(|real| real.flags & Real::USABLE != 0)
+    }
 
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_ring_from_its_shape_is_the_ring(
-            seed: u64, size in prop::sample::select(vec![251u32, 509, 1021]), tracked: bool,
-            reals in prop::collection::btree_map(any::<[u8; 16]>(), (1u32..100, 1u32..60_000), 0..12),
-        ) {
-            let members = reals.into_iter().map(|(address, (weight, real))| Member { address, weight, real });
-            let members: Vec<Member> = members.rev().collect();
-            let ring = Ring { seed, size, tracked, members };
-            let mut other = ring.clone();
-            other.members.iter_mut().for_each(|member| member.real += 7);
-            other.members.reverse();
-            prop_assert_eq!(ring.shape(), other.shape());
-            for ring in [&ring, &other] {
-                prop_assert_eq!(ring.numbered(&ring.shape().content()), ring.content());
-            }
-        }
+    /// Every real with the index of its entry in `reals`.
+    pub fn reals(&self) -> impl Iterator<Item = (u32, &Real)> {
+        self.pools.iter().flat_map(|(pool, held)| {
+            held.reals.iter().map(move |(number, real)| (pool + u32::from(*number), real))
+        })
     }
 }

@@ -3,27 +3,21 @@
 #![expect(unsafe_code, reason = "tiny programs and maps are handed to the kernel to see whether it takes them")]
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use aya::maps::MapData;
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS;
 use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_XDP;
 use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_cmd, bpf_insn};
-use lb_common::maps::NOBODY;
 
-use super::syscall::{attribute, bpf, bpf_fd};
-use super::{Error, ring};
+use super::Error;
+use super::syscall::{attribute, bpf_fd};
 
 /// What some supported kernels lack. There is a way without each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// XDP over frames in fragments (Linux 5.18). Without it, a driver that splits frames of a large MTU takes no program.
     pub frags: bool,
-    /// All rings that change are swapped by one system call (Linux 5.19). Without it, each waits for its own RCU grace
-    /// period.
-    pub batch: bool,
 }
 
 /// A feature that there is no way without.
@@ -34,23 +28,16 @@ struct Needed {
     is_missing: fn() -> bool,
 }
 
-const NEEDED: [Needed; 3] = [
+const NEEDED: [Needed; 2] = [
     Needed {
         name: "atomic compare-and-exchange in BPF programs",
         since: "5.12",
         is_missing: || refuses(load(&exchange(), 0)),
     },
     Needed {
-        name: "the coarse clock in BPF programs (bpf_ktime_get_coarse_ns)",
-        since: "5.11",
-        is_missing: || {
-            matches!(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns), Ok(false))
-        },
-    },
-    Needed {
-        name: "rings of different sizes in one map (BPF_F_INNER_MAP)",
-        since: "5.10",
-        is_missing: || refuses(ring::allocate(1)),
+        name: "the jiffies in BPF programs (bpf_jiffies64)",
+        since: "5.5",
+        is_missing: || matches!(is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_jiffies64), Ok(false)),
     },
 ];
 
@@ -61,7 +48,7 @@ impl Features {
     /// [`Error::Kernel`], with all that it lacks and that there is no way without.
     pub fn probe() -> Result<Self, Error> {
         require(&NEEDED)?;
-        Ok(Self { frags: !refuses(load(&pass(), BPF_F_XDP_HAS_FRAGS)), batch: takes_batches().unwrap_or(false) })
+        Ok(Self { frags: !refuses(load(&pass(), BPF_F_XDP_HAS_FRAGS)) })
     }
 }
 
@@ -96,27 +83,6 @@ fn load(program: &[bpf_insn], flags: u32) -> io::Result<OwnedFd> {
     load.license = c"Dual MIT/GPL".as_ptr() as u64;
     // SAFETY: the program and the licence outlive the call, and the kernel returns a file descriptor.
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attribute) }
-}
-
-/// Asks an array of maps to update none of its entries.
-fn takes_batches() -> io::Result<bool> {
-    let inner = ring::create(&[NOBODY]).map_err(io::Error::other)?;
-    let outer = array_of(&inner)?;
-    let mut attribute = attribute();
-    attribute.batch.map_fd = outer.as_raw_fd() as u32;
-    // SAFETY: no entries, so no pointer is read.
-    Ok(unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attribute) }.is_ok())
-}
-
-fn array_of(inner: &MapData) -> io::Result<OwnedFd> {
-    let mut attribute = attribute();
-    // SAFETY: as in `load`.
-    let create = unsafe { &mut attribute.__bindgen_anon_1 };
-    create.map_type = BPF_MAP_TYPE_ARRAY_OF_MAPS as u32;
-    (create.key_size, create.value_size, create.max_entries) = (4, 4, 1);
-    create.inner_map_fd = inner.fd().as_fd().as_raw_fd() as u32;
-    // SAFETY: the attribute has no pointers, and the kernel returns a file descriptor.
-    unsafe { bpf_fd(bpf_cmd::BPF_MAP_CREATE, &mut attribute) }
 }
 
 /// `r0 = XDP_PASS; exit`

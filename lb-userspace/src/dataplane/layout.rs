@@ -60,20 +60,10 @@ mod tests {
     fn the_description_names_every_map_with_its_fields() {
         let Ok(object) = object() else { return };
         let text = describe(object).unwrap();
-        for line in ["services ", "  address 0 16\n", "flows ", "  ways.state.seen 0 4\n", "  mac ", "\"forwarded\""] {
+        for line in ["services ", "  address 0 16\n", "flows ", "  words 0 64\n", "  mac ", "\"forwarded\""] {
             assert!(text.contains(line), "{line:?} is missing in {text}");
         }
         assert_eq!(digest().len(), 16);
         assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
-    }
-
-    #[test]
-    fn a_ring_is_no_struct() {
-        // Up to Linux 6.1 the kernel takes rings without BTF only where the template's value is none.
-        let Ok(object) = object() else { return };
-        let object = aya_obj::Object::parse(object).unwrap();
-        let types = Types::parse(&object.btf.as_ref().unwrap().to_bytes()).unwrap();
-        let Some(aya_obj::Map::Btf(ring)) = object.maps["rings"].inner() else { panic!("no template") };
-        assert!(ring.def.btf_value_type_id != 0 && !types.is_struct(ring.def.btf_value_type_id));
     }
 }

@@ -8,14 +8,16 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
+    Director, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
+use super::clock::{self, Clock};
 use super::maps::{Adopted, Maps};
 use super::predecessor::Predecessor;
-use super::{Desired, Error, Features, Gates, Pins};
+use super::table::size_for;
+use super::{Desired, Error, Features, Gates, Pins, Pool, Slots};
 
 /// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
@@ -37,8 +39,22 @@ pub struct Sizes {
     pub services: u32,
     /// Reals at most; one index is never used.
     pub reals: u32,
+    /// Slots of all rings, and turns, at most.
+    pub slots: u32,
     /// Remembered flows at most.
     pub flows: u32,
+}
+
+impl Sizes {
+    /// Entries of `reals` and of their counters: a pool takes a power of two of them, eight at least.
+    fn real_entries(self) -> u32 {
+        self.reals.saturating_add(self.services.saturating_mul(8))
+    }
+
+    /// Lines of `flows`: eleven words for eight flows, so that a table at four fifths of its size loses none.
+    fn lines(self) -> u32 {
+        (self.flows / FlowLine::WAYS as u32).saturating_mul(11).div_ceil(8).max(8)
+    }
 }
 
 /// A map, as `lb check` shows it.
@@ -66,22 +82,22 @@ impl MapRow {
     }
 }
 
-/// Every pinned map, for these sizes. Rings come on top: four bytes for each slot and turn.
+/// Every pinned map, for these sizes.
 pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
     let row = |name, entries, key, value, per_cpu| MapRow { name, entries, key, value, per_cpu };
-    let Sizes { services, reals, flows } = sizes;
+    let Sizes { services, reals, slots, .. } = sizes;
     vec![
-        row("services", services, size_of::<ServiceKey>(), size_of::<Service>(), false),
+        row("services", 2 * size_for(services), 4, size_of::<Service>(), false),
         row("vips", services, size_of::<VipKey>(), size_of::<Vip>(), false),
-        row("rings", services, 4, 4, false),
-        row("reals", reals, 4, size_of::<Real>(), false),
+        row("slots", slots.div_ceil(2), 4, size_of::<SlotPair>(), false),
+        row("reals", sizes.real_entries(), 4, size_of::<Real>(), false),
         row("ports", PORTS, 4, size_of::<Port>(), false),
         row("director", 1, 4, size_of::<Director>(), false),
         row("returns", reals, size_of::<ReturnKey>(), 4, false),
-        row("flows", (flows / Bucket::WAYS as u32).max(1), 4, size_of::<Bucket>(), false),
+        row("flows", sizes.lines(), 4, size_of::<FlowLine>(), false),
+        row("flow_keys", sizes.lines(), 4, size_of::<FlowKeys>(), false),
         row("turns", services, 4, size_of::<Turn>(), false),
-        row("service_stats", services, 4, size_of::<Stats>(), true),
-        row("real_stats", reals, 4, size_of::<Stats>(), true),
+        row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
         row("gates", GATES, 4, size_of::<Gate>(), false),
         row("virtual_macs", GATES, size_of::<VirtualMacKey>(), size_of::<VirtualMac>(), false),
@@ -98,6 +114,10 @@ pub struct Dataplane {
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
     pub(super) applied_vips: BTreeMap<VipKey, Vip>,
+    /// By their index: what `reals` holds.
+    pub(super) held_reals: BTreeMap<u32, Real>,
+    pub(super) slots: Slots,
+    pub(super) clock: Clock,
     pub(super) adopted: Adopted,
     /// Another version's program is still attached; it goes on until these maps serve.
     pub(super) predecessor: Option<Predecessor>,
@@ -130,11 +150,6 @@ impl Dataplane {
                 "this kernel has no XDP over frames in fragments (Linux 5.18): a driver that splits large ones refuses it"
             );
         }
-        if !features.batch {
-            info!(
-                "this kernel updates arrays of maps one by one (Linux 5.19 has batches): many changes at once take longer"
-            );
-        }
         let predecessor = Predecessor::find(&pins);
         if predecessor.is_some() && pins.linked()?.is_empty() {
             // What a take-over that was cut short had made.
@@ -159,17 +174,37 @@ impl Dataplane {
         }
         let mut ebpf = loader.load(object).map_err(refused_object)?;
         program(&mut ebpf, features)?.load().map_err(refused_program)?;
+        xdp(&mut ebpf, clock::PROGRAM)?.load().map_err(refused_program)?;
         let maps = Maps::open(pins)?;
         let adopted = maps.read()?;
+        let pool = |(start, reals): (&u32, &BTreeMap<u16, Real>)| {
+            let room = adopted.services.values().find(|service| service.reals == *start).map_or(0, |held| held.room);
+            (*start, Pool { room, reals: reals.clone() })
+        };
         let applied = Desired {
             hash_seed: adopted.hash_seed,
             services: adopted.services.clone(),
-            reals: adopted.reals.clone(),
+            pools: adopted.pools.iter().map(pool).collect(),
             returns: adopted.returns.clone(),
             ..Desired::default()
         };
-        let applied_vips = adopted.vips.clone();
-        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, applied_vips, adopted, predecessor: None })
+        let mut slots = Slots::default();
+        for service in adopted.services.values() {
+            slots.adopt(&maps.slots, service.ring, service.ring_size, service.reals, clock::now());
+        }
+        Ok(Self {
+            ebpf,
+            features,
+            pins: pins.clone(),
+            held_reals: applied.reals().map(|(index, real)| (index, *real)).collect(),
+            applied_vips: adopted.vips.clone(),
+            maps,
+            applied,
+            slots,
+            clock: Clock::new()?,
+            adopted,
+            predecessor: None,
+        })
     }
 
     /// Adopts what a predecessor's maps hold, where these are new.
@@ -182,7 +217,7 @@ impl Dataplane {
                         "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
                          start anew, so that those of rr and wrr services may go to another real",
                         adopted.services.len(),
-                        adopted.reals.len(),
+                        adopted.pools.values().map(BTreeMap::len).sum::<usize>(),
                         directory.display()
                     );
                     self.adopted = adopted;
@@ -229,8 +264,11 @@ impl Dataplane {
 }
 
 fn program(ebpf: &mut Ebpf, features: Features) -> Result<&mut Xdp, Error> {
+    xdp(ebpf, if features.frags { PROGRAM } else { LINEAR })
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     let refuse = |error: String| Error::Refused { what: "the program".to_owned(), error };
-    let name = if features.frags { PROGRAM } else { LINEAR };
     let program = ebpf.program_mut(name).ok_or_else(|| refuse("not in its object".to_owned()))?;
     program.try_into().map_err(|error: ProgramError| refuse(error.to_string()))
 }
@@ -260,7 +298,9 @@ fn refused_object(error: EbpfError) -> Error {
 }
 
 fn refused_program(error: ProgramError) -> Error {
-    if let Some(error) = permission(&error) {
+    // The verifier says EACCES as well, but of what the program does.
+    let judged = matches!(&error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty());
+    if let Some(error) = permission(&error).filter(|_| !judged) {
         return Error::Privilege { call: "BPF_PROG_LOAD", error };
     }
     // The verifier's log is long; its last lines say what it stumbled over.

@@ -1,29 +1,46 @@
 //! The pinned maps with their types.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use lb_common::maps::{Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Stats, Turn, Vip, VipKey};
+use lb_common::maps::{
+    Director, FlowKeys, FlowLine, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, Turn, Vip, VipKey,
+};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::load::innermost;
-use super::{Error, Pins};
+use super::mapped::Mapped;
+use super::{Error, Pins, Words as _};
 
 /// Handles of every map that the agent writes.
 pub struct Maps {
-    pub(super) services: HashMap<MapData, ServiceKey, Service>,
+    pub(super) services: Mapped<Service>,
     pub(super) vips: HashMap<MapData, VipKey, Vip>,
-    pub(super) rings: MapData,
-    pub(super) reals: Array<MapData, Real>,
+    pub(super) slots: Mapped<SlotPair>,
+    pub(super) reals: Mapped<Real>,
     pub(super) ports: Array<MapData, Port>,
-    pub(super) director: Array<MapData, Director>,
+    pub(super) director: Mapped<Director>,
     pub(super) returns: HashMap<MapData, ReturnKey, u32>,
-    pub(super) flows: Array<MapData, Bucket>,
+    pub(super) flows: Arc<Mapped<FlowLine>>,
+    pub(super) flow_keys: Arc<Mapped<FlowKeys>>,
     pub(super) turns: Array<MapData, Turn>,
-    pub(super) service_stats: PerCpuArray<MapData, Stats>,
     pub(super) real_stats: PerCpuArray<MapData, Stats>,
     pub(super) tx_ports: DevMap<MapData>,
-    service_capacity: u32,
+}
+
+/// How much the maps hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Services at most.
+    pub services: u32,
+    /// Entries for reals, and for their counters.
+    pub reals: u32,
+    /// Slots and turns.
+    pub slots: u32,
 }
 
 /// What pinned maps held when they were opened.
@@ -31,14 +48,23 @@ pub struct Maps {
 pub struct Adopted {
     /// By VIP, port and protocol.
     pub services: BTreeMap<ServiceKey, Service>,
+    /// The reals of each pool by their numbers, by where those count from.
+    pub pools: BTreeMap<u32, BTreeMap<u16, Real>>,
+    /// How many turns a tracked service has, by where they start.
+    pub turns: BTreeMap<u32, u32>,
     /// By VIP and protocol.
     pub vips: BTreeMap<VipKey, Vip>,
-    /// By index.
-    pub reals: BTreeMap<u32, Real>,
     /// Frames that are not sent on.
     pub returns: BTreeSet<ReturnKey>,
     /// The seed of its hashes.
     pub hash_seed: u64,
+}
+
+impl Adopted {
+    /// The reals of a service, with their numbers.
+    pub fn reals_of(&self, service: &Service) -> impl Iterator<Item = (u16, &Real)> {
+        self.pools.get(&service.reals).into_iter().flatten().map(|(number, real)| (*number, real))
+    }
 }
 
 /// Opens one pinned map.
@@ -54,27 +80,31 @@ fn open_data(pins: &Pins, name: &'static str) -> Result<MapData, Error> {
     MapData::from_pin(pins.map(name)).map_err(|error| Error::map(name, innermost(&error)))
 }
 
+fn map<T: FromBytes + IntoBytes + Immutable + Copy>(pins: &Pins, name: &'static str) -> Result<Mapped<T>, Error> {
+    let data = open_data(pins, name)?;
+    let entries = data.info().map_err(|error| Error::map(name, innermost(&error)))?.max_entries();
+    Mapped::new(name, data.fd().as_fd(), entries)
+}
+
 impl Maps {
     /// Opens the pinned maps.
     ///
     /// # Errors
     /// A map isn't pinned, or isn't of the kind and size that this version makes.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        let rings = open_data(pins, "rings")?;
         Ok(Self {
-            services: open(pins, "services")?,
+            services: map(pins, "services")?,
             vips: open(pins, "vips")?,
-            reals: open(pins, "reals")?,
+            slots: map(pins, "slots")?,
+            reals: map(pins, "reals")?,
             ports: open(pins, "ports")?,
-            director: open(pins, "director")?,
+            director: map(pins, "director")?,
             returns: open(pins, "returns")?,
-            flows: open(pins, "flows")?,
+            flows: Arc::new(map(pins, "flows")?),
+            flow_keys: Arc::new(map(pins, "flow_keys")?),
             turns: open(pins, "turns")?,
-            service_stats: open(pins, "service_stats")?,
             real_stats: open(pins, "real_stats")?,
             tx_ports: open(pins, "tx_ports")?,
-            service_capacity: rings.info().map_err(|error| Error::map("rings", innermost(&error)))?.max_entries(),
-            rings,
         })
     }
 
@@ -83,34 +113,45 @@ impl Maps {
     /// # Errors
     /// A map can't be read.
     pub fn read(&self) -> Result<Adopted, Error> {
-        let services = self.services.iter().collect::<Result<_, _>>().map_err(|error| Error::map("services", error))?;
         let vips = self.vips.iter().collect::<Result<_, _>>().map_err(|error| Error::map("vips", error))?;
         let returns = self.returns.keys().collect::<Result<_, _>>().map_err(|error| Error::map("returns", error))?;
-        let mut reals = BTreeMap::new();
-        for (index, real) in (0..).zip(self.reals.iter()) {
-            let real = real.map_err(|error| Error::map("reals", error))?;
-            if real.flags & Real::IN_USE != 0 {
-                reals.insert(index, real);
+        let director = self.director.get(0)?;
+        let mut services = BTreeMap::new();
+        let table = director.tables.get(director.table as usize).copied().unwrap_or_default();
+        // In a map that is new no table is in force: it has one entry, which is free.
+        for index in table.start..=table.start.saturating_add(table.mask).min(self.services.len().saturating_sub(1)) {
+            let service = self.services.get(index)?;
+            if service.key.protocol != 0 {
+                services.insert(service.key, service);
             }
         }
-        let director = self.director.get(&0, 0).map_err(|error| Error::map("director", error))?;
-        Ok(Adopted { services, vips, reals, returns, hash_seed: director.hash_seed })
+        let (mut pools, mut turns) = (BTreeMap::new(), BTreeMap::new());
+        for service in services.values() {
+            if !pools.contains_key(&service.reals) {
+                pools.insert(service.reals, self.read_pool(service)?);
+            }
+            if service.flags & Service::TRACKED != 0 {
+                turns.insert(service.turns, self.slots.word(service.turns));
+            }
+        }
+        Ok(Adopted { services, pools, turns, vips, returns, hash_seed: director.hash_seed })
     }
 
-    /// Remembered flows at most: a mask for the buckets' index.
-    pub(super) fn flow_mask(&self) -> u32 {
-        // A power of two, by the config's rule; a map of another size is used up to the power below.
-        let buckets = self.flows.len().max(1);
-        (1 << buckets.ilog2()) - 1
+    fn read_pool(&self, service: &Service) -> Result<BTreeMap<u16, Real>, Error> {
+        let mut reals = BTreeMap::new();
+        for number in 1..u16::try_from(service.room).unwrap_or(u16::MAX) {
+            let real = self.reals.get(service.reals.saturating_add(u32::from(number)))?;
+            if real.flags & Real::IN_USE != 0 {
+                reals.insert(number, real);
+            }
+        }
+        Ok(reals)
     }
 
-    /// Reals at most.
-    pub fn real_capacity(&self) -> u32 {
-        self.reals.len()
-    }
-
-    /// Services at most.
-    pub fn service_capacity(&self) -> u32 {
-        self.service_capacity
+    /// How much they hold.
+    pub fn room(&self) -> Room {
+        // A table is twice as large as what it has to take, so that each service finds a place.
+        let services = self.turns.len().min(self.services.len() / 4);
+        Room { services, reals: self.reals.len().min(self.real_stats.len()), slots: self.slots.len().saturating_mul(2) }
     }
 }

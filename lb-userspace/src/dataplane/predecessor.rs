@@ -4,7 +4,7 @@
 //! A field that changes its meaning gets another name; then it isn't found here, and what it said is found out anew.
 #![expect(unsafe_code, reason = "keys and values of sizes that only the kernel knows")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -48,10 +48,11 @@ impl Predecessor {
     /// # Errors
     /// A map isn't there, or has no such fields.
     pub(super) fn read(&self) -> Result<Adopted, Error> {
-        let services: Option<Vec<_>> = self.entries("services")?.iter().map(service).collect();
+        let table = self.entries("director")?.first().and_then(|director| director.number("table"));
+        let services: Option<Vec<Held>> = in_force(&self.entries("services")?, table).iter().map(service).collect();
         let reals: Option<Vec<_>> = self.entries("reals")?.iter().map(real).collect();
         match (services, reals) {
-            (Some(services), Some(reals)) => Ok(number(services, reals)),
+            (Some(services), Some(reals)) => Ok(number(services.into_iter().flatten().collect(), reals)),
             _ => {
                 let path = self.pins.directory().display();
                 Err(Error::map(format!("services or reals of {path}"), "other fields than are known here"))
@@ -152,43 +153,56 @@ impl Entry {
     }
 }
 
-/// Gives them numbers from the first on: these maps may have less room, and no flow remembers the old ones.
-fn number(mut services: Vec<(ServiceKey, Service)>, reals: Vec<Real>) -> Adopted {
-    services.sort_by_key(|(_, service)| service.id);
-    let ids: BTreeMap<u32, u32> = services.iter().map(|(_, service)| service.id).zip(0..).collect();
-    for (_, service) in &mut services {
-        service.id = ids.get(&service.id).copied().unwrap_or_default();
-    }
-    let reals = reals.into_iter().filter(|real| real.flags & Real::IN_USE != 0);
-    let reals = reals.filter_map(|real| Some(Real { service: *ids.get(&real.service)?, ..real }));
-    // A slot of 0 names no real.
-    let reals = (1..).zip(reals).collect();
-    Adopted {
-        services: services.into_iter().collect(),
-        reals,
-        returns: BTreeSet::new(),
-        vips: BTreeMap::new(),
-        hash_seed: 0,
+/// The entries of the table that is in force: the first half or the second. Layouts before that had one table alone.
+fn in_force(entries: &[Entry], table: Option<u32>) -> &[Entry] {
+    let (first, second) = entries.split_at(entries.len() / 2);
+    match table {
+        None => entries,
+        Some(0) => first,
+        Some(_) => second,
     }
 }
 
-fn service(entry: &Entry) -> Option<(ServiceKey, Service)> {
+/// A service with the number of its pool there; `Some(None)` where the entry is nobody's.
+type Held = Option<(u32, Service)>;
+
+/// Gives them places from the first on: these maps may have less room, and no flow remembers the old ones.
+fn number(services: Vec<(u32, Service)>, reals: Vec<Real>) -> Adopted {
+    let mut adopted = Adopted::default();
+    let mut starts: BTreeMap<u32, Service> = BTreeMap::new();
+    let (mut next, mut counters, mut slots) = (0_u32, 0_u32, 0_u32);
+    let reals: Vec<Real> = reals.into_iter().filter(|real| real.flags & Real::IN_USE != 0).collect();
+    for (id, (pool, service)) in (0..).zip(services) {
+        let place = *starts.entry(pool).or_insert_with(|| {
+            let held: BTreeMap<u16, Real> = (1..).zip(reals.iter().filter(|real| real.pool == pool).copied()).collect();
+            let room = (held.len() as u32 + 1).next_power_of_two().max(8);
+            let place = Service { reals: next, room, ring: slots, ring_size: service.ring_size, ..Service::FREE };
+            let own = |(number, real): (u16, Real)| (number, Real { pool: place.reals, ..real });
+            adopted.pools.insert(place.reals, held.into_iter().map(own).collect());
+            (next, slots) = (next.saturating_add(room), slots.saturating_add(service.ring_size.next_multiple_of(2)));
+            place
+        });
+        let service = Service { key: service.key, id, counters, gate: service.gate, ..place };
+        counters = counters.saturating_add(place.room);
+        adopted.services.insert(service.key, service);
+    }
+    adopted
+}
+
+fn service(entry: &Entry) -> Option<Held> {
     let key = ServiceKey {
         address: entry.bytes("address")?,
         port: entry.bytes("port")?,
         protocol: u8::try_from(entry.number("protocol")?).ok()?,
         reserved: 0,
     };
-    let half = |name| entry.number(name).and_then(|number| u16::try_from(number).ok()).unwrap_or_default();
-    let service = Service {
-        id: entry.number("id")?,
-        // These follow from the configuration anyway.
-        ring_size: entry.number("ring_size").unwrap_or_default(),
-        flags: half("flags"),
-        scheduler: half("scheduler"),
-        gate: entry.number("gate").unwrap_or_default(),
-    };
-    Some((key, service))
+    if key.protocol == 0 {
+        return Some(None);
+    }
+    let pool = entry.number("reals").or_else(|| entry.number("id"))?;
+    // What else there is follows from the configuration.
+    let ring_size = entry.number("ring_size").unwrap_or_default();
+    Some(Some((pool, Service { key, ring_size, gate: entry.number("gate").unwrap_or_default(), ..Service::FREE })))
 }
 
 fn real(entry: &Entry) -> Option<Real> {
@@ -198,7 +212,7 @@ fn real(entry: &Entry) -> Option<Real> {
         source_mac: entry.bytes("source_mac")?,
         ifindex: entry.number("ifindex")?,
         tx_port: 0,
-        service: entry.number("service")?,
+        pool: entry.number("pool").or_else(|| entry.number("service"))?,
         vlan: u16::try_from(entry.number("vlan")?).ok()?,
         flags: u16::try_from(entry.number("flags")?).ok()?,
         weight: entry.number("weight").unwrap_or_default(),
@@ -309,24 +323,31 @@ mod tests {
             &[("slot", &[0; 4])],
             &[("id", &id), ("key.protocol", &[6]), ("key.port", &[0, 80]), ("key.address", &[9; 16])],
         );
-        let (key, service) = service(&told).unwrap();
+        let (pool, service) = service(&told).unwrap().unwrap();
+        let key = service.key;
         assert_eq!((key.address, key.port, key.protocol), ([9; 16], [0, 80], 6));
-        assert_eq!((service.id, service.ring_size, service.gate), (7, 0, 0));
+        assert_eq!((pool, service.ring_size, service.gate), (7, 0, 0));
     }
 
     #[test]
-    fn numbers_are_given_from_the_first_on() {
-        let service = |port: u8, id| {
+    fn an_entry_of_a_table_may_be_nobody_s() {
+        let told = entry(&[], &[("key.protocol", &[0]), ("key.port", &[0, 0]), ("key.address", &[0; 16])]);
+        assert!(service(&told).unwrap().is_none());
+    }
+
+    #[test]
+    fn places_are_given_from_the_first_on() {
+        let service = |port: u8, pool| {
             let key = ServiceKey { address: [9; 16], port: [0, port], protocol: 6, reserved: 0 };
-            (key, Service { id, ring_size: 251, flags: 0, scheduler: 0, gate: 0 })
+            (pool, Service { key, ring_size: 251, ..Service::FREE })
         };
-        let of = |service, flags| Real { service, flags, ..Real::new_zeroed() };
+        let of = |pool, flags| Real { pool, flags, ..Real::new_zeroed() };
         let reals = vec![of(0, 0), of(7000, Real::IN_USE), of(5, Real::IN_USE), of(40, Real::IN_USE)];
-        let adopted = number(vec![service(81, 7000), service(80, 40)], reals);
-        let ids: Vec<_> = adopted.services.iter().map(|(key, service)| (key.port[1], service.id)).collect();
-        assert_eq!(ids, [(80, 0), (81, 1)]);
-        let reals: Vec<_> = adopted.reals.iter().map(|(index, real)| (*index, real.service)).collect();
-        assert_eq!(reals, [(1, 1), (2, 0)]);
+        let adopted = number(vec![service(80, 40), service(81, 7000), service(82, 40)], reals);
+        let places: Vec<_> = adopted.services.values().map(|held| (held.id, held.reals, held.counters, held.ring)).collect();
+        assert_eq!(places, [(0, 0, 0, 0), (1, 8, 8, 252), (2, 0, 16, 0)], "two of one pool");
+        let reals: Vec<_> = adopted.pools.iter().map(|(pool, reals)| (*pool, reals[&1].pool, reals.len())).collect();
+        assert_eq!(reals, [(0, 0, 1), (8, 8, 1)]);
     }
 
     #[test]
@@ -335,7 +356,7 @@ mod tests {
         let fields: [(&str, &[u8]); 7] = [
             ("flags", &half),
             ("vlan", &half),
-            ("service", &number),
+            ("pool", &number),
             ("ifindex", &number),
             ("source_mac", &[1; 6]),
             ("mac", &[2; 6]),

@@ -1,8 +1,10 @@
 //! The counters, summed over the CPUs.
 
+use std::iter::Sum;
+
 use aya::maps::{MapData, PerCpuArray};
 use lb_common::Verdict;
-use lb_common::maps::{Stats, VerdictStats};
+use lb_common::maps::{Service, Stats, VerdictStats};
 
 use super::{Error, Pins};
 
@@ -17,9 +19,18 @@ pub struct Counters {
     pub bytes: u64,
 }
 
+impl Sum for Counters {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            connections: sum.connections + one.connections,
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+}
+
 /// Reads the pinned counters; needs no agent.
 pub struct StatsReader {
-    services: PerCpuArray<MapData, Stats>,
     reals: PerCpuArray<MapData, Stats>,
     verdicts: PerCpuArray<MapData, VerdictStats>,
 }
@@ -31,26 +42,26 @@ impl StatsReader {
     /// They aren't pinned, or this process may not read them.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
         Ok(Self {
-            services: super::maps::open(pins, "service_stats")?,
             reals: super::maps::open(pins, "real_stats")?,
             verdicts: super::maps::open(pins, "verdicts")?,
         })
     }
 
-    /// A service's counters.
+    /// A service's counters: those of its reals, and of those that it had.
     ///
     /// # Errors
-    /// There is no such id.
-    pub fn service(&self, id: u32) -> Result<Counters, Error> {
-        read(&self.services, "service_stats", id)
+    /// They can't be read.
+    pub fn service(&self, service: &Service) -> Result<Counters, Error> {
+        let all = (0..service.room).map(|number| read(&self.reals, service.counters + number));
+        all.sum()
     }
 
-    /// A real's counters.
+    /// The counters of one of a service's reals.
     ///
     /// # Errors
-    /// There is no such index.
-    pub fn real(&self, index: u32) -> Result<Counters, Error> {
-        read(&self.reals, "real_stats", index)
+    /// They can't be read.
+    pub fn real(&self, service: &Service, number: u16) -> Result<Counters, Error> {
+        read(&self.reals, service.counters + u32::from(number))
     }
 
     /// Packets by verdict.
@@ -66,11 +77,8 @@ impl StatsReader {
     }
 }
 
-fn read(map: &PerCpuArray<MapData, Stats>, name: &str, index: u32) -> Result<Counters, Error> {
-    let values = map.get(&index, 0).map_err(|error| Error::map(name, error))?;
-    Ok(values.iter().fold(Counters::default(), |sum, value| Counters {
-        connections: sum.connections + value.connections,
-        packets: sum.packets + value.packets,
-        bytes: sum.bytes + value.bytes,
-    }))
+fn read(map: &PerCpuArray<MapData, Stats>, index: u32) -> Result<Counters, Error> {
+    let values = map.get(&index, 0).map_err(|error| Error::map("real_stats", error))?;
+    let of = |value: &Stats| Counters { connections: value.connections, packets: value.packets, bytes: value.bytes };
+    Ok(values.iter().map(of).sum())
 }

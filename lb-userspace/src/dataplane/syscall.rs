@@ -1,4 +1,4 @@
-//! The bpf system call where aya has no call for what is needed.
+//! System calls where aya has no call for what is needed.
 #![expect(unsafe_code, reason = "a system call that takes a union of pointers")]
 
 use std::io;
@@ -38,4 +38,17 @@ pub(super) unsafe fn bpf_fd(command: bpf_cmd, attribute: &mut bpf_attr) -> io::R
     let fd = unsafe { bpf(command, attribute) }?;
     // SAFETY: the kernel has just opened it for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Waits until every program that runs now has ended: an RCU grace period, some 10 ms (kernel, membarrier(2), whose
+/// MEMBARRIER_CMD_GLOBAL is one).
+pub(super) fn grace() {
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: a command without pointers.
+    let waited = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if waited != 0 {
+        // A kernel with CPUs that are never interrupted (nohz_full) has no such command. A run of the program takes
+        // microseconds, and no CPU stays in one batch of packets for so long.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }

@@ -3,17 +3,22 @@
 //! The order is such that a frame in flight always finds a whole answer: what an entry refers to is written
 //! before the entry, and removed after it.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, MapData, MapError};
+use lb_common::Ip;
 use lb_common::maps::{
-    Director, Filter, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, ServiceKey, Stats, Turn, VipKey, Vlans,
+    Director, Filter, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Table, Turn, VipKey,
+    Vlans,
 };
-use tracing::debug;
-
-use super::build::build_rings;
+use super::clock::now;
 use super::load::innermost;
-use super::{Dataplane, Desired, Error, Ring, ring};
+use super::syscall::grace;
+use super::table::place;
+use super::{Dataplane, Desired, Error, Words};
 
 impl Dataplane {
     /// Brings the maps to `desired`. What is there already is not touched.
@@ -24,19 +29,21 @@ impl Dataplane {
     /// return) keeps none of the others from being written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), Error> {
         self.check_room(desired)?;
-        let before = self.applied.director(self.maps.flow_mask());
-        let after = desired.director(self.maps.flow_mask());
+        let table = self.place_services(desired)?;
         let ports = self.write_tx_ports(desired).and(self.write_ports(desired));
         self.write_reals(desired)?;
-        self.write_rings(desired)?;
+        self.write_rings(desired);
+        self.write_turns(desired);
         let returns = self.write_returns(desired);
-        self.write_director(&union(&before, &after))?;
+        let before = self.applied.clone();
+        self.write_director(&[&before, desired])?;
         let vips = self.write_vips(desired);
-        self.write_services(desired)?;
-        self.clear_rings(desired)?;
+        self.write_services(desired, table)?;
         self.clear_reals(desired)?;
-        self.write_director(&after)?;
-        if desired.reals.is_empty() || desired.reals.values().any(|real| real.flags & Real::USABLE != 0) {
+        self.write_director(&[desired])?;
+        self.applied.hash_seed = desired.hash_seed;
+        let mut reals = desired.reals().peekable();
+        if reals.peek().is_none() || reals.any(|(_, real)| real.flags & Real::USABLE != 0) {
             self.succeed()?;
         }
         ports.and(returns).and(vips)
@@ -44,18 +51,39 @@ impl Dataplane {
 
     fn check_room(&self, desired: &Desired) -> Result<(), Error> {
         let full = |map, size: u32, needed: u64, limit| Error::Full { map, size, needed, limit };
-        // Ids and indices are below the capacity, or there is no entry for them.
-        let ids = desired.rings.keys().next_back().map_or(0, |id| u64::from(*id) + 1);
-        let services = self.maps.service_capacity();
-        if ids > u64::from(services) {
-            return Err(full("services", services, ids, "services"));
+        let check = |map, size: u32, needed: u64, limit| {
+            if needed > u64::from(size) { Err(full(map, size, needed, limit)) } else { Ok(()) }
+        };
+        // Ids and places are below the capacity, or there is none left for them.
+        let behind = |start: u32, length: u32| u64::from(start) + u64::from(length);
+        let services = desired.services.values();
+        let ids = services.clone().map(|service| behind(service.id, 1)).max().unwrap_or(0);
+        check("services", self.maps.room().services, ids, "services")?;
+        let counters = services.map(|service| behind(service.counters, service.room));
+        let reals = desired.pools.iter().map(|(start, pool)| behind(*start, pool.room));
+        check("reals", self.maps.room().reals, reals.chain(counters).max().unwrap_or(0), "reals")?;
+        let rings = desired.rings.iter().map(|(start, ring)| behind(*start, ring.size));
+        let turns = desired.turns.iter().map(|(start, turns)| behind(*start, turns.words()));
+        check("slots", self.maps.room().slots, rings.chain(turns).max().unwrap_or(0), "slots")
+    }
+
+    /// The other table with all services, where one came, went, or has its things elsewhere; `None` where the table in
+    /// force needs no more than new flags.
+    fn place_services(&self, desired: &Desired) -> Result<Option<(u64, Vec<Service>)>, Error> {
+        let held = &self.applied.services;
+        let same = held.len() == desired.services.len()
+            && desired.services.iter().all(|(key, service)| held.get(key).is_some_and(|held| differs_in_flags(held, service)));
+        if same {
+            return Ok(None);
         }
-        let indices = desired.reals.keys().next_back().map_or(0, |index| u64::from(*index) + 1);
-        let reals = self.maps.real_capacity();
-        if indices > u64::from(reals) {
-            return Err(full("reals", reals, indices, "reals"));
-        }
-        Ok(())
+        let size = self.maps.services.len() / 2;
+        let full = || Error::Full {
+            map: "services",
+            size: self.maps.room().services,
+            needed: desired.services.len() as u64,
+            limit: "services",
+        };
+        place(desired.services.values(), size).map(Some).ok_or_else(full)
     }
 
     /// Every interface that can be set: one that is gone (EINVAL) is no reason to keep the others from their frames. The
@@ -90,44 +118,58 @@ impl Dataplane {
 
     /// New and changed reals; those that get worse wait until the rings don't name them any more.
     fn write_reals(&mut self, desired: &Desired) -> Result<(), Error> {
-        for (index, real) in &desired.reals {
-            let held = self.applied.reals.get(index).copied();
-            if held == Some(*real) || (worse(held.as_ref(), real)) {
+        for (index, real) in desired.reals() {
+            let held = self.held_reals.get(&index).copied();
+            if held == Some(*real) || worse(held.as_ref(), real) {
                 continue;
             }
-            if held.is_none_or(|held| (held.service, held.address) != (real.service, real.address)) {
-                self.zero_stats("real_stats", *index)?;
+            if held.is_none_or(|held| (held.pool, held.address) != (real.pool, real.address)) {
+                self.retire_counters(desired, real.pool, index)?;
             }
-            set(&mut self.maps.reals, "reals", *index, *real)?;
-            self.applied.reals.insert(*index, *real);
+            self.maps.reals.set(index, *real)?;
+            self.held_reals.insert(index, *real);
+        }
+        for (key, service) in &desired.services {
+            let held = self.applied.services.get(key);
+            if held.is_none_or(|held| held.counters != service.counters) {
+                self.move_counters(held.copied(), service)?;
+            }
         }
         Ok(())
     }
 
-    fn write_rings(&mut self, desired: &Desired) -> Result<(), Error> {
-        let stale: Vec<(u32, &Ring)> = desired
-            .rings
-            .iter()
-            .filter(|(id, ring)| self.applied.rings.get(id) != Some(ring))
-            .map(|(id, ring)| (*id, ring))
+    fn write_rings(&mut self, desired: &Desired) {
+        let tracked = |service: &Service| service.flags & Service::TRACKED != 0;
+        let was_tracked = |service: &&Service| self.applied.services.get(&service.key).is_some_and(tracked);
+        let loosened: BTreeSet<u32> = desired
+            .services
+            .values()
+            .filter(|service| !tracked(service))
+            .filter(was_tracked)
+            .map(|service| service.ring)
             .collect();
-        let maps = build_rings(&stale)?;
-        if let Err(error) = self.put_rings(&maps) {
-            // Some may be in place: whatever comes next writes them all.
-            let unknown = Ring { seed: 0, size: 0, tracked: false, members: Vec::new() };
-            self.applied.rings.extend(stale.into_iter().map(|(id, _)| (id, unknown.clone())));
-            return Err(error);
-        }
-        self.applied.rings.extend(stale.into_iter().map(|(id, ring)| (id, ring.clone())));
-        Ok(())
+        self.slots.write(&mut self.maps.slots, desired, &loosened, now());
+        self.applied.rings.clone_from(&desired.rings);
+        self.applied.pools.clone_from(&desired.pools);
     }
 
-    fn put_rings(&mut self, maps: &[(u32, MapData)]) -> Result<(), Error> {
-        if !maps.is_empty() {
-            debug!(rings = maps.len(), "swapped");
-            ring::put(&self.maps.rings, maps, self.features.batch)?;
+    /// A list that grows is longer only when what it names is there, and one that shrinks is shorter first.
+    fn write_turns(&mut self, desired: &Desired) {
+        for (start, turns) in &desired.turns {
+            if self.applied.turns.get(start) == Some(turns) {
+                continue;
+            }
+            let count = turns.order().len() as u32;
+            let words = &mut self.maps.slots;
+            if count < words.word(*start) {
+                words.put(*start, count);
+            }
+            for (index, number) in (start + 1..).zip(turns.order()) {
+                words.put(index, u32::from(*number));
+            }
+            words.put(*start, count);
         }
-        Ok(())
+        self.applied.turns.clone_from(&desired.turns);
     }
 
     /// New ones first, so that no frame circles meanwhile; those that a full map doesn't take follow when others have gone.
@@ -169,72 +211,92 @@ impl Dataplane {
         Ok(())
     }
 
-    fn write_services(&mut self, desired: &Desired) -> Result<(), Error> {
-        let error = |error| Error::map("services", innermost(&error));
-        let gone: Vec<ServiceKey> =
-            self.applied.services.keys().filter(|key| !desired.services.contains_key(key)).copied().collect();
-        for key in gone {
-            self.maps.services.remove(&key).or_else(absent).map_err(error)?;
-            self.applied.services.remove(&key);
-        }
+    /// Flags change in place; anything else makes the other table, which is then in force at once.
+    fn write_services(&mut self, desired: &Desired, table: Option<(u64, Vec<Service>)>) -> Result<(), Error> {
         for (key, service) in &desired.services {
-            if self.applied.services.get(key) == Some(service) {
-                continue;
-            }
             if self.applied.services.get(key).is_none_or(|held| held.id != service.id) {
-                self.zero_stats("service_stats", service.id)?;
                 set(&mut self.maps.turns, "turns", service.id, Turn::default())?;
             }
-            self.maps.services.insert(key, service, 0).map_err(error)?;
-            self.applied.services.insert(*key, *service);
         }
-        Ok(())
-    }
-
-    /// Rings of services that went.
-    fn clear_rings(&mut self, desired: &Desired) -> Result<(), Error> {
-        let gone: Vec<u32> = self.applied.rings.keys().filter(|id| !desired.rings.contains_key(id)).copied().collect();
-        // An array of maps can't be emptied at an index, so a ring of one slot that names nobody takes the place.
-        let empty = gone.iter().map(|id| Ok((*id, ring::create(&[NOBODY])?))).collect::<Result<Vec<_>, Error>>()?;
-        self.put_rings(&empty)?;
-        for id in gone {
-            self.applied.rings.remove(&id);
+        let size = self.maps.services.len() / 2;
+        let mut director = self.maps.director.get(0)?;
+        match table {
+            None => {
+                let held = director.tables.get(director.table as usize).copied().unwrap_or_default();
+                for (key, service) in &desired.services {
+                    if self.applied.services.get(key) == Some(service) {
+                        continue;
+                    }
+                    for place in ServiceKey::places(held.seed, Ip::from(key.address), key.tail(), held.mask) {
+                        let index = held.start + place;
+                        if self.maps.services.get(index)?.key == *key {
+                            self.maps.services.set(index, *service)?;
+                        }
+                    }
+                    self.applied.services.insert(*key, *service);
+                }
+            }
+            Some((seed, entries)) => {
+                let other = u32::from(director.table == 0);
+                // Programs that began to look when the other was in force last have ended.
+                grace();
+                let start = other * size;
+                for (index, entry) in (start..).zip(&entries) {
+                    self.maps.services.set(index, *entry)?;
+                }
+                if let Some(table) = director.tables.get_mut(other as usize) {
+                    *table = Table { seed, start, mask: size - 1 };
+                }
+                self.maps.director.set(0, director)?;
+                let word = offset_of!(Director, table) / size_of::<u32>();
+                self.maps.director.half(word)?.store(other, Ordering::SeqCst);
+                self.applied.services.clone_from(&desired.services);
+            }
         }
         Ok(())
     }
 
     /// Reals that got worse or went.
     fn clear_reals(&mut self, desired: &Desired) -> Result<(), Error> {
-        for (index, real) in &desired.reals {
-            if self.applied.reals.get(index) != Some(real) {
-                set(&mut self.maps.reals, "reals", *index, *real)?;
-                self.applied.reals.insert(*index, *real);
+        let mut gone = std::mem::take(&mut self.held_reals);
+        for (index, real) in desired.reals() {
+            if gone.remove(&index) != Some(*real) {
+                self.maps.reals.set(index, *real)?;
+            }
+            self.held_reals.insert(index, *real);
+        }
+        let mut result = Ok(());
+        for (index, real) in gone {
+            let cleared = self.maps.reals.set(index, FREE).and_then(|()| self.retire_counters(desired, real.pool, index));
+            result = result.and(cleared);
+        }
+        result
+    }
+
+    /// What holds for all these services together: nothing that one of them forwards is missed.
+    fn write_director(&mut self, all: &[&Desired]) -> Result<(), Error> {
+        let held = self.maps.director.get(0)?;
+        let mut director = Director {
+            hash_seed: all.last().map_or(0, |desired| desired.hash_seed),
+            tables: held.tables,
+            table: held.table,
+            flags: 0,
+            flow_lines: self.maps.flows.len(),
+            tick_shift: self.clock.shift(),
+            timeouts: self.clock.timeouts(all.last().map_or_else(Default::default, |desired| desired.timeouts)),
+            vips: Filter::EMPTY,
+            reals: Filter::EMPTY,
+        };
+        for key in all.iter().flat_map(|desired| desired.services.keys()) {
+            director.vips.insert(Filter::of_address(Ip::from(key.address)));
+            if key.port == [0, 0] {
+                director.flags |= Director::ANY_PORT;
             }
         }
-        let gone: Vec<u32> =
-            self.applied.reals.keys().filter(|index| !desired.reals.contains_key(index)).copied().collect();
-        for index in gone {
-            set(&mut self.maps.reals, "reals", index, FREE)?;
-            self.applied.reals.remove(&index);
+        for key in all.iter().flat_map(|desired| &desired.returns) {
+            director.reals.insert(Filter::of_mac(key.mac));
         }
-        Ok(())
-    }
-
-    fn write_director(&mut self, director: &Director) -> Result<(), Error> {
-        let held = self.maps.director.get(&0, 0).map_err(|error| Error::map("director", error))?;
-        if held != *director {
-            set(&mut self.maps.director, "director", 0, *director)?;
-        }
-        self.applied.hash_seed = director.hash_seed;
-        Ok(())
-    }
-
-    fn zero_stats(&mut self, name: &'static str, index: u32) -> Result<(), Error> {
-        let map = if name == "real_stats" { &mut self.maps.real_stats } else { &mut self.maps.service_stats };
-        let cpus = aya::util::nr_cpus().map_err(|(what, error)| Error::map(name, format!("{what}: {error}")))?;
-        let zeros =
-            aya::maps::PerCpuValues::try_from(vec![Stats::default(); cpus]).map_err(|error| Error::map(name, error))?;
-        map.set(index, zeros, 0).map_err(|error| Error::map(name, innermost(&error)))
+        self.maps.director.set(0, director)
     }
 }
 
@@ -254,28 +316,20 @@ const FREE: Real = Real {
     source_mac: [0; 6],
     ifindex: 0,
     tx_port: 0,
-    service: 0,
+    pool: 0,
     vlan: 0,
     flags: 0,
     weight: 0,
 };
 
+/// Whether a service's entry can be changed where it is: a frame may see its flags, its gate and its scheduler in either state.
+fn differs_in_flags(held: &Service, service: &Service) -> bool {
+    *held == Service { flags: held.flags, scheduler: held.scheduler, gate: held.gate, ..*service }
+}
+
 /// Whether frames can be sent to the real by its old entry and can't by its new one.
 fn worse(held: Option<&Real>, real: &Real) -> bool {
     held.is_some_and(|held| held.flags & Real::USABLE != 0) && real.flags & Real::USABLE == 0
-}
-
-/// Both directors' services: nothing that either forwards is missed.
-fn union(before: &Director, after: &Director) -> Director {
-    let mut both = *after;
-    both.flags |= before.flags;
-    join(&mut both.vips, &before.vips);
-    join(&mut both.reals, &before.reals);
-    both
-}
-
-fn join(filter: &mut Filter, other: &Filter) {
-    filter.words.iter_mut().zip(other.words).for_each(|(word, other)| *word |= other);
 }
 
 /// The whole of `ports`: each interface at its index modulo the size, or just behind.

@@ -1,10 +1,11 @@
 //! From what is known to the maps that follow from it, without touching either.
 //!
 //! [`model`] is what is known: the configuration, reals' health and addresses, interfaces. `carry` is what a reload leaves of that. [`plan`] says which maps
-//! follow, with the numbers that [`allocation`] keeps; [`gates`] joins services with the virtual routers of their VIPs.
+//! follow, with the places that [`allocation`] keeps (`space` has the ranges); [`gates`] joins services with the virtual routers of their VIPs.
 
 pub mod allocation;
 mod carry;
 pub mod gates;
 pub mod model;
 pub mod plan;
+mod space;

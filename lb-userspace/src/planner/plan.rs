@@ -1,16 +1,16 @@
 //! From the model to the maps: what each shall hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
 use crate::config::{Real, Scheduler, Service};
-use crate::dataplane::{Desired, Ring};
+use crate::dataplane::{Desired, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
-use super::allocation::{Allocation, ServiceIdentity};
+use super::allocation::{Allocation, Kept, PoolName};
 use super::gates::gates_by_vip;
 use super::model::{Interface, Model, protocol_number};
 
@@ -20,23 +20,43 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let mut desired =
         Desired { hash_seed: seed, ports: model.interfaces.values().map(port).collect(), ..Desired::default() };
     let gates = gates_by_vip(&model.config, &model.gates);
+    let mut kept = Kept::default();
     for service in &model.config.services {
-        let identity = identity(service);
-        let id = allocation.service(identity);
-        let members = add_reals(model, allocation, service, id, &mut desired);
-        let ServiceIdentity { ring_size, flags, .. } = identity;
-        let gate = gates.get(&service.address).copied().unwrap_or(0);
+        let key = key(service);
+        let name = PoolName::Of(key);
+        let addresses: BTreeSet<Address> = service.reals.iter().map(|real| mapped_address(real.address)).collect();
+        let (reals, numbers) = allocation.pool(&name, &[key], &addresses);
+        let members = add_reals(model, allocation, service, (reals.start, &numbers), &mut desired);
+        desired.pools.entry(reals.start).or_default().room = reals.length;
+        let ring = allocation.ring(&name, service.ring_size);
         let undecided = members.is_empty() && model.is_undecided(service);
-        let flags = flags | if undecided { maps::Service::UNDECIDED } else { 0 };
-        let value = maps::Service { id, ring_size, flags, scheduler: service.scheduler as u16, gate };
-        desired.services.insert(identity.key, value);
-        let tracked = service.scheduler.is_tracked();
-        desired.rings.insert(id, Ring { seed, size: service.ring_size, tracked, members });
+        let flags = flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 };
+        let mut value = maps::Service {
+            key,
+            id: allocation.id(key),
+            ring: ring.start,
+            ring_size: service.ring_size,
+            reals: reals.start,
+            counters: allocation.counters(key, reals.length).start,
+            room: reals.length,
+            flags,
+            scheduler: service.scheduler as u16,
+            gate: gates.get(&service.address).copied().unwrap_or(0),
+            ..maps::Service::FREE
+        };
+        if service.scheduler.is_tracked() {
+            let turns = Turns::new(turning(service, &members));
+            let range = allocation.turns(key, turns.words());
+            value.turns = range.start;
+            desired.turns.insert(range.start, turns);
+        }
+        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size: service.ring_size, members });
+        desired.services.insert(key, value);
+        kept.services.insert(key);
+        kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));
     }
-    let services: BTreeSet<u32> = desired.rings.keys().copied().collect();
-    let reals: BTreeSet<u32> = desired.reals.keys().copied().collect();
-    let tx_ports: BTreeSet<u32> = desired.tx_ports.keys().copied().collect();
-    allocation.keep(&services, &reals, &tx_ports);
+    kept.interfaces = desired.tx_ports.values().copied().collect();
+    allocation.keep(&kept);
     desired
 }
 
@@ -47,18 +67,19 @@ fn port(interface: &Interface) -> Port {
     Port { ifindex: interface.index, mac: interface.mac, reserved: [0; 2], vlans }
 }
 
-/// Adds a service's reals; returns those that its ring is made of.
+/// Adds a service's reals to their pool; returns those that its ring is made of.
 fn add_reals(
     model: &Model,
     allocation: &mut Allocation,
     service: &Service,
-    id: u32,
+    (pool, numbers): (u32, &BTreeMap<Address, u16>),
     desired: &mut Desired,
 ) -> Vec<Member> {
     let mut members = Vec::new();
+    let mut entries = BTreeMap::new();
     for real in &service.reals {
         let address = mapped_address(real.address);
-        let index = allocation.real(id, address);
+        let Some(&number) = numbers.get(&address) else { continue };
         let usable = model.standing(service, real).is_usable();
         let mut entry = maps::Real {
             address,
@@ -66,7 +87,7 @@ fn add_reals(
             source_mac: [0; 6],
             ifindex: 0,
             tx_port: 0,
-            service: id,
+            pool,
             vlan: maps::Real::KEEP_VLAN,
             flags: maps::Real::IN_USE | if usable { maps::Real::USABLE } else { 0 },
             weight: real.weight,
@@ -81,16 +102,24 @@ fn add_reals(
             if let Some(port) = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex) {
                 add_vlans(port, real, &hop);
             }
-            desired.returns.insert(ReturnKey { service: id, mac: hop.mac, reserved: [0; 2] });
+            desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
-        desired.reals.insert(index, entry);
-        // `rr` is plain: a weight only tells whether a real takes part.
-        let weight = if service.scheduler == Scheduler::Rr { real.weight.min(1) } else { real.weight };
-        if usable && weight > 0 {
-            members.push(Member { address, weight, real: index });
+        entries.insert(number, entry);
+        if usable && real.weight > 0 {
+            members.push(Member { address, weight: real.weight, real: number });
         }
     }
+    desired.pools.entry(pool).or_default().reals = entries;
     members
+}
+
+/// Who takes turns: `rr` is plain, a weight only tells whether a real takes part.
+fn turning(service: &Service, members: &[Member]) -> Vec<Member> {
+    let plain = |member: &Member| Member { weight: member.weight.min(1), ..*member };
+    match service.scheduler {
+        Scheduler::Rr => members.iter().map(plain).collect(),
+        _ => members.to_vec(),
+    }
 }
 
 /// Adds the VLANs that a real makes ours on its interface: its own, and where its `vlan` says that frames change theirs
@@ -102,14 +131,13 @@ fn add_vlans(port: &mut Port, real: &Real, hop: &Resolved) {
     port.vlans.extend(hop.vlan);
 }
 
-/// What a service's number in the maps stands for.
-pub fn identity(service: &Service) -> ServiceIdentity {
-    let flags = match service.scheduler {
+/// A service's flags in the maps.
+fn flags(service: &Service) -> u16 {
+    match service.scheduler {
         Scheduler::Mh => 0,
         Scheduler::Sh => maps::Service::BY_SOURCE,
         Scheduler::Rr | Scheduler::Wrr => maps::Service::TRACKED,
-    };
-    ServiceIdentity { key: key(service), ring_size: service.ring_size, flags }
+    }
 }
 
 /// A service's key in `services`.

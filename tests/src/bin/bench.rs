@@ -93,7 +93,7 @@ fn main() -> Result<()> {
     if let Some(reason) = lacking() {
         bail!("the bench can't run here: {reason}");
     }
-    let mut testbed = Testbed::new(Sizes { services: 256, reals: 1024, flows: 1 << 22 })?;
+    let mut testbed = Testbed::new(Sizes { services: 256, reals: 1024, slots: 1 << 21, flows: 1 << 24 })?;
     testbed.apply(&desired(&services()))?;
     let mut harness = Ebpf::load(&harness_object()?)?;
     load(&mut harness, "driver")?;
@@ -165,6 +165,7 @@ fn rows() -> Vec<Row> {
         row("tracked hit, hot", ipv4(8080, Segment::Ack), 1, XDP_TX),
         row("tracked hit, 128k flows", ipv4(8080, Segment::Ack), 128 << 10, XDP_TX),
         row("tracked hit, 1M flows", ipv4(8080, Segment::Ack), 1 << 20, XDP_TX),
+        row("tracked hit, 8M flows", ipv4(8080, Segment::Ack), 8 << 20, XDP_TX),
         row("tracked, new flow each", ipv4(8080, Segment::Syn), 0, XDP_TX),
         row("not a service: other address", tcp4(client, 0x4000, [172, 28, 128, 2], 22, Segment::Ack), 1, XDP_PASS),
         row("not a service: VIP, other port", ipv4(22, Segment::Ack), 1, XDP_PASS),

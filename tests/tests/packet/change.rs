@@ -49,10 +49,6 @@ fn services() -> Vec<Fixture> {
 fn rings() -> Vec<Fixture> {
     let acks = |range: std::ops::Range<u16>| range.map(|port| (ack_from(port), by_ring()));
     vec![
-        Fixture::new("a ring that is swapped holds for the next frame", web([40, 41]))
-            .send_all(acks(2000..2030))
-            .apply(web([40, 41, 42]))
-            .send_all(acks(2000..2030)),
         Fixture::new("flows of a real that is removed go to the others", web([40, 41]))
             .send_all(acks(2000..2010))
             .apply(web([40]))
@@ -116,10 +112,11 @@ fn director() -> Vec<Fixture> {
 
 fn without_web() -> Desired {
     let mut maps = lab();
-    let web = maps.reals.remove(&WEB).map(|real| real.service);
-    maps.services.retain(|_, service| Some(service.id) != web);
-    maps.rings.retain(|id, _| Some(*id) != web);
-    maps.returns.retain(|key| Some(key.service) != web);
+    let web = maps.services.values().find(|service| service.reals + 1 == WEB).copied();
+    maps.services.retain(|_, service| Some(*service) != web);
+    maps.rings.retain(|start, _| web.is_none_or(|web| web.ring != *start));
+    maps.pools.retain(|start, _| web.is_none_or(|web| web.reals != *start));
+    maps.returns.retain(|key| web.is_none_or(|web| web.reals != key.pool));
     maps
 }
 

@@ -9,6 +9,7 @@ mod ipv6;
 mod properties;
 mod schedule;
 mod service;
+mod slots;
 mod table;
 mod tracked;
 mod truncation;
@@ -72,16 +73,16 @@ fn without_what_younger_kernels_have() -> Result<()> {
     features::without_any(&fixtures.into_iter().flatten().collect::<Vec<_>>())
 }
 
-#[test]
-fn rings_with_and_without_btf() -> Result<()> {
-    features::rings_with_and_without_btf()
-}
-
-/// A flow table of one bucket, four flows.
+/// The smallest flow table: room for 64 flows.
 #[test]
 fn table() -> Result<()> {
     let sizes = Sizes { flows: 4, ..SIZES };
     play(&table::fixtures(), sizes)
+}
+
+#[test]
+fn slots() -> Result<()> {
+    play(&slots::fixtures(), SIZES)
 }
 
 #[test]
@@ -97,6 +98,7 @@ fn every_fixture_has_a_name_of_its_own() {
         change::fixtures(),
         truncation::fixtures(),
         table::fixtures(),
+        slots::fixtures(),
     ];
     let names: Vec<&str> = fixtures.iter().flatten().map(|fixture| fixture.name).collect();
     let unique: BTreeSet<&str> = names.iter().copied().collect();

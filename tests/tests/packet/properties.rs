@@ -147,7 +147,7 @@ fn mixed() -> Desired {
     // Half of the VLANs are ours.
     maps.ports.iter_mut().for_each(|port| port.vlans = (0..4096).step_by(2).collect());
     // A ring names a real that went down a moment ago.
-    if let Some(real) = maps.reals.get_mut(&1) {
+    if let Some(real) = maps.pools.get_mut(&0).and_then(|pool| pool.reals.get_mut(&1)) {
         real.flags = Real::IN_USE;
     }
     maps
@@ -256,7 +256,7 @@ fn forwarding_changes_the_addresses_and_the_tags_alone() -> Result<()> {
                 }
                 let (addresses, rest) = outcome.frame.split_at(12);
                 prop_assert_eq!(rest, &expected[12..]);
-                prop_assert!(maps.reals.values().any(|real| addresses == [real.mac, real.source_mac].concat()));
+                prop_assert!(maps.reals().any(|(_, real)| addresses == [real.mac, real.source_mac].concat()));
                 judge(&outcome.frame).map_err(failed)?;
             }
             Ok(())

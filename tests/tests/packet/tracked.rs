@@ -131,17 +131,18 @@ fn unknown() -> Vec<Fixture> {
     vec![
         Fixture::new("a connection that the table doesn't know goes by the ring and counts as none", pair())
             .send_all((0..40).map(|n| (ack_from(2000 + n), by_ring()))),
-        Fixture::new("a connection that the table didn't know is remembered", pair())
+        Fixture::new("a connection that the table doesn't know stays when its real's weight goes to 0", pair())
             .send(ack_from(first), to(1))
             .apply(weighted([0, 1]))
-            .send(ack_from(first), to(1)),
+            .send(ack_from(first), to(1))
+            .send(fin_from(first), to(1)),
         Fixture::new("a SYN-ACK that the table doesn't know goes by the ring", pair())
             .send(segment(first, Segment::SynAck), to(1)),
         Fixture::new("the end of a connection that the table doesn't know isn't remembered", pair())
             .send(fin_from(first), to(1))
             .send(rst_from(first), to(1))
-            .apply(weighted([0, 1]))
-            .send(ack_from(first), to(2)),
+            .send(syn_from(first), to(1).opening())
+            .send(syn_from(first + 1), to(2).opening()),
         Fixture::new("unknown connections take no turn", pair())
             .send(syn_from(3000), to(1).opening())
             .send(ack_from(first), to(1))
@@ -169,6 +170,8 @@ fn datagrams() -> Vec<Fixture> {
 
 fn lost() -> Vec<Fixture> {
     let down = || desired(&[tracked(&[RealSpec { usable: false, ..RealSpec::new(40) }, RealSpec::new(41)])]);
+    let of_slot = |real| (2000..).find(|port| ring_choice(&pair(), &ack_from(*port)).is_ok_and(|held| held == real));
+    let (first, second) = (of_slot(1).unwrap_or(0), of_slot(2).unwrap_or(0));
     let late = with_real(pair(), 1, |real| real.flags = Real::IN_USE);
     vec![
         Fixture::new("a connection of a real that went down moves to one that is up, and is no new one", pair())
@@ -183,9 +186,12 @@ fn lost() -> Vec<Fixture> {
             .apply(down())
             .send(syn_from(2000), to(2).opening())
             .send(ack_from(2000), to(2)),
-        Fixture::new("a turn whose real went down a moment ago is dropped, and tried again takes the next", late)
-            .send(syn_from(2000), untouched(Verdict::NoReal))
-            .send(syn_from(2000), to(2).opening()),
+        Fixture::new("a turn whose real went down a moment ago goes to the slot's real", late.clone())
+            .send(syn_from(second), to(2).opening())
+            .send(ack_from(second), to(2)),
+        Fixture::new("where that one is down as well it is dropped, and tried again takes the next turn", late)
+            .send(syn_from(first), untouched(Verdict::NoReal))
+            .send(syn_from(first), to(2).opening()),
         Fixture::new(
             "all packets of a tracked service without reals go to its director's stack",
             desired(&[tracked(&[])]),

@@ -54,7 +54,10 @@ pub(crate) fn lab_with(change: impl Fn(RealSpec) -> RealSpec) -> Desired {
 
 /// Changes one real of these maps.
 pub(crate) fn with_real(mut maps: Desired, index: u32, change: impl Fn(&mut lb_common::maps::Real)) -> Desired {
-    maps.reals.get_mut(&index).into_iter().for_each(change);
+    for (pool, held) in &mut maps.pools {
+        let reals = held.reals.iter_mut().filter(|(number, _)| pool + u32::from(**number) == index);
+        reals.for_each(|(_, real)| change(real));
+    }
     maps
 }
 
