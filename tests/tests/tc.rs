@@ -11,8 +11,9 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use lb_tests::agent::{Agent, lb, status, wait_for_traces};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, in_mode, real, service};
+use lb_tests::frame::{self, tcp4};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, crowd, nginx, scenario, wait_until};
-use lb_userspace::dataplane::Hook;
+use lb_userspace::dataplane::{Hook, Pins};
 
 const RR: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
 /// What an upload is of.
@@ -75,6 +76,31 @@ fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() 
     });
 }
 
+#[test]
+fn headers_in_fragments_are_read() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let (client, director, backend) = (lab.client(), lab.director(), lab.real(1));
+        client.run("ethtool", &["-K", "eth1", "tx", "on", "sg", "on"])?;
+        lab.switch().run("ethtool", &["-K", &director.nic().port, "tx", "on", "sg", "on"])?;
+        let _real = nginx::start(backend)?;
+        let agent = Agent::start(director, &config(lab, "generic", 80))?;
+        agent.wait_until_served()?;
+        let heard = backend.capture("eth1")?;
+        // Nobody answers it.
+        let mut sent = tcp4(client.v4().octets(), 4242, VIP.octets(), 80, frame::Segment::Rst);
+        let mut expected = sent.clone();
+        for (place, bytes) in
+            [(&mut sent, [director.mac().0, client.mac().0]), (&mut expected, [backend.mac().0, director.mac().0])]
+        {
+            place.splice(..12, bytes.concat());
+        }
+        client.send_in_fragments("eth1", &sent)?;
+        heard.wait_for(DEADLINE, "the frame", |frame| frame.bytes == expected)?;
+        assert_eq!((agent.verdict("forwarded")?, agent.verdict("truncated")?), (1, 0));
+        Ok(())
+    });
+}
+
 /// Whether the program is at the ingress of the director's eth1 by tcx.
 fn has_tcx(director: &Host) -> bool {
     let attached = director.within(|| SchedClassifier::query_tcx("eth1", TcAttachType::Ingress));
@@ -102,6 +128,17 @@ fn outlives_its_agent(lab: &Lab) -> Result<()> {
     }
     held.wait_for_answers(20, DEADLINE)?;
     held.finish().without_loss()?;
+    agent.stop()?;
+    // Another version's pins: links, filters and what is to be given back go over.
+    let polled = client.poll((VIP, 80), std::time::Duration::from_millis(5));
+    let other = "/sys/fs/bpf/lb/0123456789abcdef";
+    director.within(|| fs::rename(Pins::default().directory(), other))??;
+    agent = Agent::start_again(director)?;
+    wait_until(DEADLINE, "the take-over", || agent.log().contains("is replaced, without a gap"))?;
+    assert_eq!(hook(&agent)?, Some(Hook::Tc));
+    assert!(!director.within(|| fs::exists(other))??);
+    polled.wait_for_answers(50, DEADLINE)?;
+    polled.finish().without_loss()?;
     agent.stop()?;
     let told = lb(director, &["detach"])?;
     assert!(told.contains("detached from interface"), "{told}");
