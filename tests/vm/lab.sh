@@ -184,6 +184,7 @@ is_attached() {
     local seen
     seen=$(ways)
     echo "${seen:-$(grep -o 'attached.*' agent.log)}"
+    grep -o "what the kernel drops .* isn't counted.*" agent.log
     [ "$seen" = "$1" ]
 }
 
