@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result};
@@ -271,9 +272,17 @@ fn is_told(segment: Segment, is_it: impl Fn(&str, u64, u64) -> bool) {
             let drops = agent.status().map(|status| status.drops).unwrap_or_default();
             drops.iter().any(|drop| is_it(&drop.interface, drop.refused, drop.unsent))
         };
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| Client::new(lab.client()).get_many((VIP, 80), 1).is_err());
-            wait_until(DEADLINE, "the dropped frames to be told", told).map(drop)
+            // The other end's program goes some time after its pin: until then the real refuses.
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = Client::new(lab.client()).get_many((VIP, 80), 1);
+                }
+            });
+            let waited = wait_until(DEADLINE, "the dropped frames to be told", told).map(drop);
+            done.store(true, Ordering::Relaxed);
+            waited
         })?;
         let list = agent.lb(&["list"])?;
         assert!(list.contains("NOT SENT: eth"), "{list}");
