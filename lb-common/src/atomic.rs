@@ -18,6 +18,29 @@ impl Word {
     }
 }
 
+/// The same value, of which neither the compiler nor the verifier knows any more how it came about; `unknown` is any value
+/// that the verifier doesn't know. Paths that differ in nothing but such a value are one path to the verifier, which else
+/// walks everything behind a search once for each place that was found.
+#[inline(always)]
+pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
+    hide(value ^ unknown) ^ unknown
+}
+
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+fn hide(value: u64) -> u64 {
+    value
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn hide(mut value: u64) -> u64 {
+    // SAFETY: a register is copied to itself. (Without any instruction there would be two lines of the source at one place of
+    // the program, which the kernel refuses.)
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
 #[cfg(not(target_arch = "bpf"))]
 mod imp {
     use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The path of a frame: ours? → parse → service → real → rewrite → count.
 
-use crate::environment::Environment;
-use crate::header::{Ethernet, Mac};
+use crate::environment::{Environment, Tables};
+use crate::header::{Ethernet, Mac, Vlan};
 use crate::ip::Ip;
 use crate::maps::{
     Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VipKey, VirtualMac, VirtualMacKey,
@@ -12,34 +12,42 @@ use crate::rewrite::rewrite;
 use crate::select::choose;
 use crate::verdict::Verdict;
 
-/// Decides a frame's fate and rewrites it where it is forwarded.
-///
-/// The second value is the index in `tx_ports` of a [`Verdict::Redirected`] frame, else 0.
+/// VLAN tags that are read past.
+const MOST_TAGS: u8 = 2;
+
+/// Decides a frame's fate, rewrites it where it is forwarded, and points it at the interface that it leaves by.
 #[inline(always)]
-pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> (Verdict, u32) {
-    match forward(packet, environment) {
-        Ok(sent) => sent,
-        Err(verdict) => (verdict, 0),
-    }
+pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> Verdict {
+    forward(packet, environment).unwrap_or_else(|verdict| verdict)
 }
 
 #[inline(always)]
-fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdict, u32), Verdict> {
+fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdict, Verdict> {
     let port = environment.port().ok_or(Verdict::NotOurs)?;
     let ingress = port.ifindex;
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
     check_destination(environment, port, ethernet.destination)?;
     let network = parse_network(&packet)?;
-    if network.vlan != 0 && !port.vlans.holds(network.vlan) {
+    let beside = environment.tag_beside();
+    let tags = network.tags + u8::from(beside.is_some());
+    if tags > MOST_TAGS {
+        return Err(Verdict::NotIp);
+    }
+    // The tag beside the frame is its outermost.
+    let vlan = match beside.unwrap_or_default() & Vlan::ID {
+        0 => network.vlan,
+        vlan => vlan,
+    };
+    if vlan != 0 && !port.vlans.holds(vlan) {
         return Err(Verdict::OtherVlan);
     }
-    let director = environment.director().ok_or(Verdict::NotService)?;
+    let director = environment.tables().director().ok_or(Verdict::NotService)?;
     if network.fragment {
         return Err(judge_fragment(environment, director, &network));
     }
     let mut parsed = parse_transport(&packet, network)?;
-    let service = find_service(environment, director, &parsed)?;
+    let (index, service) = find_service(environment.tables(), director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
         return Err(Verdict::Standby);
     }
@@ -49,11 +57,20 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
     if service.flags & Service::QUIC != 0 && opens_quic(&packet, &parsed) {
         parsed.opens = Opens::Yes;
     }
-    let choice = choose(environment, director, service, &parsed)?;
-    rewrite(packet, environment, parsed.network.tags, choice.real)?;
-    environment.count(choice.counter as u32, u64::from(parsed.network.length), choice.connection);
-    let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
-    if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
+    let choice = choose(environment, director, (index, service), &parsed)?;
+    rewrite(packet, environment, tags, choice.real)?;
+    let verdict = if choice.real.ifindex == ingress {
+        Verdict::Forwarded
+    } else {
+        environment.redirect(choice.real)?;
+        Verdict::Redirected
+    };
+    // Each packet of a merged frame had the headers on the wire.
+    let (length, headers) = (parsed.network.length, parsed.headers);
+    let packets = environment.packets(length.saturating_sub(headers));
+    let bytes = u64::from(length) + u64::from(packets - 1) * u64::from(headers);
+    environment.count(choice.counter, packets, bytes, choice.connection);
+    Ok(verdict)
 }
 
 /// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is
@@ -87,40 +104,42 @@ fn judge_fragment<E: Environment>(environment: &E, director: &Director, network:
     }
 }
 
+/// A packet's service, and its index in `services`.
 #[inline(always)]
-fn find_service<'e, E: Environment>(
-    environment: &'e E,
+fn find_service<'e, T: Tables>(
+    tables: &'e T,
     director: &Director,
     parsed: &Parsed,
-) -> Result<&'e Service, Verdict> {
+) -> Result<(u32, &'e Service), Verdict> {
     let Network { vip, protocol, .. } = parsed.network;
     if !director.vips.may_hold(Filter::of_address(vip)) {
         return Err(Verdict::NotService);
     }
     let table = if director.table == 0 { &director.tables[0] } else { &director.tables[1] };
     let tail = u32::from(protocol) << 16;
-    if let Some(service) = look_up(environment, table, vip, tail | parsed.ports.0 >> 16) {
-        return Ok(service);
+    if let Some(found) = look_up(tables, table, vip, tail | parsed.ports.0 >> 16) {
+        return Ok(found);
     }
     if director.flags & Director::ANY_PORT == 0 {
         return Err(Verdict::NotService);
     }
-    look_up(environment, table, vip, tail).ok_or(Verdict::NotService)
+    look_up(tables, table, vip, tail).ok_or(Verdict::NotService)
 }
 
 /// The service of this VIP whose key ends in these bytes: it is at one of two places.
 #[inline(always)]
-fn look_up<'e, E: Environment>(environment: &'e E, table: &Table, vip: Ip, tail: u32) -> Option<&'e Service> {
+fn look_up<'e, T: Tables>(tables: &'e T, table: &Table, vip: Ip, tail: u32) -> Option<(u32, &'e Service)> {
     let [first, second] = ServiceKey::places(table.seed, vip, tail, table.mask);
-    match look_at(environment, table.start.wrapping_add(first), vip, tail) {
-        None => look_at(environment, table.start.wrapping_add(second), vip, tail),
+    match look_at(tables, table.start.wrapping_add(first), vip, tail) {
+        None => look_at(tables, table.start.wrapping_add(second), vip, tail),
         found => found,
     }
 }
 
 #[inline(always)]
-fn look_at<'e, E: Environment>(environment: &'e E, index: u32, vip: Ip, tail: u32) -> Option<&'e Service> {
-    environment.service(index).filter(|service| Ip::from(service.key.address) == vip && service.key.tail() == tail)
+fn look_at<'e, T: Tables>(tables: &'e T, index: u32, vip: Ip, tail: u32) -> Option<(u32, &'e Service)> {
+    let service = tables.service(index)?;
+    (Ip::from(service.key.address) == vip && service.key.tail() == tail).then_some((index, service))
 }
 
 #[inline(always)]

@@ -2,27 +2,20 @@
 
 use crate::maps::{Director, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
+use crate::recall::{Answer, Query, recall};
+use crate::rewrite;
+use crate::verdict::Verdict;
 
-/// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
-pub trait Environment {
-    /// The entry of `ports` for the interface that the frame came in by.
-    fn port(&self) -> Option<&Port>;
+/// The maps that say who takes a packet, and the clock.
+pub trait Tables {
     /// The entry of `director`.
     fn director(&self) -> Option<&Director>;
     /// An entry of `services`, by its index.
     fn service(&self, index: u32) -> Option<&Service>;
-    /// An entry of `vips`.
-    fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// A word of `slots`.
     fn slot(&self, index: u32) -> Option<u32>;
     /// An entry of `reals`.
     fn real(&self, index: u32) -> Option<&Real>;
-    /// Whether `returns` has this key.
-    fn returns(&self, key: &ReturnKey) -> bool;
-    /// An entry of `virtual_macs`.
-    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
-    /// Whether an entry of `gates` is closed.
-    fn gate_is_closed(&self, gate: u32) -> bool;
     /// A line of `flows`, shared with other CPUs.
     fn flow_line(&self, index: u32) -> Option<*mut FlowLine>;
     /// Writes the key of a flow of this line and word into `flow_keys`, as the words that it has in memory.
@@ -31,8 +24,66 @@ pub trait Environment {
     fn take_turn(&self, service: u32) -> Option<u64>;
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
     fn ticks(&self, shift: u32) -> u32;
+}
+
+/// The other maps, and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
+pub trait Environment {
+    /// The maps that say who takes a packet.
+    type Tables: Tables;
+    /// Those.
+    fn tables(&self) -> &Self::Tables;
+    /// Asks the flow table: [`recall`] with these tables.
+    #[inline(always)]
+    fn recall(&self, query: Query) -> Answer {
+        recall(self.tables(), query)
+    }
+    /// The entry of `ports` for the interface that the frame came in by.
+    fn port(&self) -> Option<&Port>;
+    /// An entry of `vips`.
+    fn vip(&self, key: &VipKey) -> Option<Vip>;
+    /// Whether `returns` has this key.
+    fn returns(&self, key: &ReturnKey) -> bool;
+    /// An entry of `virtual_macs`.
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<VirtualMac>;
+    /// Whether an entry of `gates` is closed.
+    fn gate_is_closed(&self, gate: u32) -> bool;
     /// Adds to an entry of `real_stats`.
-    fn count(&self, counter: u32, bytes: u64, connection: bool);
+    fn count(&self, counter: u32, packets: u32, bytes: u64, connection: bool);
+    /// How many packets of the wire the frame holds, whose headers `payload` bytes follow. More than one where the
+    /// kernel has merged them.
+    #[inline(always)]
+    fn packets(&self, _payload: u32) -> u32 {
+        1
+    }
+    /// Control field of the frame's outermost VLAN tag, where the kernel has taken it out of the frame's bytes.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        None
+    }
+    /// Has the frame leave by the interface of `real`, which is another one than it came in by.
+    ///
+    /// # Errors
+    /// [`Verdict::NoDevice`]: it isn't there.
+    fn redirect(&self, real: &Real) -> Result<(), Verdict>;
+    /// Moves a frame of so many tags to a VLAN; 0 takes its tags off.
+    ///
+    /// # Errors
+    /// [`Verdict::NoRoom`] when a tag can't be pushed.
+    #[inline(always)]
+    fn retag<'a>(&self, packet: Packet<'a>, tags: u8, vlan: u16) -> Result<Packet<'a>, Verdict>
+    where
+        Self: Sized,
+    {
+        rewrite::retag(packet, self, tags, vlan)
+    }
+    /// Writes the addresses of the way to `real`.
+    ///
+    /// # Errors
+    /// [`Verdict::Truncated`] for a frame that has none.
+    #[inline(always)]
+    fn address(&self, packet: Packet<'_>, real: &Real) -> Result<(), Verdict> {
+        rewrite::address(packet, real)
+    }
     /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
     /// along or leaves them undefined. `None` when there is no room.
     fn move_start<'a>(&self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;

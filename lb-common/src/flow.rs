@@ -10,7 +10,7 @@
 //! Whole keys stand beside the lines for those who list and exchange flows.
 #![expect(unsafe_code, reason = "a line is shared with other CPUs and reached by pointer")]
 
-use crate::atomic::Word;
+use crate::atomic::{Word, forget};
 use crate::hash::{Hash, scale, spread};
 use crate::maps::{FlowLine, Timeouts};
 use crate::parse::Opens;
@@ -25,9 +25,7 @@ const SEEN_SHIFT: u32 = STAGE_SHIFT + 2;
 const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
 
 /// A line with fewer free words than this shares its new flows with the other.
-const ROOMY: u32 = 2;
-/// Other CPUs may take the place that an insertion had chosen: it tries so often.
-const TRIES: usize = 2;
+const ROOMY: u64 = 2;
 
 /// Where in its life a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,19 +180,20 @@ impl Found {
 /// The entry with this tag in one of two lines.
 #[inline(always)]
 pub(crate) fn find(first: *mut FlowLine, second: *mut FlowLine, tag: u32) -> Option<Found> {
-    match find_in(first, tag) {
-        None => find_in(second, tag),
-        found => found,
-    }
+    let (line, place) = match find_in(first, tag) {
+        None => (second, find_in(second, tag)),
+        place => (first, place),
+    };
+    let (index, held) = place?;
+    Some(Found { word: way(line, forget(index, held) as usize), held })
 }
 
 #[inline(always)]
-fn find_in(line: *mut FlowLine, tag: u32) -> Option<Found> {
+fn find_in(line: *mut FlowLine, tag: u32) -> Option<(u64, u64)> {
     for index in 0..FlowLine::WAYS {
-        let word = way(line, index);
-        let held = word.load();
+        let held = way(line, index).load();
         if held >> TAG_SHIFT == u64::from(tag) && held >> STAGE_SHIFT & 3 != 0 {
-            return Some(Found { word, held });
+            return Some((index as u64, held));
         }
     }
     None
@@ -210,37 +209,33 @@ pub struct Inserted {
 }
 
 /// Writes a flow where there is room, or over the entry that is worth least: one that nothing followed the first packet of,
-/// then one that was closed, then one that is over. `None` where all sixteen are open connections: those are never given up
-/// for a new one.
+/// then one that was closed, then one that is over. `None` where all sixteen are open connections, which are never given
+/// up for a new one, and where another CPU was faster.
 #[inline(always)]
 pub(crate) fn insert(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, timeouts: &Timeouts) -> Option<Inserted> {
-    for _ in 0..TRIES {
-        let (here, there) = (survey(first, flow.seen, timeouts), survey(second, flow.seen, timeouts));
-        let elsewhere = if here.free > 0 {
-            here.free < ROOMY && there.free > here.free
-        } else {
-            there.least < here.least
-        };
-        let (line, chosen) = if elsewhere { (second, there) } else { (first, here) };
-        if chosen.least >= KEPT {
-            return None;
-        }
-        let index = (chosen.least & 7) as usize;
-        let word = way(line, index);
-        let held = word.load();
-        // Another CPU may have put something worthier here since.
-        if worth(held, flow.seen, timeouts) <= chosen.least >> 3 && word.replace(held, flow.word()) {
-            return Some(Inserted { line: usize::from(elsewhere), way: index });
-        }
+    let (here, there) = (survey(first, flow.seen, timeouts), survey(second, flow.seen, timeouts));
+    let elsewhere = if here.free > 0 {
+        here.free < ROOMY && there.free > here.free
+    } else {
+        there.least < here.least
+    };
+    let (line, chosen) = if elsewhere { (second, there) } else { (first, here) };
+    if chosen.least >= KEPT {
+        return None;
     }
-    None
+    let index = (chosen.least & 7) as usize;
+    let word = way(line, index);
+    let held = word.load();
+    // Another CPU may have put something worthier here since.
+    let taken = worth(held, flow.seen, timeouts) <= chosen.least >> 3 && word.replace(held, flow.word());
+    taken.then_some(Inserted { line: usize::from(elsewhere), way: index })
 }
 
 /// What a line has to offer.
 #[derive(Clone, Copy)]
 struct Survey {
     /// Free words.
-    free: u32,
+    free: u64,
     /// The least worth of its words, times eight, and which it is.
     least: u64,
 }
@@ -249,11 +244,10 @@ struct Survey {
 fn survey(line: *mut FlowLine, now: u32, timeouts: &Timeouts) -> Survey {
     let (mut free, mut least) = (0, u64::MAX);
     for index in 0..FlowLine::WAYS {
-        let worth = worth(way(line, index).load(), now, timeouts);
-        if worth == 0 {
-            free += 1;
-        }
-        least = least.min(worth << 3 | index as u64);
+        let held = way(line, index).load();
+        let worth = worth(held, now, timeouts);
+        free = forget(free + u64::from(worth == 0), held);
+        least = forget(least.min(worth << 3 | index as u64), held);
     }
     Survey { free, least }
 }

@@ -43,10 +43,13 @@ pub struct Parsed {
     pub ports: Ports,
     /// What the packet says of its connection.
     pub opens: Opens,
+    /// How much of the packet are the IP header and what follows up to TCP's or UDP's payload, in bytes.
+    pub headers: u32,
 }
 
 /// What a packet says of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Opens {
     /// TCP, SYN without ACK: it opens one.
     Yes,
@@ -56,6 +59,19 @@ pub enum Opens {
     Ends,
     /// UDP: it can't be told, unless its service is QUIC's: see [`opens_quic`].
     Unknown,
+}
+
+impl Opens {
+    /// From its number.
+    #[inline(always)]
+    pub fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Yes,
+            1 => Self::No,
+            2 => Self::Ends,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Reads a frame's headers up to the network's.
@@ -167,7 +183,7 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
 /// The verdict of a packet that can't be for a service.
 #[inline(always)]
 pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, Verdict> {
-    let (ports, opens) = match network.protocol {
+    let (ports, opens, transport) = match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
             let opens = match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
@@ -176,12 +192,12 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
                 _ => Opens::No,
             };
             within::<Tcp>(&network)?;
-            (Ports::of(header.ports), opens)
+            (Ports::of(header.ports), opens, u32::from(header.offset >> 4) << 2)
         }
         protocol::UDP => {
             let header = packet.at::<Udp>(network.payload)?;
             within::<Udp>(&network)?;
-            (Ports::of(header.ports), Opens::Unknown)
+            (Ports::of(header.ports), Opens::Unknown, size_of::<Udp>() as u32)
         }
         protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
             // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
@@ -195,7 +211,8 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
         },
         _ => return Err(Verdict::OtherProtocol),
     };
-    Ok(Parsed { network, ports, opens })
+    let headers = network.length.saturating_sub(network.rest) + transport;
+    Ok(Parsed { network, ports, opens, headers })
 }
 
 /// Whether a datagram opens a QUIC connection: a long header of the type Initial (RFC 9000 §17.2.2, RFC 9369 §3.2), of

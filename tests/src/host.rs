@@ -15,7 +15,7 @@ use lb_common::maps::{
     Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac,
     VirtualMacKey,
 };
-use lb_common::{Action, Environment, Ip, Packet, Verdict, balance};
+use lb_common::{Environment, Ip, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::time::{ClockId, clock_gettime};
@@ -81,11 +81,8 @@ impl Host {
         let run = Run { tables: &self.tables, floor: start - self.headroom, start: Cell::new(start), end };
         // SAFETY: the frame was placed there, and until it is read below only this run reaches it.
         let packet = unsafe { Packet::from_pointers(start, end) };
-        let (mut verdict, tx_port) = balance(packet, &run);
+        let verdict = balance(packet, &run);
         let start = run.start.get();
-        if verdict == Verdict::Redirected && !self.tables.desired.tx_ports.contains_key(&tx_port) {
-            verdict = Verdict::NoDevice;
-        }
         if let Some(count) = self.verdicts.get_mut(verdict as usize) {
             *count += 1;
         }
@@ -144,13 +141,7 @@ impl Side for Host {
 
     fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
         let (verdict, frame) = self.balance(frame)?;
-        let action = match verdict.action() {
-            Action::Abort => 0,
-            Action::Drop => 1,
-            Action::Pass => 2,
-            Action::Transmit => 3,
-            Action::Redirect => 4,
-        };
+        let action = self.number(verdict.action());
         Ok(Outcome { action, frame })
     }
 
@@ -227,29 +218,55 @@ struct Run<'a> {
     end: usize,
 }
 
+impl lb_common::Tables for Tables {
+    fn director(&self) -> Option<&Director> {
+        Some(&self.director)
+    }
+
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.services.get(index as usize)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.words.get(index as usize).copied()
+    }
+
+    fn real(&self, index: u32) -> Option<&Real> {
+        self.reals.get(&index)
+    }
+
+    fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
+        self.flows.get(index as usize).map(UnsafeCell::get)
+    }
+
+    // Nobody lists these flows.
+    fn note_key(&self, _: u32, _: usize, _: [u64; 3]) {}
+
+    fn take_turn(&self, service: u32) -> Option<u64> {
+        let mut turns = self.turns.borrow_mut();
+        let next = turns.entry(service).or_default();
+        *next += 1;
+        Some(*next - 1)
+    }
+
+    fn ticks(&self, _: u32) -> u32 {
+        self.now.get()
+    }
+}
+
 impl Environment for Run<'_> {
+    type Tables = Tables;
+
+    fn tables(&self) -> &Tables {
+        self.tables
+    }
+
     fn port(&self) -> Option<&Port> {
         self.tables.desired.ports.iter().find(|port| port.ifindex == IFINDEX)
     }
 
-    fn director(&self) -> Option<&Director> {
-        Some(&self.tables.director)
-    }
-
-    fn service(&self, index: u32) -> Option<&Service> {
-        self.tables.services.get(index as usize)
-    }
-
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         self.tables.vips.get(key).copied()
-    }
-
-    fn slot(&self, index: u32) -> Option<u32> {
-        self.tables.words.get(index as usize).copied()
-    }
-
-    fn real(&self, index: u32) -> Option<&Real> {
-        self.tables.reals.get(&index)
     }
 
     fn returns(&self, key: &ReturnKey) -> bool {
@@ -265,30 +282,17 @@ impl Environment for Run<'_> {
         self.tables.gates.get(&gate).copied().unwrap_or_default()
     }
 
-    fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
-        self.tables.flows.get(index as usize).map(UnsafeCell::get)
-    }
-
-    // Nobody lists these flows.
-    fn note_key(&self, _: u32, _: usize, _: [u64; 3]) {}
-
-    fn take_turn(&self, service: u32) -> Option<u64> {
-        let mut turns = self.tables.turns.borrow_mut();
-        let next = turns.entry(service).or_default();
-        *next += 1;
-        Some(*next - 1)
-    }
-
-    fn ticks(&self, _: u32) -> u32 {
-        self.tables.now.get()
-    }
-
-    fn count(&self, counter: u32, bytes: u64, connection: bool) {
+    fn count(&self, counter: u32, packets: u32, bytes: u64, connection: bool) {
         let mut all = self.tables.counters.borrow_mut();
         let counters = all.entry(counter).or_default();
         counters.connections += u64::from(connection);
-        counters.packets += 1;
+        counters.packets += u64::from(packets);
         counters.bytes += bytes;
+    }
+
+    fn redirect(&self, real: &Real) -> std::result::Result<(), Verdict> {
+        let place = self.tables.desired.tx_ports.get(&real.tx_port);
+        place.map(drop).ok_or(Verdict::NoDevice)
     }
 
     fn move_start<'a>(&self, _: Packet<'a>, bytes: i32) -> Option<Packet<'a>> {

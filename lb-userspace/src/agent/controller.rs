@@ -221,7 +221,7 @@ impl Controller {
                 Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
             } else {
                 let mode = self.model.config.director.mode;
-                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links).await {
+                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links) {
                     Ok(interface) => interface,
                     Err(error) => {
                         debug!("{}: {error:#}", held.name);

@@ -14,11 +14,10 @@ use tracing::{info, warn};
 
 use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode};
-use crate::dataplane::{Adopted, Attached, Dataplane, Pins, Sizes, XdpMode};
+use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
 use crate::health::Health;
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
-use crate::host::xdp;
 
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{key, mapped_address};
@@ -111,22 +110,25 @@ pub fn sizes(config: &Config) -> Sizes {
 ///
 /// # Errors
 /// Nothing stays that was not there before.
-pub async fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+pub fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let pins = Pins::default();
     let fresh = !pins.exist();
-    let opened = open_at(&pins, config, links).await;
+    let opened = open_at(&pins, config, links);
     if opened.is_err() && fresh {
         let _ = pins.remove();
     }
     opened
 }
 
-async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let mut dataplane = Dataplane::open(pins.clone(), sizes(config))?;
     let mut interfaces = BTreeMap::new();
     for name in &config.director.interfaces {
-        let interface = attach(&mut dataplane, name, config.director.mode, links).await?;
+        let interface = attach(&mut dataplane, name, config.director.mode, links)?;
         interfaces.insert(name.clone(), interface);
+    }
+    if let Err(error) = dataplane.watch_drops() {
+        warn!("what the kernel drops behind the program isn't counted: {error}");
     }
     Ok((dataplane, interfaces))
 }
@@ -135,7 +137,7 @@ async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Datapl
 ///
 /// # Errors
 /// There is no such interface, or it can't run the program.
-pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
+pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
     let link = links.iter().find(|link| link.name == name);
     let (index, mac) = match link {
         Some(Link { index, mac: Some(mac), .. }) => (*index, *mac),
@@ -143,21 +145,16 @@ pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[
         None => bail!("no interface {name} on this machine.\nSee `ip link`, and `interfaces` in [director]."),
     };
     let attached = dataplane.attach(name, index, mode)?;
-    let runs = match attached {
-        Attached::New(mode) => mode,
-        Attached::Adopted => xdp::mode(index).await?.unwrap_or(XdpMode::Native),
+    let how = match attached {
+        Attached::Adopted(_) => "adopted, without a gap",
+        Attached::New(_) => "attached",
     };
-    let wanted = match mode {
-        Mode::Native => Some(XdpMode::Native),
-        Mode::Generic => Some(XdpMode::Generic),
-        Mode::Auto => None,
+    let place = match attached.hook() {
+        Hook::Native => "native XDP",
+        Hook::Tc => "tc",
     };
-    if wanted.is_some_and(|wanted| wanted != runs) {
-        warn!("{name}: runs {runs:?} XDP as before; `mode` takes effect after `lb detach`");
-    }
-    let how = if attached == Attached::Adopted { "adopted, without a gap" } else { "attached" };
-    info!("{name}: program {how}, {runs:?} XDP");
-    Ok(Interface { name: name.to_owned(), index, mac, mode: runs, vlans: links::vlans_on(links, index) })
+    info!("{name}: program {how}, {place}");
+    Ok(Interface { name: name.to_owned(), index, mac, mode: attached.hook(), vlans: links::vlans_on(links, index) })
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lb_common::maps::{Address, Real};
+use lb_common::maps::{Address, Drops, Real};
 
-use crate::api::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
+use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
 use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
 
@@ -58,6 +58,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
             .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: Some(interface.mode) })
             .collect(),
         services,
+        drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault,
         log_dropped: crate::log::dropped(),
@@ -105,10 +106,23 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         agent: false,
         interfaces: interfaces.into_iter().map(|name| InterfaceStatus { name, mode: None }).collect(),
         services,
+        drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault: None,
         log_dropped: 0,
     })
+}
+
+fn drops(stats: &StatsReader) -> Result<Vec<DropStatus>, Error> {
+    let counted = stats.drops()?.into_iter().filter(|(_, drops)| *drops != Drops::default());
+    let told = counted.map(|(index, Drops { refused, unsent })| DropStatus { interface: name(index), refused, unsent });
+    Ok(told.collect())
+}
+
+/// An interface's name, or its index where it is gone.
+pub fn name(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index);
+    name.map_or_else(|_| format!("interface {index}"), |name| name.to_string_lossy().into())
 }
 
 fn verdicts(stats: &StatsReader) -> Result<Vec<VerdictStatus>, Error> {

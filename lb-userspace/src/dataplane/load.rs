@@ -8,12 +8,13 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
+    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
 use super::clock::{self, Clock};
+use super::drops::Known;
 use super::maps::{Adopted, Maps};
 use super::predecessor::Predecessor;
 use super::table::size_for;
@@ -99,6 +100,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("turns", services, 4, size_of::<Turn>(), false),
         row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
+        row("drops", PORTS, 4, size_of::<Drops>(), true),
         row("gates", GATES, 4, size_of::<Gate>(), false),
         row("virtual_macs", GATES, size_of::<VirtualMacKey>(), size_of::<VirtualMac>(), false),
         row("tx_ports", TX_PORTS, 4, 8, false),
@@ -109,6 +111,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
 pub struct Dataplane {
     pub(super) ebpf: Ebpf,
     pub(super) features: Features,
+    pub(super) known: Known,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     /// What the writer put into the maps last.
@@ -167,7 +170,9 @@ impl Dataplane {
     }
 
     fn load(pins: &Pins, sizes: Sizes, object: &[u8], features: Features) -> Result<Self, Error> {
+        let known = Known::read();
         let mut loader = EbpfLoader::new();
+        known.tell(&mut loader);
         for row in map_rows(sizes) {
             let entries = pinned_entries(pins, &row)?.unwrap_or(row.entries);
             loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
@@ -195,6 +200,7 @@ impl Dataplane {
         Ok(Self {
             ebpf,
             features,
+            known,
             pins: pins.clone(),
             held_reals: applied.reals().map(|(index, real)| (index, *real)).collect(),
             applied_vips: adopted.vips.clone(),
@@ -297,10 +303,11 @@ fn refused_object(error: EbpfError) -> Error {
     Error::Refused { what: "its maps".to_owned(), error: format!("{error}: {}", innermost(&error)) }
 }
 
-fn refused_program(error: ProgramError) -> Error {
-    // The verifier says EACCES as well, but of what the program does.
-    let judged = matches!(&error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty());
-    if let Some(error) = permission(&error).filter(|_| !judged) {
+pub(super) fn refused_program(error: ProgramError) -> Error {
+    // The verifier's refusal is an EACCES too, but it has words.
+    let is_judged =
+        matches!(&error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty());
+    if !is_judged && let Some(error) = permission(&error) {
         return Error::Privilege { call: "BPF_PROG_LOAD", error };
     }
     // The verifier's log is long; its last lines say what it stumbled over.

@@ -7,9 +7,11 @@
 
 mod attach;
 mod btf;
+mod changes;
 mod clock;
 mod counters;
 mod desired;
+mod drops;
 mod error;
 mod features;
 mod gate;
@@ -17,16 +19,20 @@ mod layout;
 mod load;
 mod mapped;
 mod maps;
+mod native;
+mod occupant;
 mod pin;
 mod predecessor;
 mod slots;
 mod stats;
+mod structures;
 mod sweep;
 mod syscall;
 mod table;
+mod tc;
 mod writer;
 
-pub use attach::{Attached, XdpMode};
+pub use attach::{Attached, Hook};
 pub use clock::FlowTimes;
 pub use desired::{Desired, Pool, Ring, Turns};
 pub use error::Error;

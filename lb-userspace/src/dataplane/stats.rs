@@ -1,10 +1,11 @@
 //! The counters, summed over the CPUs.
 
+use std::collections::BTreeMap;
 use std::iter::Sum;
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use lb_common::Verdict;
-use lb_common::maps::{Service, Stats, VerdictStats};
+use lb_common::maps::{Drops, Service, Stats, VerdictStats};
 
 use super::{Error, Pins};
 
@@ -33,6 +34,7 @@ impl Sum for Counters {
 pub struct StatsReader {
     reals: PerCpuArray<MapData, Stats>,
     verdicts: PerCpuArray<MapData, VerdictStats>,
+    drops: PerCpuHashMap<MapData, u32, Drops>,
 }
 
 impl StatsReader {
@@ -44,6 +46,7 @@ impl StatsReader {
         Ok(Self {
             reals: super::maps::open(pins, "real_stats")?,
             verdicts: super::maps::open(pins, "verdicts")?,
+            drops: super::maps::open(pins, "drops")?,
         })
     }
 
@@ -74,6 +77,21 @@ impl StatsReader {
             Ok((verdict, values.iter().map(|value| value.packets).sum()))
         };
         Verdict::ALL.iter().copied().map(count).collect()
+    }
+
+    /// Frames that the kernel dropped behind the program, by the index of their interface.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn drops(&self) -> Result<BTreeMap<u32, Drops>, Error> {
+        let sum = |(ifindex, values): (u32, PerCpuValues<Drops>)| {
+            let drops = values.iter().fold(Drops::default(), |sum, value| Drops {
+                refused: sum.refused + value.refused,
+                unsent: sum.unsent + value.unsent,
+            });
+            (ifindex, drops)
+        };
+        self.drops.iter().map(|entry| entry.map(sum).map_err(|error| Error::map("drops", error))).collect()
     }
 }
 

@@ -3,5 +3,7 @@
 pub mod command;
 pub mod links;
 pub mod neighbour;
+pub mod netlink;
+pub mod offload;
 pub mod privilege;
 pub mod xdp;

@@ -148,7 +148,7 @@ mod tests {
             name: "eth1".to_owned(),
             index: 7,
             mac: [2; 6],
-            mode: crate::dataplane::XdpMode::Native,
+            mode: crate::dataplane::Hook::Native,
             vlans: BTreeSet::new(),
         };
         let mut model = Model::new(given, BTreeMap::from([("eth1".to_owned(), interface)]), now);

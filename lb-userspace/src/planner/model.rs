@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Protocol, Real, Service};
-use crate::dataplane::XdpMode;
+use crate::dataplane::Hook;
 use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
@@ -23,10 +23,10 @@ pub struct Interface {
     pub index: u32,
     /// Its MAC.
     pub mac: [u8; 6],
-    /// How the program runs on it.
-    pub mode: XdpMode,
     /// Ids of the VLANs that this host has devices for on it.
     pub vlans: BTreeSet<u16>,
+    /// Where the program runs on it.
+    pub mode: Hook,
 }
 
 /// The way to a real.
