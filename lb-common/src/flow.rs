@@ -42,7 +42,7 @@ pub enum Stage {
 /// A remembered flow, as its word has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
-    /// 28 bits of its hash.
+    /// 28 bits of its hash, never 0.
     pub tag: u32,
     /// When a packet of it was last seen: the low 18 bits of the clock's ticks.
     pub seen: u32,
@@ -99,7 +99,7 @@ impl Flow {
 pub struct Place {
     /// Its lines.
     pub lines: [u32; 2],
-    /// 28 bits of its hash.
+    /// 28 bits of its hash, never 0.
     pub tag: u32,
 }
 
@@ -108,8 +108,10 @@ impl Place {
     #[inline(always)]
     pub fn of(hash: Hash, lines: u32) -> Self {
         let other = spread(hash);
+        // A tag of 0 would be a free word's.
+        let tag = (other as u32 & ((1 << 28) - 1)) | u32::from(other & ((1 << 28) - 1) == 0);
         // `scale` goes by the high half; the slot is chosen by that of the hash.
-        Self { lines: [scale(hash << 32, lines), scale(other, lines)], tag: other as u32 & ((1 << 28) - 1) }
+        Self { lines: [scale(hash << 32, lines), scale(other, lines)], tag }
     }
 }
 
@@ -118,6 +120,9 @@ impl Place {
 pub(crate) struct Found {
     word: Word,
     held: u64,
+    /// It is in the second line.
+    second: bool,
+    way: u64,
 }
 
 impl Found {
@@ -148,9 +153,15 @@ impl Found {
         }
     }
 
-    /// Notes a packet of the flow.
+    /// Where it is.
     #[inline(always)]
-    pub(crate) fn see(&self, opens: Opens, now: u32) {
+    pub(crate) fn at(&self) -> Inserted {
+        Inserted { second: self.second, way: self.way as usize }
+    }
+
+    /// Notes a packet of the flow. Whether it is the one that makes an opening connection an open one.
+    #[inline(always)]
+    pub(crate) fn see(&self, opens: Opens, now: u32) -> bool {
         let stage = match opens {
             Opens::Yes => self.stage(),
             Opens::Ends => Stage::Closing as u64,
@@ -161,6 +172,7 @@ impl Found {
         let seen = ((self.held >> SEEN_SHIFT) as u32).wrapping_add(self.idle(now)) & SEEN;
         let tag_and_real = self.held & (u64::MAX << TAG_SHIFT | 0xffff);
         self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
+        self.stage() == Stage::Opening as u64 && stage == Stage::Open as u64
     }
 
     /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours.
@@ -180,30 +192,31 @@ impl Found {
 /// The entry with this tag in one of two lines.
 #[inline(always)]
 pub(crate) fn find(first: *mut FlowLine, second: *mut FlowLine, tag: u32) -> Option<Found> {
-    let (line, place) = match find_in(first, tag) {
-        None => (second, find_in(second, tag)),
-        place => (first, place),
+    let (line, second, place) = match find_in(first, tag) {
+        None => (second, true, find_in(second, tag)),
+        place => (first, false, place),
     };
     let (index, held) = place?;
-    Some(Found { word: way(line, forget(index, held) as usize), held })
+    let index = forget(index, held);
+    Some(Found { word: way(line, index as usize), held, second, way: index })
 }
 
 #[inline(always)]
 fn find_in(line: *mut FlowLine, tag: u32) -> Option<(u64, u64)> {
     for index in 0..FlowLine::WAYS {
         let held = way(line, index).load();
-        if held >> TAG_SHIFT == u64::from(tag) && held >> STAGE_SHIFT & 3 != 0 {
+        if held >> TAG_SHIFT == u64::from(tag) {
             return Some((index as u64, held));
         }
     }
     None
 }
 
-/// Where an insertion has put a flow.
+/// Where a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inserted {
-    /// 0 for the first line, 1 for the second.
-    pub line: usize,
+    /// In its second line, not in its first.
+    pub second: bool,
     /// Which of the line's words.
     pub way: usize,
 }
@@ -213,43 +226,59 @@ pub struct Inserted {
 /// up for a new one, and where another CPU was faster.
 #[inline(always)]
 pub(crate) fn insert(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, timeouts: &Timeouts) -> Option<Inserted> {
-    let (here, there) = (survey(first, flow.seen, timeouts), survey(second, flow.seen, timeouts));
-    let elsewhere = if here.free > 0 {
-        here.free < ROOMY && there.free > here.free
-    } else {
-        there.least < here.least
-    };
+    let here = room(first);
+    let there = if here.free < ROOMY { room(second) } else { Room { free: 0, last: 0 } };
+    let elsewhere = there.free > here.free;
+    let (line, roomy) = if elsewhere { (second, there) } else { (first, here) };
+    if roomy.free > 0 {
+        let index = roomy.last as usize;
+        let taken = way(line, index).replace(0, flow.word());
+        return taken.then_some(Inserted { second: elsewhere, way: index });
+    }
+    let (here, there) = (least(first, flow.seen, timeouts), least(second, flow.seen, timeouts));
+    let elsewhere = there < here;
     let (line, chosen) = if elsewhere { (second, there) } else { (first, here) };
-    if chosen.least >= KEPT {
+    if chosen >= KEPT {
         return None;
     }
-    let index = (chosen.least & 7) as usize;
+    let index = (chosen & 7) as usize;
     let word = way(line, index);
     let held = word.load();
     // Another CPU may have put something worthier here since.
-    let taken = worth(held, flow.seen, timeouts) <= chosen.least >> 3 && word.replace(held, flow.word());
-    taken.then_some(Inserted { line: usize::from(elsewhere), way: index })
+    let taken = worth(held, flow.seen, timeouts) <= chosen >> 3 && word.replace(held, flow.word());
+    taken.then_some(Inserted { second: elsewhere, way: index })
 }
 
-/// What a line has to offer.
+/// Free words of a line.
 #[derive(Clone, Copy)]
-struct Survey {
-    /// Free words.
+struct Room {
     free: u64,
-    /// The least worth of its words, times eight, and which it is.
-    least: u64,
+    /// The last of them.
+    last: u64,
 }
 
 #[inline(always)]
-fn survey(line: *mut FlowLine, now: u32, timeouts: &Timeouts) -> Survey {
-    let (mut free, mut least) = (0, u64::MAX);
+fn room(line: *mut FlowLine) -> Room {
+    let mut room = Room { free: 0, last: 0 };
     for index in 0..FlowLine::WAYS {
         let held = way(line, index).load();
-        let worth = worth(held, now, timeouts);
-        free = forget(free + u64::from(worth == 0), held);
-        least = forget(least.min(worth << 3 | index as u64), held);
+        if held == 0 {
+            room = Room { free: room.free + 1, last: index as u64 };
+        }
+        room = Room { free: forget(room.free, held), last: forget(room.last, held) };
     }
-    Survey { free, least }
+    room
+}
+
+/// The least worth of a line's words, times eight, and which it is.
+#[inline(always)]
+fn least(line: *mut FlowLine, now: u32, timeouts: &Timeouts) -> u64 {
+    let mut least = u64::MAX;
+    for index in 0..FlowLine::WAYS {
+        let held = way(line, index).load();
+        least = forget(least.min(worth(held, now, timeouts) << 3 | index as u64), held);
+    }
+    least
 }
 
 /// From this worth on an entry is kept: an open connection.

@@ -4,7 +4,7 @@
 //! verifier walks through once, not once for each way that leads to it. So all that goes in and out is words.
 
 use crate::environment::Tables;
-use crate::flow::{self, Flow, Place, Stage};
+use crate::flow::{self, Flow, Inserted, Place, Stage};
 use crate::hash::Hash;
 use crate::ip::{Ip, Ports};
 use crate::maps::{FlowKey, NOBODY, Real, Service};
@@ -88,14 +88,20 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     let now = tables.ticks(director.tick_shift);
     let found = flow::find(first, second, place.tag);
     let anew = found.is_some_and(|found| found.starts_anew(opens, now, &director.timeouts));
+    let tracked = service.flags & Service::TRACKED != 0;
+    let note_key = |at: Inserted| {
+        let line = if at.second { place.lines[1] } else { place.lines[0] };
+        tables.note_key(line, at.way, FlowKey::words(query.client, query.ports, service.id));
+    };
     if let Some(found) = found
         && !anew
         && lives(tables, service, found.real())
     {
-        found.see(opens, now);
+        if found.see(opens, now) && tracked {
+            note_key(found.at());
+        }
         return Answer { number: found.real(), connection: false };
     }
-    let tracked = service.flags & Service::TRACKED != 0;
     // A datagram of a session that isn't known may be in the midst of it: where the slot says whose it is, it is so.
     let opener = opens == Opens::Yes || anew || (opens == Opens::Unknown && tracked);
     let connection = opener && (tracked || opens == Opens::Yes);
@@ -124,8 +130,11 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     }
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
-            let line = if at.line == 0 { place.lines[0] } else { place.lines[1] };
-            tables.note_key(line, at.way, FlowKey::words(query.client, query.ports, service.id));
+            // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
+            // are to settle must know whose the flows are; nobody else asks before they are open.
+            if !tracked {
+                note_key(at);
+            }
             Answer { number: chosen, connection }
         }
         // Later packets will find nothing, and go by the slot: so must this one.

@@ -133,7 +133,8 @@ impl Sweep {
         }
         swept.used += 1;
         let Some((key, service)) = known else {
-            swept.unknown = true;
+            // A tracked service's opening connections have no keys yet, and those of others have.
+            swept.unknown |= flow.stage != Stage::Opening;
             return Ok(());
         };
         swept.named.insert((service.reals, flow.real));
