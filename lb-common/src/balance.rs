@@ -3,9 +3,7 @@
 use crate::environment::{Environment, Tables};
 use crate::header::{Ethernet, Mac, Vlan};
 use crate::ip::Ip;
-use crate::maps::{
-    Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VipKey, VirtualMac, VirtualMacKey,
-};
+use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 use crate::parse::{Network, Opens, Parsed, opens_quic, parse_network, parse_transport};
 use crate::rewrite::rewrite;

@@ -7,7 +7,11 @@
 //! Layouts in [`maps`] are plain bytes: addresses, ports and MAC addresses in network order, all other
 //! integers in the machine's order.
 #![no_std]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch), expect(internal_features, reason = "see atomic.rs"))]
+#![cfg_attr(
+    target_arch = "bpf",
+    feature(core_intrinsics, asm_experimental_arch),
+    expect(internal_features, reason = "see atomic.rs")
+)]
 
 #[cfg(any(test, feature = "host"))]
 extern crate alloc;
@@ -39,8 +43,8 @@ pub use hash::{Hash, flow_hash, scale, service_hash, source_hash, spread};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
-pub use rewrite::{address, retag};
 pub use recall::{Answer, Query, recall};
+pub use rewrite::{address, retag};
 pub use verdict::{Action, Verdict};
 
 #[cfg(any(test, feature = "host"))]

@@ -220,7 +220,8 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
 #[inline(always)]
 pub fn opens_quic(packet: &Packet<'_>, parsed: &Parsed) -> bool {
     let start = parsed.network.payload + size_of::<Udp>();
-    if parsed.network.protocol != protocol::UDP || (parsed.network.rest as usize) < size_of::<Udp>() + size_of::<Quic>() {
+    if parsed.network.protocol != protocol::UDP || (parsed.network.rest as usize) < size_of::<Udp>() + size_of::<Quic>()
+    {
         return false;
     }
     packet.at::<Quic>(start).is_ok_and(|header| header.kind & Quic::KIND == header.initial())

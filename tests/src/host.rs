@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lb_common::maps::{
-    Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac,
-    VirtualMacKey,
+    Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use lb_common::{Environment, Ip, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};

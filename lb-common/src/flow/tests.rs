@@ -117,7 +117,12 @@ fn nobody_sees_half_a_flow() {
                         }
                         Some(found) => wrong.push((number, found.real())),
                         None => {
-                            insert(first.0.get(), second.0.get(), flow(number, Stage::Opening, round & SEEN), &TIMEOUTS);
+                            insert(
+                                first.0.get(),
+                                second.0.get(),
+                                flow(number, Stage::Opening, round & SEEN),
+                                &TIMEOUTS,
+                            );
                         }
                     }
                 }

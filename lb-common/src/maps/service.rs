@@ -118,4 +118,3 @@ pub struct Vip {
     /// As in [`Service`].
     pub gate: u32,
 }
-

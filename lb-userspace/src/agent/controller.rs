@@ -6,6 +6,7 @@
 mod answer;
 mod reload;
 mod say;
+mod sweep;
 mod write;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::api::{Answer, Request, Status};
-use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
+use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
 use crate::health::Health;
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
@@ -87,6 +88,11 @@ pub struct Controller {
     writing: JoinSet<Result<()>>,
     /// Something newer than what it writes is to be written.
     stale: bool,
+    /// The task that walks through the flow table, if one does.
+    sweeping: JoinSet<Result<Swept>>,
+    /// What the last walk found, when it began, and when the next is due.
+    swept: Swept,
+    next_sweep: Instant,
     /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
     heard: (Option<Instant>, Option<Instant>),
     /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
@@ -137,6 +143,9 @@ impl Controller {
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
+            sweeping: JoinSet::new(),
+            swept: Swept::default(),
+            next_sweep: Instant::now(),
             heard: (None, None),
             waiting: Vec::new(),
             fault: None,
@@ -190,6 +199,7 @@ impl Controller {
                 _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
                 fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
                 Some(written) = self.writing.join_next() => self.written(written),
+                Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
@@ -204,6 +214,7 @@ impl Controller {
     async fn tick(&mut self) {
         self.heart.beat();
         self.guard.look();
+        self.sweep();
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
@@ -285,12 +296,12 @@ impl Controller {
 
     /// Tells the checks and the neighbour table what is configured now.
     fn follow(&self) {
-        let mut targets = model::targets(&self.model.config);
+        let mut targets = model::targets(&self.model.config, &self.model.draining);
         for (target, health) in &mut targets {
             // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
             *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
         self.checks.set_targets(targets);
-        self.neighbours.set_addresses(model::addresses(&self.model.config));
+        self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
     }
 }

@@ -71,7 +71,8 @@ impl Clock {
     }
 
     pub(super) fn timeouts(self, times: FlowTimes) -> Timeouts {
-        let [tcp, udp, opening, closing] = [times.tcp, times.udp, times.opening, times.closing].map(|time| self.ticks(time));
+        let [tcp, udp, opening, closing] =
+            [times.tcp, times.udp, times.opening, times.closing].map(|time| self.ticks(time));
         Timeouts { tcp, udp, opening, closing }
     }
 }

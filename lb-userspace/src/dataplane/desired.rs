@@ -104,8 +104,8 @@ impl Desired {
 
     /// Every real with the index of its entry in `reals`.
     pub fn reals(&self) -> impl Iterator<Item = (u32, &Real)> {
-        self.pools.iter().flat_map(|(pool, held)| {
-            held.reals.iter().map(move |(number, real)| (pool + u32::from(*number), real))
-        })
+        self.pools
+            .iter()
+            .flat_map(|(pool, held)| held.reals.iter().map(move |(number, real)| (pool + u32::from(*number), real)))
     }
 }

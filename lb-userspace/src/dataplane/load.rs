@@ -8,8 +8,8 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
-    VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
+    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 

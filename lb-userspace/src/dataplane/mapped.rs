@@ -37,7 +37,8 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     /// The kernel refuses: it wasn't made to be mapped, or is shorter.
     pub(super) fn new(name: &'static str, map: impl AsFd, entries: u32) -> Result<Self, Error> {
         const { assert!(size_of::<T>().is_multiple_of(WORD), "the kernel rounds values up to eight bytes") };
-        let bytes = NonZeroUsize::new(entries as usize * size_of::<T>()).ok_or_else(|| Error::map(name, "no entries"))?;
+        let bytes =
+            NonZeroUsize::new(entries as usize * size_of::<T>()).ok_or_else(|| Error::map(name, "no entries"))?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the kernel refuses a length beyond the map's.
         let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }
@@ -62,7 +63,9 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     pub fn get(&self, index: u32) -> Result<T, Error> {
         let words = self.entry(index)?;
         let mut value = T::new_zeroed();
-        value_words(&mut value).zip(words).for_each(|(place, word)| *place = word.load(Ordering::Relaxed).to_ne_bytes());
+        value_words(&mut value)
+            .zip(words)
+            .for_each(|(place, word)| *place = word.load(Ordering::Relaxed).to_ne_bytes());
         Ok(value)
     }
 

@@ -353,7 +353,8 @@ mod tests {
         let of = |pool, flags| Real { pool, flags, ..Real::new_zeroed() };
         let reals = vec![of(0, 0), of(7000, Real::IN_USE), of(5, Real::IN_USE), of(40, Real::IN_USE)];
         let adopted = number(vec![service(80, 40), service(81, 7000), service(82, 40)], reals);
-        let places: Vec<_> = adopted.services.values().map(|held| (held.id, held.reals, held.counters, held.ring)).collect();
+        let places: Vec<_> =
+            adopted.services.values().map(|held| (held.id, held.reals, held.counters, held.ring)).collect();
         assert_eq!(places, [(0, 0, 0, 0), (1, 8, 8, 252), (2, 0, 16, 0)], "two of one pool");
         let reals: Vec<_> = adopted.pools.iter().map(|(pool, reals)| (*pool, reals[&1].pool, reals.len())).collect();
         assert_eq!(reals, [(0, 0, 1), (8, 8, 1)]);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lb_common::flow::{Flow, Place, Stage};
 use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Real, Service, Timeouts};
@@ -32,12 +33,14 @@ pub struct Swept {
     pub flows: BTreeMap<(u32, u16), Live>,
     /// Entries of the table that are in use.
     pub used: u64,
-    /// Numbers that entries name, with their pools: none of them may be given to another real.
+    /// Numbers that entries and slots name, with their pools: none of them may be given to another real.
     pub named: HashSet<(u32, u16)>,
     open: Open,
     met: HashSet<(u32, u32)>,
     /// An entry whose key doesn't go with it: it may be any slot's.
     unknown: bool,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
@@ -73,21 +76,15 @@ impl Dataplane {
     }
 
     /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
-    pub fn end_sweep(&mut self, swept: &Swept) {
+    pub fn end_sweep(&mut self, swept: &mut Swept) {
         if !swept.unknown {
             self.slots.settle(&mut self.maps.slots, &swept.open, &swept.met);
         }
         self.slots.give_up_bases(&mut self.maps.slots, super::clock::now(), self.applied.timeouts.tcp);
-    }
-
-    /// The numbers of reals that slots name, with their pools.
-    pub fn named_by_slots(&self) -> HashSet<(u32, u16)> {
-        let rings = self.applied.rings.iter();
-        let named = |(start, ring): (&u32, &super::Ring)| {
-            let pool = ring.pool;
-            self.slots.named(&self.maps.slots, *start).into_iter().map(move |number| (pool, number))
-        };
-        rings.flat_map(named).collect()
+        for (start, ring) in &self.applied.rings {
+            let named = self.slots.named(&self.maps.slots, *start);
+            swept.named.extend(named.into_iter().map(|number| (ring.pool, number)));
+        }
     }
 }
 

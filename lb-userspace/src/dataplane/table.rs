@@ -18,7 +18,8 @@ pub fn place<'a>(services: impl Iterator<Item = &'a Service> + Clone, size: u32)
 fn place_by<'a>(services: impl Iterator<Item = &'a Service>, size: u32, seed: u64) -> Option<Vec<Service>> {
     let mask = size.checked_sub(1).filter(|_| size.is_power_of_two())?;
     let mut entries = vec![Service::FREE; size as usize];
-    let places = |key: &ServiceKey| ServiceKey::places(seed, Ip::from(key.address), key.tail(), mask).map(|at| at as usize);
+    let places =
+        |key: &ServiceKey| ServiceKey::places(seed, Ip::from(key.address), key.tail(), mask).map(|at| at as usize);
     for service in services {
         let (mut homeless, mut from) = (*service, None);
         let mut moves = 0;

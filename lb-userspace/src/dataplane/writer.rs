@@ -8,17 +8,16 @@ use std::io;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use aya::maps::{Array, MapData, MapError};
-use lb_common::Ip;
-use lb_common::maps::{
-    Director, Filter, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Table, Turn, VipKey,
-    Vlans,
-};
 use super::clock::now;
 use super::load::innermost;
 use super::syscall::grace;
 use super::table::place;
 use super::{Dataplane, Desired, Error, Words};
+use aya::maps::{Array, MapData, MapError};
+use lb_common::Ip;
+use lb_common::maps::{
+    Director, Filter, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Table, Turn, VipKey, Vlans,
+};
 
 impl Dataplane {
     /// Brings the maps to `desired`. What is there already is not touched.
@@ -72,7 +71,10 @@ impl Dataplane {
     fn place_services(&self, desired: &Desired) -> Result<Option<(u64, Vec<Service>)>, Error> {
         let held = &self.applied.services;
         let same = held.len() == desired.services.len()
-            && desired.services.iter().all(|(key, service)| held.get(key).is_some_and(|held| differs_in_flags(held, service)));
+            && desired
+                .services
+                .iter()
+                .all(|(key, service)| held.get(key).is_some_and(|held| differs_in_flags(held, service)));
         if same {
             return Ok(None);
         }
@@ -267,7 +269,8 @@ impl Dataplane {
         }
         let mut result = Ok(());
         for (index, real) in gone {
-            let cleared = self.maps.reals.set(index, FREE).and_then(|()| self.retire_counters(desired, real.pool, index));
+            let cleared =
+                self.maps.reals.set(index, FREE).and_then(|()| self.retire_counters(desired, real.pool, index));
             result = result.and(cleared);
         }
         result

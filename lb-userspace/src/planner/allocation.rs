@@ -149,7 +149,8 @@ impl Allocation {
         for (address, number) in self.numbers.remove(&first.reals).unwrap_or_default() {
             numbers.put(address, u32::from(number));
         }
-        let rings = held.filter(|service| service.reals == first.reals).map(|service| (service.ring_size, ring_of(&service)));
+        let rings =
+            held.filter(|service| service.reals == first.reals).map(|service| (service.ring_size, ring_of(&service)));
         PoolPlaces { reals: reals_of(&first), numbers, rings: rings.collect() }
     }
 

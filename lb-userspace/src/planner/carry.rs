@@ -19,7 +19,7 @@ pub(super) fn carry_over(
     now: SystemTime,
 ) -> (HashMap<Target, Health>, HashMap<IpAddr, Hop>) {
     let mut health = HashMap::new();
-    for target in targets(config).into_keys() {
+    for target in targets(config, &model.draining).into_keys() {
         let same = model.health.get(&target).cloned();
         let similar = || model.health.iter().filter(|(held, _)| asks_the_same(held, &target)).map(|(_, health)| health);
         if let Some(known) = same.or_else(|| best(similar().cloned())) {
@@ -43,7 +43,7 @@ pub(super) fn carry_over(
         }
     }
     let mut hops = HashMap::new();
-    for address in addresses(config).into_keys() {
+    for address in addresses(config, &model.draining).into_keys() {
         let known = || {
             let mut reals = model.config.services.iter().flat_map(|service| &service.reals);
             model.hop(reals.find(|real| real.address == address)?).map(Hop::Reached)

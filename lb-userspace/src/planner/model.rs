@@ -11,6 +11,7 @@ use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
 use super::carry::carry_over;
+use super::drain::Draining;
 use super::gates::{GateNumbers, gates_of};
 use crate::tracking::{Healthy, Services};
 
@@ -84,6 +85,8 @@ pub struct Model {
     pub hops: HashMap<IpAddr, Hop>,
     /// The gates of virtual routers.
     pub gates: GateNumbers,
+    /// Reals that left the configuration.
+    pub draining: Draining,
     /// When the agent started: reals that nothing is known of count from here.
     pub started: SystemTime,
 }
@@ -92,7 +95,15 @@ impl Model {
     /// A model that knows only its configuration and interfaces.
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<String, Interface>, now: SystemTime) -> Self {
         let gates = gates_of(&config, &GateNumbers::new());
-        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
+        Self {
+            config,
+            interfaces,
+            health: HashMap::new(),
+            hops: HashMap::new(),
+            gates,
+            draining: Draining::default(),
+            started: now,
+        }
     }
 
     /// A check's news.
@@ -118,6 +129,7 @@ impl Model {
     /// Takes another configuration; what was known of reals that it doesn't name is forgotten. A real whose check is
     /// another one stays what it was, until the new check has an answer.
     pub fn set_config(&mut self, config: Arc<Config>, now: SystemTime) {
+        self.draining.follow(&self.config, &config, now);
         let (health, hops) = carry_over(self, &config, now);
         (self.health, self.hops) = (health, hops);
         self.gates = gates_of(&config, &self.gates);
@@ -207,15 +219,20 @@ pub fn target(service: &Service, real: &Real) -> Option<Target> {
     Some(Target { address: real.address, check })
 }
 
+/// A service's reals, and those that it had.
+pub fn reals<'a>(service: &'a Service, draining: &'a Draining) -> impl Iterator<Item = &'a Real> {
+    service.reals.iter().chain(draining.of(service).map(|drained| &drained.real))
+}
+
 /// Every probe of a configuration, each once.
-pub fn targets(config: &Config) -> HashMap<Target, Option<Health>> {
-    let pairs = config.services.iter().flat_map(|service| service.reals.iter().map(move |real| (service, real)));
+pub fn targets(config: &Config, draining: &Draining) -> HashMap<Target, Option<Health>> {
+    let pairs = config.services.iter().flat_map(|service| reals(service, draining).map(move |real| (service, real)));
     pairs.filter_map(|(service, real)| target(service, real)).map(|target| (target, None)).collect()
 }
 
 /// Every real whose MAC is to be learned, with the interface that the configuration names for it.
-pub fn addresses(config: &Config) -> HashMap<IpAddr, Option<String>> {
-    let reals = config.services.iter().flat_map(|service| &service.reals);
+pub fn addresses(config: &Config, draining: &Draining) -> HashMap<IpAddr, Option<String>> {
+    let reals = config.services.iter().flat_map(|service| reals(service, draining));
     reals.filter(|real| real.mac.is_none()).map(|real| (real.address, real.interface.clone())).collect()
 }
 

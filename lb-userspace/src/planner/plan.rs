@@ -12,7 +12,7 @@ use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, Kept, PoolName};
 use super::gates::gates_by_vip;
-use super::model::{Interface, Model, protocol_number};
+use super::model::{Interface, Model, protocol_number, reals};
 
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
@@ -24,7 +24,8 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     for service in &model.config.services {
         let key = key(service);
         let name = PoolName::Of(key);
-        let addresses: BTreeSet<Address> = service.reals.iter().map(|real| mapped_address(real.address)).collect();
+        let all = reals(service, &model.draining);
+        let addresses: BTreeSet<Address> = all.map(|real| mapped_address(real.address)).collect();
         let (reals, numbers) = allocation.pool(&name, &[key], &addresses);
         let members = add_reals(model, allocation, service, (reals.start, &numbers), &mut desired);
         desired.pools.entry(reals.start).or_default().room = reals.length;
@@ -77,7 +78,7 @@ fn add_reals(
 ) -> Vec<Member> {
     let mut members = Vec::new();
     let mut entries = BTreeMap::new();
-    for real in &service.reals {
+    for real in reals(service, &model.draining) {
         let address = mapped_address(real.address);
         let Some(&number) = numbers.get(&address) else { continue };
         let usable = model.standing(service, real).is_usable();

@@ -51,9 +51,10 @@ fn joins() -> Vec<Fixture> {
         Fixture::new("flows of slots that didn't change go on as they were", two.clone())
             .send_all((2000..2030).map(|port| (ack_from(port), by_ring())))
             .apply(three)
-            .send_all((2000..2030).filter_map(|port| {
-                ring_choice(&two, &ack_from(port)).ok().map(|real| (ack_from(port), to(real)))
-            })),
+            .send_all(
+                (2000..2030)
+                    .filter_map(|port| ring_choice(&two, &ack_from(port)).ok().map(|real| (ack_from(port), to(real)))),
+            ),
     ]
 }
 
@@ -98,10 +99,12 @@ fn dies() -> Vec<Fixture> {
             .send(ack_from(other), to(1))
             .send(syn_from(ports[3]), to(2).opening()),
         Fixture::new("all reals dead, nobody takes anything", with(true))
-            .apply(desired(&[service(mapped(VIP), 80, TCP, &[40, 41].map(|number| RealSpec {
-                usable: false,
-                ..RealSpec::new(number)
-            }))]))
+            .apply(desired(&[service(
+                mapped(VIP),
+                80,
+                TCP,
+                &[40, 41].map(|number| RealSpec { usable: false, ..RealSpec::new(number) }),
+            )]))
             .send(ack_from(old), untouched(Verdict::Refused))
             .send(syn_from(old), untouched(Verdict::Refused)),
     ]
@@ -147,7 +150,8 @@ fn datagrams() -> Vec<Fixture> {
 fn kinds() -> Vec<Fixture> {
     let of = |flags| desired(&[ServiceSpec { flags, ..service(mapped(VIP), 80, TCP, &reals([40, 41])) }]);
     let strangers = |real: u32| {
-        let mut ports = (2000..).filter(move |port| ring_choice(&of(0), &ack_from(*port)).is_ok_and(|held| held != real));
+        let mut ports =
+            (2000..).filter(move |port| ring_choice(&of(0), &ack_from(*port)).is_ok_and(|held| held != real));
         ports.next().unwrap_or(0)
     };
     let (first, second) = (strangers(1), strangers(2));

@@ -1,0 +1,68 @@
+//! The walk through the flow table: a blocking task beside the controller, again and again.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Result, anyhow};
+use tokio::task::JoinError;
+use tracing::{debug, info, warn};
+
+use super::Controller;
+use crate::dataplane::Swept;
+
+/// A walk begins so long after the last, and never takes more than a tenth of a CPU.
+const PAUSE: Duration = Duration::from_millis(900);
+const SHARE: u32 = 10;
+
+impl Controller {
+    /// Begins a walk, if one is due.
+    pub(super) fn sweep(&mut self) {
+        if !self.sweeping.is_empty() || Instant::now() < self.next_sweep {
+            return;
+        }
+        let dataplane = self.dataplane.clone();
+        self.sweeping.spawn_blocking(move || {
+            let began = Instant::now();
+            let sweep = dataplane.blocking_lock().begin_sweep()?;
+            // The maps may be written meanwhile.
+            let mut swept = sweep.run()?;
+            dataplane.blocking_lock().end_sweep(&mut swept);
+            swept.took = began.elapsed();
+            Ok(swept)
+        });
+    }
+
+    /// A walk has ended.
+    pub(super) fn fold_sweep(&mut self, ended: Result<Result<Swept>, JoinError>) {
+        let ended = ended.unwrap_or_else(|error| Err(anyhow!("the task failed: {error}")));
+        match ended {
+            Ok(swept) => {
+                debug!("{} remembered connections, looked at in {:?}", swept.used, swept.took);
+                self.next_sweep = Instant::now() + PAUSE.max(swept.took * SHARE);
+                self.end_drains(&swept);
+                self.swept = swept;
+            }
+            Err(error) => {
+                warn!("the flow table can't be walked through, so that nothing in it ends: {error:#}");
+                self.next_sweep = Instant::now() + 60 * PAUSE;
+            }
+        }
+    }
+
+    /// Forgets drained reals that nothing names.
+    fn end_drains(&mut self, swept: &Swept) {
+        if self.model.draining.is_empty() || !self.writing.is_empty() {
+            return;
+        }
+        let began = SystemTime::now() - swept.took - PAUSE;
+        let before: Vec<_> = self.model.draining.all().map(|(_, drained)| drained.real.address).collect();
+        if !self.model.draining.end(&self.desired, &swept.named, began) {
+            return;
+        }
+        let held: Vec<_> = self.model.draining.all().map(|(_, drained)| drained.real.address).collect();
+        for address in before.iter().filter(|address| !held.contains(address)) {
+            info!("{address}: its last connection has ended; it is gone");
+        }
+        self.follow();
+        self.settle();
+    }
+}

@@ -1,0 +1,123 @@
+//! Reals that left the configuration while connections of theirs lived: they get no new ones, and are forgotten when nothing
+//! names them any more.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use lb_common::maps::ServiceKey;
+
+use super::plan::{key, mapped_address};
+use crate::config::{Config, Real, Service};
+use crate::dataplane::Desired;
+
+/// Reals of services that go on without them, by the service's key and the real's address.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Draining {
+    reals: BTreeMap<(ServiceKey, IpAddr), Drained>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drained {
+    /// As it was configured, with a weight of 0.
+    pub real: Real,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+impl Draining {
+    /// Follows a reload: reals that the new configuration leaves out of a service begin, those that it names are back, those
+    /// of services that it leaves out are forgotten.
+    pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
+        let services: BTreeMap<ServiceKey, &Service> = after.services.iter().map(|held| (key(held), held)).collect();
+        let names = |service: &Service, address: IpAddr| service.reals.iter().any(|real| real.address == address);
+        for service in &before.services {
+            let Some(goes_on) = services.get(&key(service)) else { continue };
+            for real in service.reals.iter().filter(|real| !names(goes_on, real.address)) {
+                self.begin(key(service), real.clone(), now);
+            }
+        }
+        self.reals.retain(|(key, address), _| services.get(key).is_some_and(|service| !names(service, *address)));
+    }
+
+    /// A real of a service begins.
+    pub fn begin(&mut self, service: ServiceKey, real: Real, now: SystemTime) {
+        let drained = Drained { real: Real { weight: 0, ..real }, since: now };
+        self.reals.entry((service, drained.real.address)).or_insert(drained);
+    }
+
+    /// Those of a service.
+    pub fn of(&self, service: &Service) -> impl Iterator<Item = &Drained> {
+        let key = key(service);
+        self.reals.iter().filter(move |((held, _), _)| *held == key).map(|(_, drained)| drained)
+    }
+
+    /// All, with their services' keys.
+    pub fn all(&self) -> impl Iterator<Item = (ServiceKey, &Drained)> {
+        self.reals.iter().map(|((key, _), drained)| (*key, drained))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.reals.is_empty()
+    }
+
+    /// Forgets those that no slot and no remembered connection names. `since` is when who looked for names began: a real that
+    /// began later may have been missed. Whether any went.
+    pub fn end(&mut self, desired: &Desired, named: &HashSet<(u32, u16)>, since: SystemTime) -> bool {
+        let before = self.reals.len();
+        self.reals.retain(|(service, address), drained| {
+            let Some(placed) = desired.services.get(service) else { return false };
+            let wanted = mapped_address(*address);
+            let pool = desired.pools.get(&placed.reals).into_iter().flat_map(|pool| &pool.reals);
+            let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
+            // One that isn't in the maps yet will be.
+            drained.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
+        });
+        self.reals.len() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn config(reals: &[u8]) -> Config {
+        let mut text =
+            "[director]\ninterfaces = [\"eth1\"]\n[service.web]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\n"
+                .to_owned();
+        for real in reals {
+            text += &format!("[[service.web.reals]]\naddress = \"192.0.2.{real}\"\nweight = 3\n");
+        }
+        crate::config::parse(Path::new("lb.toml"), &text)
+            .unwrap_or_else(|error| panic!("{}", error.render(false)))
+            .config
+    }
+
+    fn held(draining: &Draining) -> Vec<String> {
+        draining.all().map(|(_, drained)| drained.real.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_real_that_is_left_out_drains_until_it_is_back() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
+        let mut draining = Draining::default();
+        draining.follow(&config(&[40, 50]), &config(&[40]), now);
+        assert_eq!(held(&draining), ["192.0.2.50"]);
+        assert_eq!(draining.all().next().unwrap().1.real.weight, 0);
+        draining.follow(&config(&[40]), &config(&[40, 60]), now + Duration::from_secs(1));
+        assert_eq!(held(&draining), ["192.0.2.50"], "another reload changes nothing");
+        assert_eq!(draining.all().next().unwrap().1.since, now);
+        draining.follow(&config(&[40, 60]), &config(&[40, 50, 60]), now);
+        assert!(draining.is_empty(), "it is back");
+        draining.follow(&config(&[40, 50]), &config(&[40]), now);
+        let mut none = config(&[40]);
+        none.services.clear();
+        draining.follow(&config(&[40]), &none, now);
+        assert!(draining.is_empty(), "its service is gone");
+    }
+}
