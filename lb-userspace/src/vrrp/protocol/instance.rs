@@ -274,6 +274,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vrrp::protocol::machine::OWNER;
     use crate::vrrp::wire::packet::{Authentication, TTL, Version};
 
     const OWN: [u8; 4] = [10, 77, 0, 12];
@@ -285,11 +286,14 @@ mod tests {
             settings.password = Some("s3cret77".into());
         }
         let mut instance = Instance::new(settings, OWN.into(), Time::ZERO).unwrap();
-        let start = Event::Start { holds_addresses: state != State::Backup };
+        let start = Event::Start { holds_addresses: false };
+        // The owner alone is master at once.
+        let master = [Event::Priority(OWNER), start, Event::Priority(100)];
         let events: &[Event] = match state {
             State::Initialize => &[],
-            State::Backup | State::Master => &[start],
-            State::Releasing => &[start, Event::Release],
+            State::Backup => &[start],
+            State::Master => &master,
+            State::Releasing => &[&master[..], &[Event::Release]].concat(),
         };
         for &event in events {
             instance.handle(Time::ZERO, event, &mut Vec::new());
@@ -370,7 +374,7 @@ mod tests {
         let instance = instance(Version::V3, State::Master);
         let json = serde_json::to_value(instance.status(Duration::from_millis(1500))).unwrap();
         assert_eq!(json["state"], "master");
-        assert_eq!(json["cause"], "found its addresses on the interface");
+        assert_eq!(json["cause"], "owns the addresses (priority 255)");
         assert_eq!(json["age_seconds"], 1.5);
         assert_eq!(json["counters"]["refused"]["checksum"], 0);
         assert_eq!(json["addresses"][0], "10.77.0.100");

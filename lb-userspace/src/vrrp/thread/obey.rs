@@ -14,7 +14,6 @@ use crate::vrrp::protocol::weights::Standing;
 impl<O: Owner> Runner<O> {
     pub(super) fn insert(&mut self, settings: Settings) -> usize {
         let slot = Slot {
-            settings,
             instance: None,
             obstacle: None,
             interface: None,
@@ -24,7 +23,9 @@ impl<O: Owner> Runner<O> {
             wanted: true,
             tracked: None,
             why: None,
+            released: self.released.contains(&settings.name),
             leaving: false,
+            settings,
         };
         let index = self.next_slot;
         self.slots.insert(index, slot);
@@ -44,8 +45,9 @@ impl<O: Owner> Runner<O> {
             Request::Event { instance, event } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 for index in self.group_of(index) {
-                    self.handle(index, event);
+                    self.ask(index, event);
                 }
+                self.note_released();
             }
             Request::Stand { instance, standing, why } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
@@ -73,6 +75,14 @@ impl<O: Owner> Runner<O> {
         }
     }
 
+    /// What an operator asks of an instance, whose interface may not be there yet.
+    fn ask(&mut self, index: usize, event: Event) {
+        if let Some(slot) = self.slots.get_mut(&index) {
+            slot.released = event == Event::Release;
+        }
+        self.handle(index, event);
+    }
+
     fn stand(&mut self, index: usize, standing: Standing, why: String) {
         let Some(slot) = self.slots.get_mut(&index).filter(|_| !self.shutting_down) else {
             return;
@@ -93,7 +103,7 @@ impl<O: Owner> Runner<O> {
                     self.synchronize_all();
                 } else if is_idle && is_ready {
                     self.start(index);
-                } else {
+                } else if !is_idle {
                     // Takes a hand-over back that nobody has followed yet.
                     self.handle(index, Event::Start { holds_addresses: true });
                 }
@@ -109,6 +119,7 @@ impl<O: Owner> Runner<O> {
         let result = self.replace(settings);
         self.reloading = false;
         self.refresh();
+        self.note_released();
         result
     }
 
@@ -158,7 +169,7 @@ impl<O: Owner> Runner<O> {
             result.map_err(|error| Error::Settings(error.to_string()))?;
         }
         let old = std::mem::replace(&mut slot.settings, settings.clone());
-        let holds = slot.holds_addresses();
+        let (holds, is_master) = (slot.holds_addresses(), slot.is_master());
         let was_tracked = slot.tracked.is_some();
         if old.name != settings.name {
             // Tracking speaks of names: what it said of the old one, it takes back from nobody.
@@ -174,7 +185,8 @@ impl<O: Owner> Runner<O> {
         // Whether its backups forward may have changed.
         self.perform(index, &mut vec![Action::Gate(holds)]);
         if holds && (&old.addresses, &old.elsewhere) != (&settings.addresses, &settings.elsewhere) {
-            self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
+            let mut actions = if is_master { vec![Action::AddAddresses, Action::Announce] } else { Vec::new() };
+            self.perform(index, &mut actions);
             self.disown_addresses(index, true);
         }
         Ok(())

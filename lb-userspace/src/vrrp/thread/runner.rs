@@ -49,6 +49,7 @@ impl<O: Owner> Runner<O> {
         let (handle, inbox) = command::channel()?;
         let mut runner = Self {
             holdings: Holdings::inherit(owner.noted()),
+            released: owner.released(),
             reloading: false,
             owner,
             epoch: Instant::now(),
@@ -305,6 +306,7 @@ impl<O: Owner> Runner<O> {
             match action {
                 Action::Gate(open) => self.owner.gate(settings, slot.interface, open),
                 Action::AddAddresses => self.put_addresses(index),
+                Action::KeepAddresses => self.keep_addresses(index),
                 Action::RemoveAddresses => {
                     self.disown_addresses(index, false);
                     if !self.reloading {

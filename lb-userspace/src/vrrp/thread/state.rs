@@ -1,6 +1,6 @@
 //! What the VRRP thread holds, and what it asks of this host.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,12 @@ pub trait Owner: Send {
     /// These are the VIPs that were put on this host's interfaces by [`Self::put`].
     fn note(&mut self, placed: &[Placed]);
 
+    /// The names of the instances that an owner before this one noted as released.
+    fn released(&self) -> BTreeSet<String>;
+
+    /// These instances are released: they leave their VIPs to others until that is taken back.
+    fn note_released(&mut self, names: &BTreeSet<String>);
+
     /// The instance is gone, and this host has none of its VIPs: undoes [`Self::prepare`].
     fn forget(&mut self, _settings: &Settings, _interface: u32) {}
 
@@ -80,6 +86,8 @@ pub struct Runner<O> {
     pub(super) slots: BTreeMap<usize, Slot>,
     pub(super) next_slot: usize,
     pub(super) holdings: Holdings,
+    /// The instances that are noted as released.
+    pub(super) released: BTreeSet<String>,
     /// When the interfaces are looked at again, and when they were.
     pub(super) look: Option<Time>,
     pub(super) looked: Time,

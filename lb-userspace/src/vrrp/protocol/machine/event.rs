@@ -38,6 +38,8 @@ pub struct Standing {
     pub state: State,
     /// Backup: its time to take over has come, and it waits for its group.
     pub held: bool,
+    /// Backup: the VIPs are here, left by an agent that died.
+    pub keeps: bool,
     /// Releasing: it takes no part any more after that.
     pub stopping: bool,
 }
@@ -93,6 +95,8 @@ pub enum Action {
     Gate(bool),
     /// Put those VIPs on the interface that are not there.
     AddAddresses,
+    /// Leave those VIPs where they are that an agent before this one left.
+    KeepAddresses,
     /// Take the VIPs off the interface.
     RemoveAddresses,
     /// Send an advert of this priority.
@@ -112,7 +116,9 @@ pub enum Cause {
     Created,
     /// It was started.
     Started,
-    /// It was started and found its VIPs on their interface.
+    /// It was started, found its VIPs on their interface, and listens for a master.
+    Found,
+    /// It found its VIPs on their interface, and heard no master.
     Adopted,
     /// It is the addresses' owner.
     Owner,
@@ -145,7 +151,8 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Created => "not started yet",
             Self::Started => "started",
-            Self::Adopted => "found its addresses on the interface",
+            Self::Found => "found its addresses on the interface, and listens for a master",
+            Self::Adopted => "found its addresses on the interface, and no master was heard",
             Self::Owner => "owns the addresses (priority 255)",
             Self::MasterDown => "the master was not heard any more",
             Self::MasterResigned => "the master resigned",
