@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::api::{Answer, Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
-use crate::health::Health;
+use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
@@ -290,6 +290,7 @@ impl Controller {
             // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
             *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
+        self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config));
     }
