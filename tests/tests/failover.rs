@@ -28,9 +28,15 @@ struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn start(lab: &'a Lab, way: Way) -> Result<Self> {
+        Self::start_with(lab, way, "")
+    }
+
+    /// With one more line in each one's section.
+    fn start_with(lab: &'a Lab, way: Way, line: &str) -> Result<Self> {
         start_reals(lab)?;
-        let [a, b] = [("director-a", A), ("director-b", B)]
-            .map(|(name, priority)| Agent::start(lab.host(name), &config(lab, &[Router::web(way, priority)])));
+        let [a, b] = [("director-a", A), ("director-b", B)].map(|(name, priority)| {
+            Agent::start(lab.host(name), &config(lab, &[Router::web(way, priority).with(line)]))
+        });
         let pair = Self { lab, a: a?, b: b? };
         pair.a.wait_until_served()?;
         pair.b.wait_until_served()?;
@@ -89,6 +95,8 @@ fn an_agent_that_was_killed_costs_nothing_and_its_successor_adopts_the_vip() {
         probe.wait_for_answers()?;
         ensure!(holds(a, VIP), "the VIP is gone from its dead agent's host");
         std::thread::sleep(WHILE);
+        let log = changes.log();
+        ensure!(!log.contains("Deleted"), "the VIP was removed: {log}");
 
         pair.a = Agent::start_again(a)?;
         pair.a_is_master()?;
@@ -98,8 +106,62 @@ fn an_agent_that_was_killed_costs_nothing_and_its_successor_adopts_the_vip() {
         let report = held.finish();
         report.without_loss()?;
         assert_eq!(report.retransmitted, Some(0), "{report}");
-        let log = changes.log();
-        ensure!(!log.contains("Deleted"), "the VIP was removed: {log}");
+        Ok(())
+    });
+}
+
+/// B has taken the VIP over from A, whose agent was killed: A's is started again, and must not have it back.
+fn is_left_alone(pair: &mut Pair<'_>) -> Result<()> {
+    let elections =
+        |b: &Agent<'_>| Ok::<_, anyhow::Error>(b.routers()?.iter().map(|one| one.counters.elections).sum::<u64>());
+    pair.a.process().kill()?;
+    pair.b_is_master()?;
+    let probe = pair.probe()?;
+    let before = elections(&pair.b)?;
+    pair.a = Agent::start_again(pair.host_a())?;
+    pair.a.wait_for_router("web", "backup")?;
+    wait_until_holds(pair.host_a(), VIP, false)?;
+    probe.wait_until_through(pair.host_b())?;
+    std::thread::sleep(WHILE);
+    pair.a.wait_until_served()?;
+    probe.finish().without_loss()?;
+    assert!(!holds(pair.host_a(), VIP) && holds(pair.host_b(), VIP));
+    assert_eq!(elections(&pair.b)?, before, "B was master all the time");
+    Ok(())
+}
+
+#[test]
+fn a_killed_agent_that_must_not_preempt_gives_its_vip_up_when_it_returns() {
+    scenario(Lab::builder().directors(2), |lab| {
+        is_left_alone(&mut Pair::start_with(lab, Way::V3_100MS, "preempt = false")?)
+    });
+}
+
+#[test]
+fn a_release_is_remembered_by_an_agent_that_was_killed() {
+    pair(Way::V3_100MS, |pair| {
+        pair.a.lb(&["vrrp", "release", "web"])?;
+        pair.b_is_master()?;
+        is_left_alone(pair)?;
+        ensure!(pair.a.routers()?.iter().all(|router| router.yielded), "the release is forgotten");
+        pair.a.lb(&["vrrp", "reclaim", "web"])?;
+        pair.a_is_master()
+    });
+}
+
+#[test]
+fn a_director_that_returns_says_which_reals_it_waits_for() {
+    pair(Way::V3_100MS, |pair| {
+        assert!(pair.a.process().terminate(DEADLINE)?.success());
+        pair.b_is_master()?;
+        lb(pair.host_a(), &["detach"])?;
+        let real = pair.lab.real(2);
+        pair.lab.cable(real, false)?;
+        pair.a = Agent::start_again(pair.host_a())?;
+        let waits = format!("  waits for real {}: ", real.v4());
+        wait_until(DEADLINE, &waits, || pair.a.lb(&["vrrp"]).is_ok_and(|told| told.contains(&waits)))?;
+        pair.a_is_master()?;
+        assert!(!pair.a.lb(&["vrrp"])?.contains("waits for"));
         Ok(())
     });
 }

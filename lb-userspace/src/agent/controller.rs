@@ -6,6 +6,7 @@
 mod answer;
 mod reload;
 mod say;
+mod waiting;
 mod write;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
 use super::guard::Guard;
-use super::routers::Routers;
+use super::routers::{self, Routers};
 use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
@@ -101,8 +102,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
-    /// What VRRP was told last.
-    ready: bool,
+    /// What VRRP was told last that this director waits for before it takes VIPs from another.
+    awaited: Option<String>,
 }
 
 /// The virtual routers, and what goes with them.
@@ -147,7 +148,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
-            ready: false,
+            awaited: Some(routers::AWAITED.to_owned()),
         }
     }
 

@@ -25,6 +25,8 @@ use super::owned::{self, Owned};
 use crate::planner::gates::{GateNumbers, settings_of};
 use crate::pulse::Heart;
 
+/// What is waited for until the controller says more.
+pub const AWAITED: &str = "the first checks of the reals";
 /// The virtual routers that are released, by their names.
 const RELEASED: &str = "released.json";
 
@@ -65,7 +67,7 @@ impl Routers {
             match Runner::new(host, settings) {
                 Ok((mut runner, handle)) => {
                     // Until the controller has seen every real.
-                    runner.set_ready(false);
+                    runner.set_awaited(Some(AWAITED.to_owned()));
                     let _ = ready.send(Ok(handle));
                     if let Err(error) = runner.run() {
                         error!("VRRP ended: {error}");

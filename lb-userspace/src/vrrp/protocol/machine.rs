@@ -176,6 +176,12 @@ impl Machine {
         self.deferred = until;
     }
 
+    /// Whether it lets a master of lower priority be for that reason.
+    pub fn defers_preemption(&self, now: Time) -> bool {
+        let would = self.state == State::Backup && self.config.preempt && !self.yielded;
+        would && self.deferred.is_some_and(|until| until > now)
+    }
+
     /// Skew_Time: a backup of lower priority waits longer (RFC 3768 §6.1, RFC 9568 §6.1).
     pub fn skew(&self) -> Duration {
         let unit = match self.config.version {

@@ -6,9 +6,9 @@ use super::command::{Error, Request};
 use super::slot::Slot;
 use super::state::{Owner, Runner};
 use crate::vrrp::protocol::holding::Losses;
-use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::{Action, Event};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 use crate::vrrp::protocol::weights::Standing;
 
 impl<O: Owner> Runner<O> {
@@ -53,7 +53,7 @@ impl<O: Owner> Runner<O> {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.stand(index, standing, why);
             }
-            Request::Ready(ready) => self.set_ready(ready),
+            Request::Await(awaited) => self.set_awaited(awaited),
             Request::Reload(settings) => self.reload(settings)?,
             Request::ShutDown => {
                 self.shutting_down = true;
@@ -66,10 +66,10 @@ impl<O: Owner> Runner<O> {
         Ok(Vec::new())
     }
 
-    /// See [`super::Handle::ready`].
-    pub fn set_ready(&mut self, ready: bool) {
-        self.ready = ready;
-        if ready {
+    /// See [`super::Handle::await_before_preemption`].
+    pub fn set_awaited(&mut self, awaited: Option<String>) {
+        self.awaited = awaited;
+        if self.awaited.is_none() {
             let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
             instances.for_each(|instance| instance.defer_preemption(None));
         }
@@ -203,7 +203,12 @@ impl<O: Owner> Runner<O> {
             let port = self.ports.get(&slot.settings.port());
             port.map_or(0, |port| port.refused.total())
         };
-        self.slots.values().map(|slot| Status { strangers: strangers(slot), ..slot.status(now) }).collect()
+        let awaits = |slot: &Slot| {
+            let waits = slot.instance.as_ref().is_some_and(|instance| instance.machine().defers_preemption(now));
+            self.awaited.clone().filter(|_| waits)
+        };
+        let status = |slot| Status { strangers: strangers(slot), awaits: awaits(slot), ..slot.status(now) };
+        self.slots.values().map(status).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use super::{obey, syscall};
 use crate::vrrp::protocol::holding::Holdings;
 use crate::vrrp::protocol::machine::{Action, Event, State, Time};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Mismatch;
 use crate::vrrp::wire::announce;
 use crate::vrrp::wire::packet::Advert;
 use crate::vrrp::wire::refusal::Refusal;
@@ -62,7 +63,7 @@ impl<O: Owner> Runner<O> {
             look: None,
             looked: Time::ZERO,
             shutting_down: false,
-            ready: true,
+            awaited: None,
         };
         for settings in settings {
             runner.insert(settings);
@@ -198,7 +199,7 @@ impl<O: Owner> Runner<O> {
             ),
             _ => {}
         }
-        if let Some((_, theirs)) = &instance.counters().mismatch
+        if let Some(Mismatch { addresses: theirs, .. }) = &instance.counters().mismatch
             && instance.counters().mismatch != mismatch_before
             && slot.told.as_ref() != Some(theirs)
         {

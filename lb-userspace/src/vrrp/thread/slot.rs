@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::vrrp::protocol::holding::Losses;
-use crate::vrrp::protocol::instance::{Instance, Status};
+use crate::vrrp::protocol::instance::Instance;
 use crate::vrrp::protocol::machine::{Cause, State, Time};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 
 /// An instance as configured, and what became of it.
 pub(super) struct Slot {

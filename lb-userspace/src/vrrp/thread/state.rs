@@ -9,9 +9,9 @@ use super::port::{Port, PortKey};
 use super::slot::Slot;
 use super::socket::{Changes, Interface};
 use crate::vrrp::protocol::holding::{Holdings, Placed};
-use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::Time;
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 
 /// The longest time that an instance which has started leaves a master of lower priority alone because this host
 /// isn't ready: one real that stays down must not keep a director out.
@@ -94,5 +94,6 @@ pub struct Runner<O> {
     pub(super) shutting_down: bool,
     /// Addresses may change their owners: none is taken off before all of them have.
     pub(super) reloading: bool,
-    pub(super) ready: bool,
+    /// What this host waits for before it can serve what is behind the VIPs.
+    pub(super) awaited: Option<String>,
 }

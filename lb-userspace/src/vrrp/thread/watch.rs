@@ -164,7 +164,7 @@ impl<O: Owner> Runner<O> {
         if let Some(priority) = slot.tracked {
             self.handle(index, Event::Priority(priority));
         }
-        let unready = (!self.ready).then(|| self.now().saturating_add(UNREADY));
+        let unready = self.awaited.is_some().then(|| self.now().saturating_add(UNREADY));
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.defer_preemption(unready);
         }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The instance's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not taking part: not started, disabled, or stopped (RFC 9568 §6.4.1).
@@ -146,9 +146,30 @@ pub enum Cause {
     Synchronized,
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 16] = [
+        Self::Created,
+        Self::Started,
+        Self::Found,
+        Self::Adopted,
+        Self::Owner,
+        Self::MasterDown,
+        Self::MasterResigned,
+        Self::Preempted,
+        Self::Outranked,
+        Self::Released,
+        Self::Reclaimed,
+        Self::Stopped,
+        Self::HandedOver,
+        Self::NoSuccessor,
+        Self::Faulted,
+        Self::Synchronized,
+    ];
+
+    /// In words; no two have the same.
+    pub fn text(self) -> &'static str {
+        match self {
             Self::Created => "not started yet",
             Self::Started => "started",
             Self::Found => "found its addresses on the interface, and listens for a master",
@@ -165,12 +186,26 @@ impl fmt::Display for Cause {
             Self::NoSuccessor => "no successor was heard in time",
             Self::Faulted => "its interface is gone",
             Self::Synchronized => "its sync group lost its addresses",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let cause = Self::ALL.into_iter().find(|cause| cause.text() == text);
+        cause.ok_or_else(|| de::Error::custom(format!("{text:?} is no cause of a state")))
     }
 }
