@@ -16,6 +16,8 @@ use nix::sys::signal::Signal;
 
 const A: u8 = 200;
 const B: u8 = 100;
+/// Of the addresses' owner (RFC 9568 §5.2.4).
+const OWNER: u8 = 255;
 /// The client stays as busy for this long after a change.
 const WHILE: Duration = Duration::from_millis(700);
 
@@ -33,8 +35,13 @@ impl<'a> Pair<'a> {
 
     /// With one more line in each one's section.
     fn start_with(lab: &'a Lab, way: Way, line: &str) -> Result<Self> {
+        Self::start_of(lab, way, [A, B], line)
+    }
+
+    /// With other priorities.
+    fn start_of(lab: &'a Lab, way: Way, [a, b]: [u8; 2], line: &str) -> Result<Self> {
         start_reals(lab)?;
-        let [a, b] = [("director-a", A), ("director-b", B)].map(|(name, priority)| {
+        let [a, b] = [("director-a", a), ("director-b", b)].map(|(name, priority)| {
             Agent::start(lab.host(name), &config(lab, &[Router::web(way, priority).with(line)]))
         });
         let pair = Self { lab, a: a?, b: b? };
@@ -277,11 +284,32 @@ fn a_pulled_cable_is_made_good_by_the_backup_and_its_return_costs_nothing() {
         let report = probe.finish();
         assert!(report.lost() > 0, "{report}");
 
-        let probe = pair.probe()?;
-        pair.lab.cable(pair.host_a(), true)?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        probe.finish().without_loss()
+        returns_without_loss(pair)
+    });
+}
+
+/// A's cable is plugged in again.
+fn returns_without_loss(pair: &Pair<'_>) -> Result<()> {
+    let probe = pair.probe()?;
+    pair.lab.cable(pair.host_a(), true)?;
+    pair.a_is_master()?;
+    probe.wait_until_through(pair.host_a())?;
+    std::thread::sleep(WHILE);
+    probe.finish().without_loss()
+}
+
+/// Master at once, whoever else is, but not before it knows its reals again.
+#[test]
+fn an_owner_takes_its_vip_back_only_when_it_can_forward() {
+    scenario(Lab::builder().directors(2), |lab| {
+        let pair = Pair::start_of(lab, Way::V3_100MS, [OWNER, B], "")?;
+        for _ in 0..3 {
+            pair.lab.cable(pair.host_a(), false)?;
+            pair.b_is_master()?;
+            wait_until_holds(pair.host_a(), VIP, false)?;
+            returns_without_loss(&pair)?;
+        }
+        Ok(())
     });
 }
 

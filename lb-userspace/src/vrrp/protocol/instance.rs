@@ -116,8 +116,8 @@ impl Instance {
     }
 
     /// See [`Machine::defer_preemption`].
-    pub fn defer_preemption(&mut self, until: Option<Time>) {
-        self.machine.defer_preemption(until);
+    pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
+        self.machine.defer_preemption(now, until);
     }
 
     /// The adverts of this priority: where each one goes and its bytes.

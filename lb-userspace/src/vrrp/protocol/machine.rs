@@ -11,7 +11,8 @@
 //!   and announces again. A split brain heals with one advert;
 //! - a backup whose own timer was late doubts its ears before it takes over;
 //! - the owner (priority 255) is not deaf: a second owner is a misconfiguration, and two masters for ever
-//!   would be its result. The tie is broken by address, as any other.
+//!   would be its result. The tie is broken by address, as any other. Nor does it take its addresses from another
+//!   before what is behind it is ready.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -172,14 +173,28 @@ impl Machine {
 
     /// Lets a master of lower priority be until this time, or until this is called with `None`: what is behind
     /// this router is not ready. A master that resigns or falls silent is followed nevertheless.
-    pub fn defer_preemption(&mut self, until: Option<Time>) {
+    ///
+    /// The owner too starts as a backup meanwhile, and is due at once when it is ready.
+    pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
         self.deferred = until;
+        if until.is_none() && self.state == State::Backup && self.is_owner() {
+            self.timer = self.timer.map(|timer| timer.min(now));
+        }
+    }
+
+    /// Whether it is to be master whoever else is.
+    fn is_owner(&self) -> bool {
+        self.priority == OWNER && !self.yielded
+    }
+
+    fn is_deferred(&self, now: Time) -> bool {
+        self.deferred.is_some_and(|until| until > now)
     }
 
     /// Whether it lets a master of lower priority be for that reason.
     pub fn defers_preemption(&self, now: Time) -> bool {
-        let would = self.state == State::Backup && self.config.preempt && !self.yielded;
-        would && self.deferred.is_some_and(|until| until > now)
+        let would = self.is_owner() || self.config.preempt && !self.yielded;
+        self.state == State::Backup && would && self.is_deferred(now)
     }
 
     /// Skew_Time: a backup of lower priority waits longer (RFC 3768 §6.1, RFC 9568 §6.1).

@@ -70,8 +70,9 @@ impl<O: Owner> Runner<O> {
     pub fn set_awaited(&mut self, awaited: Option<String>) {
         self.awaited = awaited;
         if self.awaited.is_none() {
+            let now = self.now();
             let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
-            instances.for_each(|instance| instance.defer_preemption(None));
+            instances.for_each(|instance| instance.defer_preemption(now, None));
         }
     }
 

@@ -164,9 +164,10 @@ impl<O: Owner> Runner<O> {
         if let Some(priority) = slot.tracked {
             self.handle(index, Event::Priority(priority));
         }
-        let unready = self.awaited.is_some().then(|| self.now().saturating_add(UNREADY));
+        let now = self.now();
+        let unready = self.awaited.is_some().then(|| now.saturating_add(UNREADY));
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
-            instance.defer_preemption(unready);
+            instance.defer_preemption(now, unready);
         }
         self.handle(index, Event::Start { holds_addresses });
     }

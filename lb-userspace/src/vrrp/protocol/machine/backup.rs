@@ -1,6 +1,6 @@
 //! A backup: whom it hears, whom it would displace, and the VIPs that an agent before it left on this host.
 
-use super::{Action, Cause, Heard, Machine, OWNER, RESIGN, State, Time};
+use super::{Action, Cause, Heard, Machine, RESIGN, State, Time};
 use crate::vrrp::wire::packet::Version;
 
 /// A master that this backup would displace.
@@ -16,7 +16,7 @@ impl Machine {
     pub(super) fn start(&mut self, now: Time, holds_addresses: bool, actions: &mut Vec<Action>) {
         self.master = None;
         self.learned = self.config.interval;
-        if self.priority == OWNER && !self.yielded {
+        if self.is_owner() && !self.is_deferred(now) {
             self.become_master(now, Cause::Owner, actions);
         } else if holds_addresses {
             self.listen(now, actions);
@@ -60,9 +60,9 @@ impl Machine {
             self.timer = Some(now.saturating_add(self.skew()));
             return;
         }
-        let may_preempt = self.config.preempt && !self.yielded && self.deferred.is_none_or(|until| until <= now);
-        let preempts = may_preempt && heard.priority < self.priority;
-        if preempts && self.config.preempt_delay.is_zero() {
+        let may_preempt = self.config.preempt && !self.yielded || self.is_owner();
+        let preempts = may_preempt && !self.is_deferred(now) && heard.priority < self.priority;
+        if preempts && (self.config.preempt_delay.is_zero() || self.is_owner()) {
             // Discarded: the timer runs on, and then this router is master.
             self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });
             self.master = Some(heard.source);
@@ -111,7 +111,9 @@ impl Machine {
     }
 
     pub(super) fn take_over(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let cause = if self.resigned {
+        let cause = if self.is_owner() {
+            Cause::Owner
+        } else if self.resigned {
             Cause::MasterResigned
         } else if self.inferior.is_some() {
             Cause::Preempted

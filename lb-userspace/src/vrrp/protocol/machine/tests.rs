@@ -103,6 +103,41 @@ fn the_owner_is_master_at_once() {
 }
 
 #[test]
+fn an_owner_that_is_not_ready_is_a_backup_until_it_is() {
+    let owner = Config { priority: OWNER, preempt: false, preempt_delay: 60 * S, ..config() };
+    let unready = |holds_addresses| {
+        let mut machine = Machine::new(owner, Time::ZERO);
+        machine.defer_preemption(Time::ZERO, Some(5 * S));
+        handle(&mut machine, Time::ZERO, Event::Start { holds_addresses });
+        assert_eq!((machine.state(), machine.holds_addresses()), (Backup, holds_addresses));
+        machine
+    };
+    for holds_addresses in [false, true] {
+        let mut ready = unready(holds_addresses);
+        handle(&mut ready, AT, advert(100, 1));
+        assert_eq!(ready.deadline().map(|due| due > AT + 3 * S), Some(true), "the other is let be");
+        ready.defer_preemption(AT + S, None);
+        assert_eq!(ready.deadline(), Some(AT + S));
+        let actions = handle(&mut ready, AT + S, Event::Timer);
+        assert_eq!(actions.last(), Some(&Entered(Master, Cause::Owner)));
+
+        // Nobody else is there, and it is not ready in time.
+        let mut alone = unready(holds_addresses);
+        let due = alone.deadline().unwrap();
+        assert_eq!(due, if holds_addresses { LISTEN } else { 3 * S + S / 256 });
+        handle(&mut alone, due, Event::Timer);
+        assert_eq!(alone.state(), Master);
+
+        // Not for ever: then as any owner, whatever is said of preemption.
+        let mut late = unready(holds_addresses);
+        handle(&mut late, 4 * S, advert(100, 1));
+        let due = late.deadline();
+        handle(&mut late, 6 * S, advert(100, 1));
+        assert_eq!(late.deadline(), due, "the timer runs on");
+    }
+}
+
+#[test]
 fn skew_follows_the_version_and_the_priority() {
     let skew = |version, priority, interval| {
         let config = Config { version, priority, interval, ..config() };
@@ -175,13 +210,13 @@ fn a_preempt_delay_ends_with_its_reason() {
 fn a_router_that_is_not_ready_lets_a_lower_master_be_but_follows_a_dead_one() {
     let unready = || {
         let mut machine = in_state(Backup, config());
-        machine.defer_preemption(Some(AT + 5 * S));
+        machine.defer_preemption(Time::ZERO, Some(AT + 5 * S));
         handle(&mut machine, AT, advert(50, 1));
         assert_eq!(machine.deadline(), Some(AT + THEIR_DOWN), "the timer starts anew");
         machine
     };
     let mut ready = unready();
-    ready.defer_preemption(None);
+    ready.defer_preemption(AT, None);
     handle(&mut ready, AT + S, advert(50, 1));
     assert_eq!(ready.deadline(), Some(AT + THEIR_DOWN), "the timer was let run");
 

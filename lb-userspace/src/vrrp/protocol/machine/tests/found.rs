@@ -29,7 +29,7 @@ fn a_master_is_displaced_only_as_by_any_other_backup() {
     assert_eq!(on_hearing(&mut delayed, 50), (gives_up(49), Some(AT + 3 * S)));
 
     let mut unready = keeping(config());
-    unready.defer_preemption(Some(AT + S));
+    unready.defer_preemption(Time::ZERO, Some(AT + S));
     assert_eq!(on_hearing(&mut unready, 50), followed);
 
     let mut released = keeping(config());
