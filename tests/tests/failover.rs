@@ -11,74 +11,9 @@ use lb_tests::agent::{Agent, lb};
 use lb_tests::client::Client;
 use lb_tests::directors::{PORT, Router, Way, config, holds, start_reals, wait_until_holds};
 use lb_tests::lab::{DEADLINE, Frame, Host, Lab, VIP, scenario, wait_until};
+use lb_tests::pair::{Pair, WHILE, pair};
 use lb_tests::probe::Probe;
 use nix::sys::signal::Signal;
-
-const A: u8 = 200;
-const B: u8 = 100;
-/// Of the addresses' owner (RFC 9568 §5.2.4).
-const OWNER: u8 = 255;
-/// The client stays as busy for this long after a change.
-const WHILE: Duration = Duration::from_millis(700);
-
-/// Directors A and B, with A as master.
-struct Pair<'a> {
-    lab: &'a Lab,
-    a: Agent<'a>,
-    b: Agent<'a>,
-}
-
-impl<'a> Pair<'a> {
-    fn start(lab: &'a Lab, way: Way) -> Result<Self> {
-        Self::start_with(lab, way, "")
-    }
-
-    /// With one more line in each one's section.
-    fn start_with(lab: &'a Lab, way: Way, line: &str) -> Result<Self> {
-        Self::start_of(lab, way, [A, B], line)
-    }
-
-    /// With other priorities.
-    fn start_of(lab: &'a Lab, way: Way, [a, b]: [u8; 2], line: &str) -> Result<Self> {
-        start_reals(lab)?;
-        let [a, b] = [("director-a", a), ("director-b", b)].map(|(name, priority)| {
-            Agent::start(lab.host(name), &config(lab, &[Router::web(way, priority).with(line)]))
-        });
-        let pair = Self { lab, a: a?, b: b? };
-        pair.a.wait_until_served()?;
-        pair.b.wait_until_served()?;
-        pair.a_is_master()?;
-        Ok(pair)
-    }
-
-    fn a_is_master(&self) -> Result<()> {
-        self.a.wait_for_router("web", "master")?;
-        self.b.wait_for_router("web", "backup")?;
-        wait_until_holds(self.host_a(), VIP, true)?;
-        wait_until_holds(self.host_b(), VIP, false).map(drop)
-    }
-
-    fn b_is_master(&self) -> Result<()> {
-        self.b.wait_for_router("web", "master")?;
-        wait_until_holds(self.host_b(), VIP, true).map(drop)
-    }
-
-    fn host_a(&self) -> &'a Host {
-        self.lab.host("director-a")
-    }
-
-    fn host_b(&self) -> &'a Host {
-        self.lab.host("director-b")
-    }
-
-    fn probe(&self) -> Result<Probe> {
-        Probe::start(self.lab.client(), (VIP, PORT))
-    }
-}
-
-fn pair(way: Way, test: impl FnOnce(&mut Pair<'_>) -> Result<()>) {
-    scenario(Lab::builder().directors(2), |lab| test(&mut Pair::start(lab, way)?));
-}
 
 fn forget_vip(client: &Host) -> Result<()> {
     client.ip(&format!("neighbour del {VIP} dev eth1")).map(drop)
@@ -114,113 +49,6 @@ fn an_agent_that_was_killed_costs_nothing_and_its_successor_adopts_the_vip() {
         report.without_loss()?;
         assert_eq!(report.retransmitted, Some(0), "{report}");
         Ok(())
-    });
-}
-
-/// B has taken the VIP over from A, whose agent was killed: A's is started again, and must not have it back.
-fn is_left_alone(pair: &mut Pair<'_>) -> Result<()> {
-    let elections =
-        |b: &Agent<'_>| Ok::<_, anyhow::Error>(b.routers()?.iter().map(|one| one.counters.elections).sum::<u64>());
-    pair.a.process().kill()?;
-    pair.b_is_master()?;
-    let probe = pair.probe()?;
-    let before = elections(&pair.b)?;
-    pair.a = Agent::start_again(pair.host_a())?;
-    pair.a.wait_for_router("web", "backup")?;
-    wait_until_holds(pair.host_a(), VIP, false)?;
-    probe.wait_until_through(pair.host_b())?;
-    std::thread::sleep(WHILE);
-    pair.a.wait_until_served()?;
-    probe.finish().without_loss()?;
-    assert!(!holds(pair.host_a(), VIP) && holds(pair.host_b(), VIP));
-    assert_eq!(elections(&pair.b)?, before, "B was master all the time");
-    Ok(())
-}
-
-#[test]
-fn a_killed_agent_that_must_not_preempt_gives_its_vip_up_when_it_returns() {
-    scenario(Lab::builder().directors(2), |lab| {
-        is_left_alone(&mut Pair::start_with(lab, Way::V3_100MS, "preempt = false")?)
-    });
-}
-
-#[test]
-fn a_release_is_remembered_by_an_agent_that_was_killed() {
-    pair(Way::V3_100MS, |pair| {
-        pair.a.lb(&["vrrp", "release", "web"])?;
-        pair.b_is_master()?;
-        is_left_alone(pair)?;
-        ensure!(pair.a.routers()?.iter().all(|router| router.yielded), "the release is forgotten");
-        pair.a.lb(&["vrrp", "reclaim", "web"])?;
-        pair.a_is_master()
-    });
-}
-
-#[test]
-fn a_director_that_returns_says_which_reals_it_waits_for() {
-    pair(Way::V3_100MS, |pair| {
-        assert!(pair.a.process().terminate(DEADLINE)?.success());
-        pair.b_is_master()?;
-        lb(pair.host_a(), &["detach"])?;
-        let real = pair.lab.real(2);
-        pair.lab.cable(real, false)?;
-        pair.a = Agent::start_again(pair.host_a())?;
-        let waits = format!("  waits for real {}: ", real.v4());
-        wait_until(DEADLINE, &waits, || pair.a.lb(&["vrrp"]).is_ok_and(|told| told.contains(&waits)))?;
-        pair.a_is_master()?;
-        assert!(!pair.a.lb(&["vrrp"])?.contains("waits for"));
-        Ok(())
-    });
-}
-
-fn a_stop_and_a_preempting_return(way: Way) {
-    pair(way, |pair| {
-        let probe = pair.probe()?;
-        let ended = pair.a.process().terminate(DEADLINE)?;
-        assert!(ended.success());
-        pair.b_is_master()?;
-        assert!(!holds(pair.host_a(), VIP));
-        probe.wait_until_through(pair.host_b())?;
-        std::thread::sleep(WHILE);
-        pair.a = Agent::start_again(pair.host_a())?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        std::thread::sleep(WHILE);
-        probe.finish().without_loss()
-    });
-}
-
-#[test]
-fn an_agent_that_is_stopped_and_returns_costs_nothing() {
-    a_stop_and_a_preempting_return(Way::V3_100MS);
-}
-
-#[test]
-fn an_agent_that_is_stopped_and_returns_costs_nothing_in_version_2() {
-    a_stop_and_a_preempting_return(Way::V2_1S);
-}
-
-#[test]
-fn an_agent_that_returns_within_milliseconds_is_ready_when_it_preempts() {
-    a_stop_and_a_preempting_return(Way::V3_10MS);
-}
-
-/// With reals that the director must find first, and check: the pins are gone, as after a reboot.
-#[test]
-fn a_director_that_returns_from_nothing_preempts_only_when_it_can_forward() {
-    pair(Way::V3_10MS, |pair| {
-        let probe = pair.probe()?;
-        let web = Client::new(pair.lab.client()).poll((VIP, 80), Duration::from_millis(10));
-        assert!(pair.a.process().terminate(DEADLINE)?.success());
-        pair.b_is_master()?;
-        probe.wait_until_through(pair.host_b())?;
-        lb(pair.host_a(), &["detach"])?;
-        pair.a = Agent::start_again(pair.host_a())?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        std::thread::sleep(WHILE);
-        probe.finish().without_loss()?;
-        web.finish().without_loss()
     });
 }
 
@@ -284,32 +112,7 @@ fn a_pulled_cable_is_made_good_by_the_backup_and_its_return_costs_nothing() {
         let report = probe.finish();
         assert!(report.lost() > 0, "{report}");
 
-        returns_without_loss(pair)
-    });
-}
-
-/// A's cable is plugged in again.
-fn returns_without_loss(pair: &Pair<'_>) -> Result<()> {
-    let probe = pair.probe()?;
-    pair.lab.cable(pair.host_a(), true)?;
-    pair.a_is_master()?;
-    probe.wait_until_through(pair.host_a())?;
-    std::thread::sleep(WHILE);
-    probe.finish().without_loss()
-}
-
-/// Master at once, whoever else is, but not before it knows its reals again.
-#[test]
-fn an_owner_takes_its_vip_back_only_when_it_can_forward() {
-    scenario(Lab::builder().directors(2), |lab| {
-        let pair = Pair::start_of(lab, Way::V3_100MS, [OWNER, B], "")?;
-        for _ in 0..3 {
-            pair.lab.cable(pair.host_a(), false)?;
-            pair.b_is_master()?;
-            wait_until_holds(pair.host_a(), VIP, false)?;
-            returns_without_loss(&pair)?;
-        }
-        Ok(())
+        pair.returns_by_link()
     });
 }
 
