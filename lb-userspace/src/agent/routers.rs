@@ -198,7 +198,8 @@ impl Owner for Host {
     }
 
     fn note_released(&mut self, names: &BTreeSet<String>) {
-        if let Err(error) = noted::write(RELEASED, names) {
+        let noted = if names.is_empty() { noted::forget(RELEASED) } else { noted::write(RELEASED, names) };
+        if let Err(error) = noted {
             warn!("{}: {error}; the next agent won't know of the release", noted::path(RELEASED).display());
         }
     }

@@ -176,8 +176,8 @@ impl Machine {
     ///
     /// The owner too starts as a backup meanwhile, and is due at once when it is ready.
     pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
-        self.deferred = until;
-        if until.is_none() && self.state == State::Backup && self.is_owner() {
+        let was_deferred = std::mem::replace(&mut self.deferred, until).is_some();
+        if was_deferred && until.is_none() && self.state == State::Backup && self.is_owner() {
             self.timer = self.timer.map(|timer| timer.min(now));
         }
     }

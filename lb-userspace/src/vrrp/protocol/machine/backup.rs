@@ -19,24 +19,27 @@ impl Machine {
         if self.is_owner() && !self.is_deferred(now) {
             self.become_master(now, Cause::Owner, actions);
         } else if holds_addresses {
-            self.listen(now, actions);
+            self.forget_masters();
+            actions.extend([Action::Gate(true), Action::KeepAddresses]);
+            self.enter(now, State::Backup, Cause::Found, actions);
+            self.keeps = true;
+            self.listen(now);
         } else {
             self.become_backup(now, Cause::Started, actions);
+            if self.is_owner() {
+                self.listen(now);
+            }
         }
     }
 
-    /// Keeps the VIPs that are here for as long as it takes to hear a master, who sends an advert each interval. The
-    /// rest of a master-down interval would only give the other directors time to take them over.
-    fn listen(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.become_silent();
-        actions.extend([Action::Gate(true), Action::KeepAddresses]);
+    /// Waits for as long as it takes to hear a master, who sends an advert each interval. For one whose the VIPs are
+    /// anyway: the rest of a master-down interval would only give the other directors time to take them over.
+    fn listen(&mut self, now: Time) {
         self.timer = Some(now.saturating_add(self.config.interval * 5 / 4));
-        self.enter(now, State::Backup, Cause::Found, actions);
-        self.keeps = true;
     }
 
     pub(super) fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
-        self.become_silent();
+        self.forget_masters();
         if self.state == State::Initialize {
             actions.push(Action::Gate(false));
         }
@@ -44,7 +47,7 @@ impl Machine {
         self.enter(now, State::Backup, cause, actions);
     }
 
-    fn become_silent(&mut self) {
+    fn forget_masters(&mut self) {
         self.inferior = None;
         self.resigned = false;
         self.postponed = false;
