@@ -7,6 +7,7 @@ mod answer;
 mod reload;
 mod say;
 mod sweep;
+mod waiting;
 mod write;
 
 use std::path::PathBuf;
@@ -21,13 +22,13 @@ use tracing::{debug, info, warn};
 
 use crate::api::{Answer, Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
-use crate::health::Health;
+use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
 use super::guard::Guard;
-use super::routers::Routers;
+use super::routers::{self, Routers};
 use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
@@ -107,8 +108,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
-    /// What VRRP was told last.
-    ready: bool,
+    /// What VRRP was told last that this director waits for before it takes VIPs from another.
+    awaited: Option<String>,
 }
 
 /// The virtual routers, and what goes with them.
@@ -156,7 +157,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
-            ready: false,
+            awaited: Some(routers::AWAITED.to_owned()),
         }
     }
 
@@ -301,6 +302,7 @@ impl Controller {
             // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
             *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
+        self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
     }
