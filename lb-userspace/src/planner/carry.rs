@@ -129,11 +129,11 @@ mod tests {
         for (case, before, known, after, expected) in rows {
             let of = |(name, port, keys): (&str, u16, &str)| config(name, port, keys);
             let mut model = Model::new(of(before), BTreeMap::new(), now);
-            for target in targets(&model.config).into_keys() {
+            for target in targets(&model.config, &model.draining).into_keys() {
                 model.health.extend(known.clone().map(|known| (target, known)));
             }
             model.set_config(of(after), now);
-            let target = targets(&model.config).into_keys().next();
+            let target = targets(&model.config, &model.draining).into_keys().next();
             assert_eq!(target.and_then(|target| model.health.get(&target).cloned()), expected, "{case}");
             assert!(model.health.len() <= 1, "{case}: nothing else is kept");
         }
