@@ -167,7 +167,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
 fn a_file_that_does_not_fit_the_maps_changes_nothing() {
     scenario(Lab::builder().reals(3), |lab| {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
-        let head = director(&["eth1"]) + "\n[limits]\nservices = 1\nreals = 3\nflows = 1024\n";
+        let head = director(&["eth1"]) + "\n[limits]\nservices = 1\nreals = 2\nflows = 1024\n";
         let agent = Agent::start(lab.director(), &(head.clone() + &web(lab, RR, 2)))?;
         agent.wait_until_served()?;
         let maps = maps(lab.director())?;
@@ -176,7 +176,7 @@ fn a_file_that_does_not_fit_the_maps_changes_nothing() {
             (head.clone() + &web(lab, RR, 3), "reals"),
             (head.clone() + &web(lab, RR, 1) + &other, "services"),
             // The file may ask for more; the maps are as they are.
-            (head.replace("services = 1\nreals = 3", "services = 2\nreals = 9") + &web(lab, RR, 3), "reals"),
+            (head.replace("services = 1\nreals = 2", "services = 2\nreals = 9") + &web(lab, RR, 3), "reals"),
         ] {
             let told = format!("{:#}", agent.reload(&file).expect_err("it doesn't fit"));
             assert!(told.contains(limit) && told.contains("[limits]"), "{told}");

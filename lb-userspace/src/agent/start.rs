@@ -98,11 +98,9 @@ pub fn segments(links: &[Link]) -> config::machine::Segments {
 
 /// Map sizes by the configuration: its rings have room to be half as many again.
 pub fn sizes(config: &Config) -> Sizes {
-    /// 16 MiB.
-    const SLOTS: u64 = 1 << 22;
-    let Limits { services, reals, flows } = config.limits;
+    let Limits { services, reals, slots, flows } = config.limits;
     let rings: u64 = config.services.iter().map(|service| u64::from(service.ring_size) + 1).sum();
-    let slots = u32::try_from((rings + rings / 2).max(SLOTS)).unwrap_or(u32::MAX);
+    let slots = u32::try_from((rings + rings / 2).max(slots.into())).unwrap_or(u32::MAX);
     Sizes { services, reals, slots, flows }
 }
 

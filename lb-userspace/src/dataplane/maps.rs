@@ -30,6 +30,7 @@ pub struct Maps {
     pub(super) turns: Array<MapData, Turn>,
     pub(super) real_stats: PerCpuArray<MapData, Stats>,
     pub(super) tx_ports: DevMap<MapData>,
+    most_reals: u32,
 }
 
 /// How much the maps hold.
@@ -82,8 +83,11 @@ fn open_data(pins: &Pins, name: &'static str) -> Result<MapData, Error> {
 
 fn map<T: FromBytes + IntoBytes + Immutable + Copy>(pins: &Pins, name: &'static str) -> Result<Mapped<T>, Error> {
     let data = open_data(pins, name)?;
-    let entries = data.info().map_err(|error| Error::map(name, innermost(&error)))?.max_entries();
-    Mapped::new(name, data.fd().as_fd(), entries)
+    Mapped::new(name, data.fd().as_fd(), entries(&data, name)?)
+}
+
+fn entries(data: &MapData, name: &'static str) -> Result<u32, Error> {
+    Ok(data.info().map_err(|error| Error::map(name, innermost(&error)))?.max_entries())
 }
 
 impl Maps {
@@ -105,6 +109,8 @@ impl Maps {
             turns: open(pins, "turns")?,
             real_stats: open(pins, "real_stats")?,
             tx_ports: open(pins, "tx_ports")?,
+            // It has an entry for each.
+            most_reals: entries(&open_data(pins, "returns")?, "returns")?,
         })
     }
 
@@ -146,6 +152,11 @@ impl Maps {
             }
         }
         Ok(reals)
+    }
+
+    /// Reals at most, counted once per service that has them.
+    pub(super) fn most_reals(&self) -> u32 {
+        self.most_reals
     }
 
     /// How much they hold.

@@ -58,6 +58,8 @@ impl Dataplane {
         let services = desired.services.values();
         let ids = services.clone().map(|service| behind(service.id, 1)).max().unwrap_or(0);
         check("services", self.maps.room().services, ids, "services")?;
+        let pool = |service: &Service| desired.pools.get(&service.reals).map_or(0, |pool| pool.reals.len() as u64);
+        check("reals", self.maps.most_reals(), services.clone().map(pool).sum(), "reals")?;
         let counters = services.map(|service| behind(service.counters, service.room));
         let reals = desired.pools.iter().map(|(start, pool)| behind(*start, pool.room));
         check("reals", self.maps.room().reals, reals.chain(counters).max().unwrap_or(0), "reals")?;

@@ -15,12 +15,15 @@ pub struct Limits {
     pub services: u32,
     /// Reals at most, counted once per service that names them; no more than 65535.
     pub reals: u32,
-    /// Flows remembered at most, for tracked services (a multiple of 4 and a power of two).
+    /// Slots of all rings at most, and turns of tracked services; what the configuration needs at the start and half as much
+    /// again, where that is more.
+    pub slots: u32,
+    /// Flows remembered at most (a power of two).
     pub flows: u32,
 }
 
 impl Limits {
-    const DEFAULT: Self = Self { services: 4096, reals: 32768, flows: 1 << 20 };
+    const DEFAULT: Self = Self { services: 4096, reals: 32768, slots: 1 << 22, flows: 1 << 20 };
 }
 
 impl Default for Limits {
@@ -36,7 +39,9 @@ keys! {
         services: u32 = key(Number::of(1..=MAX_SERVICES)).or(Limits::DEFAULT.services);
         /// reals at most, counted once per service that names them
         reals: u32 = key(Number::of(1..=MAX_REALS)).or(Limits::DEFAULT.reals);
-        /// connections remembered at most, for tracked services
+        /// slots of all rings at most, and turns of tracked services; what the file needs and half as much again, where that is more
+        slots: u32 = key(Number::of(1024..=1 << 28)).or(Limits::DEFAULT.slots);
+        /// connections remembered at most: those of tracked services, and those of slots that have changed
         flows: u32 = key(Number::of(1024..=1 << 28)).or(Limits::DEFAULT.flows)
             .values("a power of two, 1024 to 268435456");
     }
@@ -57,7 +62,12 @@ pub fn accept(read: Option<&Read<LimitsKeys>>, counts: Counts, findings: &mut Fi
     let Some(read) = read else {
         return Some(Limits::DEFAULT);
     };
-    Some(Limits { services: read.services.copied()?, reals: read.reals.copied()?, flows: read.flows.copied()? })
+    Some(Limits {
+        services: read.services.copied()?,
+        reals: read.reals.copied()?,
+        slots: read.slots.copied()?,
+        flows: read.flows.copied()?,
+    })
 }
 
 /// What the maps will have to hold.
