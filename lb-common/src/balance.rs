@@ -135,7 +135,7 @@ fn look_up<'e, T: Tables>(tables: &'e T, table: &Table, vip: Ip, tail: u32) -> O
 }
 
 #[inline(always)]
-fn look_at<'e, T: Tables>(tables: &'e T, index: u32, vip: Ip, tail: u32) -> Option<(u32, &'e Service)> {
+fn look_at<T: Tables>(tables: &T, index: u32, vip: Ip, tail: u32) -> Option<(u32, &Service)> {
     let service = tables.service(index)?;
     (Ip::from(service.key.address) == vip && service.key.tail() == tail).then_some((index, service))
 }

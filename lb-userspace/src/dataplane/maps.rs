@@ -1,5 +1,6 @@
 //! The pinned maps with their types.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -133,8 +134,8 @@ impl Maps {
         }
         let (mut pools, mut turns) = (BTreeMap::new(), BTreeMap::new());
         for service in services.values() {
-            if !pools.contains_key(&service.reals) {
-                pools.insert(service.reals, self.read_pool(service)?);
+            if let Entry::Vacant(pool) = pools.entry(service.reals) {
+                pool.insert(self.read_pool(service)?);
             }
             if service.flags & Service::TRACKED != 0 {
                 turns.insert(service.turns, self.slots.word(service.turns));

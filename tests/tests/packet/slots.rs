@@ -20,15 +20,19 @@ fn web(weights: &[(u8, u32)]) -> Desired {
 }
 
 /// Ports whose slots go from one real to another.
-fn moving(before: &Desired, after: &Desired, from: u32, to: u32) -> Vec<u16> {
+fn moving<const N: usize>(before: &Desired, after: &Desired, from: u32, to: u32) -> [u16; N] {
     let is = |maps: &Desired, port: &u16, real| ring_choice(maps, &ack_from(*port)).is_ok_and(|held| held == real);
-    (2000..60_000).filter(|port| is(before, port, from) && is(after, port, to)).take(8).collect()
+    first((2000..60_000).filter(|port| is(before, port, from) && is(after, port, to)))
+}
+
+fn first<const N: usize>(ports: impl Iterator<Item = u16>) -> [u16; N] {
+    let mut ports = ports.fuse();
+    [(); N].map(|()| ports.next().unwrap_or_default())
 }
 
 fn joins() -> Vec<Fixture> {
     let (two, three) = (web(&[(40, 1), (41, 1)]), web(&[(40, 1), (41, 1), (42, 1)]));
-    let ports = moving(&two, &three, 1, 3);
-    let [old, new, late, again] = [ports[0], ports[1], ports[2], ports[3]];
+    let [old, new, late, again] = moving(&two, &three, 1, 3);
     vec![
         Fixture::new("connections from before a real joined stay, new ones are its own", two.clone())
             .send(syn_from(old), to(1).opening())
@@ -60,8 +64,7 @@ fn joins() -> Vec<Fixture> {
 
 fn leaves() -> Vec<Fixture> {
     let (two, quiet) = (web(&[(40, 1), (41, 1)]), web(&[(40, 1), (41, 0)]));
-    let ports = moving(&two, &quiet, 2, 1);
-    let [old, new, silent] = [ports[0], ports[1], ports[2]];
+    let [old, new, silent] = moving(&two, &quiet, 2, 1);
     vec![
         Fixture::new("a real of weight 0 keeps its connections and gets no new ones", two.clone())
             .send(syn_from(old), to(2).opening())
@@ -85,8 +88,7 @@ fn dies() -> Vec<Fixture> {
         let reals = [RealSpec::new(40), RealSpec { usable, ..RealSpec::new(41) }];
         desired(&[service(mapped(VIP), 80, TCP, &reals)])
     };
-    let ports = moving(&with(true), &with(false), 2, 1);
-    let [old, new, other] = [ports[0], ports[1], ports[2]];
+    let [old, new, other, again] = moving(&with(true), &with(false), 2, 1);
     vec![
         Fixture::new("connections of a dead real go to another at once, and stay there when it is back", with(true))
             .send(syn_from(old), to(2).opening())
@@ -97,7 +99,7 @@ fn dies() -> Vec<Fixture> {
             .apply(with(true))
             .send(ack_from(new), to(1))
             .send(ack_from(other), to(1))
-            .send(syn_from(ports[3]), to(2).opening()),
+            .send(syn_from(again), to(2).opening()),
         Fixture::new("all reals dead, nobody takes anything", with(true))
             .apply(desired(&[service(
                 mapped(VIP),
@@ -119,30 +121,29 @@ fn datagrams() -> Vec<Fixture> {
     let say = |port: u16, payload: &[u8]| {
         let mut frame = udp4(CLIENT, port, VIP, 443);
         // Behind the header, which is eight bytes long, stands what the datagram says.
-        let room = payload.len().min(frame.len() - 42);
-        frame[42..42 + room].copy_from_slice(&payload[..room]);
+        frame.iter_mut().skip(42).zip(payload).for_each(|(place, byte)| *place = *byte);
         frame
     };
     let choice = |maps: &Desired, port: u16| ring_choice(maps, &udp4(CLIENT, port, VIP, 443)).unwrap_or_default();
     let (two, three) = (udp(0, &[40, 41]), udp(0, &[40, 41, 42]));
-    let ports: Vec<u16> =
-        (2000..60_000).filter(|port| choice(&two, *port) == 1 && choice(&three, *port) == 3).take(4).collect();
+    let [one, another, third] =
+        first((2000..60_000).filter(|port| choice(&two, *port) == 1 && choice(&three, *port) == 3));
     let [initial, other] = [[0xc3, 0, 0, 0, 1, 8], [0xc3, 0, 0, 0, 9, 8]];
     vec![
         Fixture::new("a session that nobody has seen may be in its midst, and stays", two.clone())
             .apply(three.clone())
-            .send(say(ports[0], b"hello!"), to(1))
-            .send(say(ports[0], b"hello!"), to(1)),
+            .send(say(one, b"hello!"), to(1))
+            .send(say(one, b"hello!"), to(1)),
         Fixture::new("questions go to the slot's real of now", udp(Service::QUERY, &[40, 41]))
             .apply(udp(Service::QUERY, &[40, 41, 42]))
-            .send(say(ports[0], b"hello!"), to(3))
-            .send(say(ports[0], b"hello!"), to(3)),
+            .send(say(one, b"hello!"), to(3))
+            .send(say(one, b"hello!"), to(3)),
         Fixture::new("a QUIC Initial packet opens a connection", udp(Service::QUIC, &[40, 41]))
             .apply(udp(Service::QUIC, &[40, 41, 42]))
-            .send(say(ports[0], &initial), to(3).opening())
-            .send(say(ports[0], b"short!"), to(3))
-            .send(say(ports[1], b"short!"), to(1))
-            .send(say(ports[2], &other), to(1)),
+            .send(say(one, &initial), to(3).opening())
+            .send(say(one, b"short!"), to(3))
+            .send(say(another, b"short!"), to(1))
+            .send(say(third, &other), to(1)),
     ]
 }
 

@@ -150,7 +150,7 @@ address = "192.0.2.2"
     assert_eq!(config.director.interfaces, ["eth1", "eth2"]);
     assert_eq!(config.director.mode, Mode::Native);
     assert_eq!(config.director.hash_seed, u64::MAX);
-    assert_eq!(config.limits, Limits { services: 2, reals: 3, flows: 4096 });
+    assert_eq!(config.limits, Limits { services: 2, reals: 3, slots: 1 << 22, flows: 4096 });
     let six = &config.vrrp[0];
     assert_eq!((six.id, six.version, six.priority), (1, 3, 255));
     assert_eq!(six.advertise, Duration::from_millis(40_950));
