@@ -28,7 +28,7 @@ use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
 use super::guard::Guard;
-use super::routers::{self, Routers};
+use super::routers::{self, Duty, Routers};
 use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
@@ -49,6 +49,8 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
+    /// The virtual routers: whose their VIPs' traffic is.
+    pub duties: mpsc::UnboundedReceiver<Duty>,
     /// SIGHUP: reload.
     pub hangup: Signal,
     /// SIGTERM: stop.
@@ -203,6 +205,7 @@ impl Controller {
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
+                Some(duty) = inputs.duties.recv() => self.fold_duty(duty),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
                 _ = inputs.dump.recv() => self.dump(),
@@ -252,6 +255,12 @@ impl Controller {
             }
         }
         changed
+    }
+
+    fn fold_duty(&mut self, duty: Duty) {
+        if self.model.set_duty(duty.router, duty.here) {
+            self.settle();
+        }
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {

@@ -93,9 +93,10 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));
     let (entered_sender, entered) = mpsc::unbounded_channel();
+    let (duty_sender, duties) = mpsc::unbounded_channel();
     let heart = pulse.heart("the VRRP thread");
     let heard = heart.listener();
-    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender, heart)?;
+    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender, duty_sender, heart)?;
     let (fault_sender, fault) = oneshot::channel();
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
     let tracks = Tracks::spawn(config.clone(), routers.handle().clone(), pulse.heart("the tracks' task"));
@@ -105,6 +106,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
         health,
         neighbours,
         requests,
+        duties,
         hangup,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,

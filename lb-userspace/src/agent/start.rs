@@ -164,6 +164,7 @@ pub fn adopt(
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
+    model.fresh = adopted.services.is_empty();
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
         let held: HashMap<Address, &maps::Real> =

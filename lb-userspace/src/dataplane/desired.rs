@@ -18,6 +18,9 @@ pub struct Ring {
     pub size: u32,
     /// The reals that take new flows.
     pub members: Vec<Member>,
+    /// Flows come to this director by it. Else another director has them, and who had them here doesn't matter: its slots
+    /// are as those of a director that starts.
+    pub in_use: bool,
 }
 
 impl Ring {

@@ -173,7 +173,8 @@ impl Held {
         now: Duration,
     ) {
         for (slot, target) in (0..).zip(ring.targets()) {
-            self.set(words, start, slot, |held| held.change(target, lives, false), now);
+            let next = |held: Slot| if ring.in_use { held.change(target, lives, false) } else { Slot::settled(target) };
+            self.set(words, start, slot, next, now);
         }
         self.ring = Some(ring.clone());
     }
@@ -241,7 +242,7 @@ mod tests {
         let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
         Desired {
             pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members })]),
+            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true })]),
             ..Desired::default()
         }
     }
@@ -313,6 +314,23 @@ mod tests {
         assert_eq!((words.clone(), next.unsettled()), before);
         assert!(!next.give_up_bases(&mut words, now(950), now(900)));
         assert!(next.give_up_bases(&mut words, now(1000), now(900)));
+    }
+
+    #[test]
+    fn a_ring_that_another_director_uses_is_always_settled() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let unused = |mut desired: Desired| {
+            desired.rings.values_mut().for_each(|ring| ring.in_use = false);
+            desired
+        };
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 0)])), &BTreeSet::new(), now(2));
+        assert_eq!(states(&words), [251, 0, 0]);
+        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 1)])), &BTreeSet::new(), now(3));
+        let before = words.clone();
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(4));
+        assert_eq!((states(&words), words), ([251, 0, 0], before), "and is taken over as it is");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Protocol, Real, Service};
+use crate::config::{Config, Protocol, Real, Service, Vrrp};
 use crate::dataplane::Hook;
 use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
@@ -87,6 +87,10 @@ pub struct Model {
     pub gates: GateNumbers,
     /// Reals that left the configuration.
     pub draining: Draining,
+    /// Whether the VIPs of a virtual router are this director's, by the router's name, as far as it is decided.
+    pub duties: HashMap<String, bool>,
+    /// Nothing was forwarded before this agent started, and not yet everything is known that decides where to.
+    pub fresh: bool,
     /// When the agent started: reals that nothing is known of count from here.
     pub started: SystemTime,
 }
@@ -102,8 +106,23 @@ impl Model {
             hops: HashMap::new(),
             gates,
             draining: Draining::default(),
+            duties: HashMap::new(),
+            fresh: true,
             started: now,
         }
+    }
+
+    /// Whose the VIPs of a virtual router are. Whether that is news.
+    pub fn set_duty(&mut self, router: String, here: bool) -> bool {
+        self.duties.insert(router, here) != Some(here)
+    }
+
+    /// Whether a VIP's traffic is this director's, so that it alone knows who has which flow. Until that is decided it is as
+    /// it was: this director's, if it forwarded before.
+    pub fn has_duty(&self, vip: IpAddr) -> bool {
+        let has = |router: &&Vrrp| router.addresses.iter().any(|held| held.addr() == vip);
+        let decided = self.config.vrrp.iter().find(has).and_then(|router| self.duties.get(&router.name));
+        decided.copied().unwrap_or(!self.fresh)
     }
 
     /// A check's news.
@@ -188,6 +207,15 @@ impl Model {
         let is_settled = |service, real| is_down(service, real) || self.standing(service, real).is_usable();
         let services = &self.config.services;
         services.iter().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
+    }
+
+    /// Notes that everything is known that decides where flows go, or should be by now: from here on each flow stays where
+    /// it is.
+    pub fn end_start(&mut self, now: SystemTime) {
+        /// By now a real that can be resolved and checked has been.
+        const LONGEST: Duration = Duration::from_secs(10);
+        let late = now.duration_since(self.started).is_ok_and(|age| age > LONGEST);
+        self.fresh &= !late && !self.is_ready();
     }
 
     /// Where a real of a service stands.

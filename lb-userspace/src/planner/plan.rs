@@ -51,7 +51,10 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             value.turns = range.start;
             desired.turns.insert(range.start, turns);
         }
-        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size: service.ring_size, members });
+        desired.rings.insert(
+            ring.start,
+            Ring { pool: reals.start, seed, size: service.ring_size, members, in_use: model.has_duty(service.address) },
+        );
         desired.services.insert(key, value);
         kept.services.insert(key);
         kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));

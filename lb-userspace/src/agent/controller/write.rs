@@ -1,7 +1,7 @@
 //! Writing the maps, beside the controller: one blocking task at a time, always with the newest that the model says.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
 use tokio::task::JoinError;
@@ -81,6 +81,7 @@ impl Controller {
     fn plan(&mut self) {
         let start = Instant::now();
         self.desired = Arc::new(plan(&self.model, &mut self.allocation));
+        self.model.end_start(SystemTime::now());
         debug!("planned in {:?}", start.elapsed());
     }
 
