@@ -1,6 +1,7 @@
 //! The director's own interfaces change under a running agent.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lb_common::header::ethertype;
@@ -8,7 +9,7 @@ use lb_tests::agent::Agent;
 use lb_tests::client::Client;
 use lb_tests::config::{director, real, service};
 use lb_tests::frame::{Segment, tcp4};
-use lb_tests::lab::{DEADLINE, Lab, Mac, Segment as LabSegment, VIP, nginx, scenario, wait_until};
+use lb_tests::lab::{DEADLINE, Lab, Mac, Nic, Segment as LabSegment, VIP, nginx, scenario, wait_until};
 use lb_tests::shape::Shape;
 use lb_userspace::api::State;
 
@@ -80,24 +81,14 @@ fn an_interface_that_is_made_again_is_sent_by_again_and_holds_nothing_up_meanwhi
         })?;
 
         let back = director_host.nics().iter().find(|nic| nic.device == "eth2").context("the director has no eth2")?;
-        let bridge = lab.switch().within(|| fs::read_link(format!("/sys/class/net/{}/master", back.port)))??;
-        let bridge = bridge.file_name().context("no bridge")?.to_string_lossy().into_owned();
-        director_host.ip("link delete eth2")?;
+        let bridge = unplug(lab, back)?;
         wait_until(DEADLINE, "the real behind eth2 to go", || state(3).is_ok_and(|state| state == State::Down))?;
         servers.remove(0).kill()?;
         wait_until(DEADLINE, "the dead real to go", || state(1).is_ok_and(|state| state == State::Down))?;
         let client = Client::new(lab.client());
         assert_eq!(client.get_many((VIP, 80), 50)?.len(), 50, "all by the second real");
 
-        let port = &back.port;
-        // A lab's namespaces have no names of their own for each other: a process stands for its one.
-        let inside = director_host.spawn("sleep", ["1000"])?;
-        lab.switch().ip(&format!("link add {port} type veth peer name eth2 netns {}", inside.id()))?;
-        lab.switch().run("ethtool", &["-K", port, "gro", "on"])?;
-        lab.switch().ip(&format!("link set {port} master {bridge} up"))?;
-        director_host.ip(&format!("link set eth2 address {}", back.mac))?;
-        director_host.ip("link set eth2 up")?;
-        director_host.ip(&format!("address add {}/24 dev eth2", back.v4))?;
+        make(lab, back, &bridge)?;
         wait_until(DEADLINE, "the real behind the new eth2 to come back", || {
             state(3).is_ok_and(|state| state == State::Up)
         })?;
@@ -107,4 +98,67 @@ fn an_interface_that_is_made_again_is_sent_by_again_and_holds_nothing_up_meanwhi
         assert!(sent()? > before, "the real behind the new eth2 has its share");
         Ok(())
     });
+}
+
+/// `bond0` comes late at a boot, and a driver that is loaded again takes its interface away.
+#[test]
+fn an_interface_that_is_not_there_is_waited_for() {
+    scenario(Lab::builder(), |lab| {
+        let director_host = lab.director();
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let reals = lab.reals().map(|host| real(host.v4(), ""));
+        let config = director(&["eth1"]) + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"", reals);
+        let nic = director_host.nic().clone();
+        let bridge = unplug(lab, &nic)?;
+        let agent = Agent::start(director_host, &config)?;
+        let awaited = || -> Result<bool> { Ok(agent.status()?.interfaces.iter().any(|one| one.awaited.is_some())) };
+        assert!(awaited()?);
+        assert!(agent.lb(&["list"])?.contains("WAITED FOR: eth1 since "));
+        assert!(
+            agent.log().contains("eth1: nothing is forwarded by it, and it is waited for: there is no interface eth1")
+        );
+        // A file that names it still is no worse for that.
+        agent.reload(&config.replace("\"tcp\"", "\"tcp\"\nscheduler = \"rr\""))?;
+        std::thread::sleep(Duration::from_secs(2));
+        let client = Client::new(lab.client());
+        for round in ["comes", "comes again"] {
+            make(lab, &nic, &bridge)?;
+            lab.client().forget_neighbours()?;
+            wait_until(DEADLINE, &format!("requests to be forwarded when eth1 {round}"), || {
+                client.get((VIP, 80)).is_ok()
+            })
+            .with_context(|| format!("{:?}", agent.lb(&["list", "--verdicts"])))?;
+            assert!(!awaited()?);
+            assert_eq!(client.get_many((VIP, 80), 20)?.len(), 20);
+            unplug(lab, &nic)?;
+            wait_until(DEADLINE, "eth1 to be waited for", || awaited().unwrap_or(false))?;
+        }
+        Ok(())
+    });
+}
+
+/// Deletes an interface of the director; returns the bridge in the switch that it was plugged into.
+fn unplug(lab: &Lab, nic: &Nic) -> Result<String> {
+    let master = lab.switch().within(|| fs::read_link(format!("/sys/class/net/{}/master", nic.port)))??;
+    let bridge = master.file_name().context("no bridge")?.to_string_lossy().into_owned();
+    lab.director().ip(&format!("link delete {}", nic.device))?;
+    Ok(bridge)
+}
+
+/// Makes it again, as it was but for its index.
+fn make(lab: &Lab, nic: &Nic, bridge: &str) -> Result<()> {
+    let (port, device) = (&nic.port, &nic.device);
+    // A lab's namespaces have no names of their own for each other: a process stands for its one.
+    let inside = lab.director().spawn("sleep", ["1000"])?;
+    let namespace = lab.director().within(|| fs::read_link("/proc/thread-self/ns/net"))??;
+    wait_until(DEADLINE, "a process to be in the director's namespace", || {
+        fs::read_link(format!("/proc/{}/ns/net", inside.id())).is_ok_and(|its| its == namespace)
+    })?;
+    lab.switch().ip(&format!("link add {port} type veth peer name {device} netns {}", inside.id()))?;
+    lab.switch().ip(&format!("link set {port} master {bridge} up"))?;
+    lab.plug_again(port)?;
+    lab.director().ip(&format!("link set {device} address {}", nic.mac))?;
+    lab.director().ip(&format!("link set {device} up"))?;
+    lab.director().ip(&format!("address add {}/24 dev {device}", nic.v4))?;
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! newest that the model says.
 
 mod answer;
+mod interfaces;
 mod reload;
 mod say;
 mod write;
@@ -16,7 +17,7 @@ use anyhow::Result;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::api::{Answer, Request, Status};
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
@@ -27,10 +28,9 @@ use crate::{health, host};
 
 use super::guard::Guard;
 use super::routers::Routers;
-use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
-use crate::planner::model::{self, Interface, Model};
+use crate::planner::model::{self, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
 use reload::Refusal;
@@ -167,6 +167,7 @@ impl Controller {
     /// # Errors
     /// The maps can't hold what the configuration asks for, or can't be written.
     pub async fn start(&mut self) -> Result<()> {
+        self.follow_interfaces().await;
         self.write_now().await?;
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
@@ -207,39 +208,6 @@ impl Controller {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
-    }
-
-    /// Follows the director's own interfaces: one whose MAC changed, or that went and came back as another one,
-    /// to which the program is attached anew. Whether the maps are to be written.
-    async fn follow_interfaces(&mut self) -> bool {
-        let Ok(links) = host::links::snapshot().await else { return false };
-        let mut changed = false;
-        for held in self.model.interfaces.clone().into_values() {
-            let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };
-            let now = if link.index == held.index {
-                let vlans = host::links::vlans_on(&links, held.index);
-                Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
-            } else {
-                let mode = self.model.config.director.mode;
-                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links).await {
-                    Ok(interface) => interface,
-                    Err(error) => {
-                        debug!("{}: {error:#}", held.name);
-                        continue;
-                    }
-                }
-            };
-            if now != held {
-                if (now.mac, now.index) == (held.mac, held.index) {
-                    info!("{}: the VLANs on it are {:?} now", now.name, now.vlans);
-                } else {
-                    info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
-                }
-                self.model.interfaces.insert(held.name, now);
-                changed = true;
-            }
-        }
-        changed
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {

@@ -64,7 +64,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     // Before anything that takes time: until then these end the process.
     let (dump, ignored) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     let hangup = signal(SignalKind::hangup())?;
-    let (loaded, links) = start::read(&path).await?;
+    let (loaded, links) = start::read(&path, |_| true).await?;
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
     start::raise_descriptor_limit();

@@ -18,7 +18,7 @@ use crate::dataplane::{Adopted, Attached, Dataplane, Pins, Sizes, XdpMode};
 use crate::health::Health;
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
-use crate::host::xdp;
+use crate::host::{stack, xdp};
 
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{identity, mapped_address};
@@ -74,14 +74,14 @@ pub fn is_locked() -> Result<bool> {
 #[error(transparent)]
 pub struct Misconfigured(pub config::Error);
 
-/// Reads the configuration and holds it against the machine.
+/// Reads the configuration and holds it against the machine, where an interface may be missing that is `awaited` by name.
 ///
 /// # Errors
 /// Every fault of the file, at its place.
-pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
+pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
     let loaded = config::read(path).map_err(Misconfigured)?;
     let links = links::snapshot().await?;
-    config::machine::check(&loaded, &segments(&links))?;
+    config::machine::check(&loaded, &segments(&links), awaited)?;
     Ok((loaded, links))
 }
 
@@ -89,6 +89,7 @@ pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
 pub fn segments(links: &[Link]) -> config::machine::Segments {
     let interface = |link: &Link| config::machine::Interface {
         name: link.name.clone(),
+        altnames: link.altnames.clone(),
         index: link.index,
         parent: link.vlan.and_then(|vlan| vlan.parent),
         master: link.controller,
@@ -102,7 +103,7 @@ pub fn sizes(limits: Limits) -> Sizes {
     Sizes { services: limits.services, reals: limits.reals, flows: limits.flows }
 }
 
-/// Loads the program over what is pinned, and attaches it to the configuration's interfaces.
+/// Loads the program over what is pinned, and attaches it to those of the configuration's interfaces that are there.
 ///
 /// # Errors
 /// Nothing stays that was not there before.
@@ -119,7 +120,7 @@ pub async fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMa
 async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let mut dataplane = Dataplane::open(pins.clone(), sizes(config.limits))?;
     let mut interfaces = BTreeMap::new();
-    for name in &config.director.interfaces {
+    for name in config.director.interfaces.iter().filter(|name| links::named(links, name).is_some()) {
         let interface = attach(&mut dataplane, name, config.director.mode, links).await?;
         interfaces.insert(name.clone(), interface);
     }
@@ -131,9 +132,9 @@ async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Datapl
 /// # Errors
 /// There is no such interface, or it can't run the program.
 pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
-    let link = links.iter().find(|link| link.name == name);
-    let (index, mac) = match link {
-        Some(Link { index, mac: Some(mac), .. }) => (*index, *mac),
+    let link = links::named(links, name);
+    let (index, device, mac) = match link.map(|link| (link, stack::mac(links, link.index))) {
+        Some((link, Some(mac))) => (link.index, link.name.clone(), mac),
         Some(_) => bail!("{name} has no MAC address: it is no Ethernet interface.\nSee `interfaces` in [director]."),
         None => bail!("no interface {name} on this machine.\nSee `ip link`, and `interfaces` in [director]."),
     };
@@ -152,7 +153,8 @@ pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[
     }
     let how = if attached == Attached::Adopted { "adopted, without a gap" } else { "attached" };
     info!("{name}: program {how}, {runs:?} XDP");
-    Ok(Interface { name: name.to_owned(), index, mac, mode: runs, vlans: links::vlans_on(links, index) })
+    let (vlans, slaves) = (stack::vlans(links, index), stack::slaves(links, index));
+    Ok(Interface { name: name.to_owned(), device, index, mac, mode: runs, vlans, slaves })
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a

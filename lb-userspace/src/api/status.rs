@@ -13,7 +13,7 @@ pub struct Status {
     pub version: String,
     /// An agent answered. Without one the rest is what the pinned maps hold.
     pub agent: bool,
-    /// Where the program runs.
+    /// Where the program runs, or shall.
     pub interfaces: Vec<InterfaceStatus>,
     /// The services, in the order of their addresses.
     pub services: Vec<ServiceStatus>,
@@ -31,8 +31,14 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// How the program runs on it; `None` without an agent.
+    /// How the program runs on it; `None` without an agent, and while it is waited for.
     pub mode: Option<XdpMode>,
+    /// Why it is waited for; `None` where the program runs on it.
+    #[serde(default)]
+    pub awaited: Option<String>,
+    /// Since when it is waited for, in seconds since 1970.
+    #[serde(default)]
+    pub since: Option<u64>,
 }
 
 /// A service.

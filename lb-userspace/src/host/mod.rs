@@ -4,4 +4,5 @@ pub mod command;
 pub mod links;
 pub mod neighbour;
 pub mod privilege;
+pub mod stack;
 pub mod xdp;

@@ -17,16 +17,36 @@ use crate::tracking::{Healthy, Services};
 /// An interface of the director.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
+    /// Its name in the configuration.
     pub name: String,
+    /// The kernel's name of it.
+    pub device: String,
     /// Its index.
     pub index: u32,
-    /// Its MAC.
+    /// The MAC that frames for this host are addressed to there: its own, or that of the bond or bridge it is a part of.
     pub mac: [u8; 6],
     /// How the program runs on it.
     pub mode: XdpMode,
     /// Ids of the VLANs that this host has devices for on it.
     pub vlans: BTreeSet<u16>,
+    /// A bond's slaves, by index: the program runs on them.
+    pub slaves: BTreeSet<u32>,
+}
+
+impl Interface {
+    /// Whether frames of the interface of this index come in by it.
+    pub fn has(&self, index: u32) -> bool {
+        self.index == index || self.slaves.contains(&index)
+    }
+}
+
+/// An interface of the director that the program doesn't run on yet, or any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Since when it is waited for.
+    pub since: SystemTime,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// The way to a real.
@@ -78,6 +98,8 @@ pub struct Model {
     pub config: Arc<Config>,
     /// The director's interfaces, by name.
     pub interfaces: BTreeMap<String, Interface>,
+    /// Those that are waited for, by name.
+    pub awaited: BTreeMap<String, Awaited>,
     /// What the checks said last.
     pub health: HashMap<Target, Health>,
     /// The way to each real.
@@ -92,7 +114,8 @@ impl Model {
     /// A model that knows only its configuration and interfaces.
     pub fn new(config: Arc<Config>, interfaces: BTreeMap<String, Interface>, now: SystemTime) -> Self {
         let gates = gates_of(&config, &GateNumbers::new());
-        Self { config, interfaces, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
+        let awaited = BTreeMap::new();
+        Self { config, interfaces, awaited, health: HashMap::new(), hops: HashMap::new(), gates, started: now }
     }
 
     /// A check's news.

@@ -18,7 +18,7 @@ use super::model::{Interface, Model, protocol_number};
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
     let mut desired =
-        Desired { hash_seed: seed, ports: model.interfaces.values().map(port).collect(), ..Desired::default() };
+        Desired { hash_seed: seed, ports: model.interfaces.values().flat_map(ports).collect(), ..Desired::default() };
     let gates = gates_by_vip(&model.config, &model.gates);
     for service in &model.config.services {
         let identity = identity(service);
@@ -40,11 +40,12 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     desired
 }
 
-/// An interface's entry. The VLANs that are ours there are those that this host has devices for, as for its own stack;
-/// [`add_vlans`] adds to them.
-fn port(interface: &Interface) -> Port {
-    let vlans = interface.vlans.iter().copied().collect();
-    Port { ifindex: interface.index, mac: interface.mac, reserved: [0; 2], vlans }
+/// An interface's entries: its own, and those of the slaves of a bond, on which the program runs. The VLANs that are ours
+/// there are those that this host has devices for, as for its own stack; [`add_vlans`] adds to them.
+fn ports(interface: &Interface) -> impl Iterator<Item = Port> {
+    let vlans: maps::Vlans = interface.vlans.iter().copied().collect();
+    let indices = std::iter::once(interface.index).chain(interface.slaves.iter().copied());
+    indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
 
 /// Adds a service's reals; returns those that its ring is made of.
@@ -78,8 +79,9 @@ fn add_reals(
             entry.tx_port = allocation.tx_port(hop.ifindex);
             desired.tx_ports.insert(entry.tx_port, hop.ifindex);
             entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
-            if let Some(port) = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex) {
-                add_vlans(port, real, &hop);
+            if let Some(interface) = model.interfaces.values().find(|interface| interface.has(hop.ifindex)) {
+                let ports = desired.ports.iter_mut().filter(|port| interface.has(port.ifindex));
+                ports.for_each(|port| add_vlans(port, real, &hop));
             }
             desired.returns.insert(ReturnKey { service: id, mac: hop.mac, reserved: [0; 2] });
         }

@@ -15,19 +15,7 @@ fn real() -> IpAddr {
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        mac: Some(mac_of_link(index)),
-        up: true,
-        running: true,
-        loopback: false,
-        mtu: 1500,
-        kind: None,
-        controller: None,
-        vlan: None,
-        addresses: Vec::new(),
-    }
+    Link { index, name: name.to_owned(), mac: Some(mac_of_link(index)), up: true, running: true, ..Link::default() }
 }
 
 fn mac_of_link(index: u32) -> [u8; 6] {
