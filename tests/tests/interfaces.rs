@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lb_common::header::ethertype;
 use lb_tests::agent::Agent;
-use lb_tests::client::Client;
+use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::frame::{Segment, tcp4};
 use lb_tests::lab::{DEADLINE, Lab, Mac, Nic, Segment as LabSegment, VIP, nginx, scenario, wait_until};
@@ -134,6 +134,54 @@ fn an_interface_that_is_not_there_is_waited_for() {
             wait_until(DEADLINE, "eth1 to be waited for", || awaited().unwrap_or(false))?;
         }
         Ok(())
+    });
+}
+
+/// The director's interface is a port of a bridge, which has the addresses and a MAC of its own: frames leave by the port
+/// that the bridge has learned each real behind, also by one that the director doesn't receive by.
+#[test]
+fn reals_behind_a_bridge_of_the_director_are_sent_to_by_its_ports() {
+    scenario(Lab::builder().reals(3).place("real-3", LabSegment::Back), |lab| {
+        let director_host = lab.director();
+        director_host.ip("link add br0 address 02:b0:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0")?;
+        for nic in director_host.nics() {
+            director_host.ip(&format!("address del {}/24 dev {}", nic.v4, nic.device))?;
+            director_host.ip(&format!("link set {} master br0", nic.device))?;
+            director_host.ip(&format!("address add {}/24 dev br0", nic.v4))?;
+        }
+        director_host.ip("link set br0 up")?;
+        lab.client().forget_neighbours()?;
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let reals = lab.reals().map(|host| real(host.v4(), ""));
+        let config = director(&["eth1"]).replace("interface = \"eth1\"", "interface = \"br0\"")
+            + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"\nscheduler = \"rr\"", reals);
+        let agent = Agent::start(director_host, &config)?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let each = || -> Result<()> {
+            let answers = client.get_many((VIP, 80), 30)?;
+            assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10, 10]);
+            Ok(())
+        };
+        each()?;
+        let resolved = |real: u8, port: &str| {
+            format!("real {}: ", lab.real(real).v4())
+                + &lab.real(real).mac().to_string()
+                + &format!(" (resolved on br0, by {port}; web)")
+        };
+        for (real, port) in [(1, "eth1"), (2, "eth1"), (3, "eth2")] {
+            assert!(agent.log().contains(&resolved(real, port)), "{}", resolved(real, port));
+        }
+
+        // The real's cable is pulled and plugged in on the other side.
+        let switch = lab.switch();
+        let back = lab.real(3).nic().port.clone();
+        let bridge = switch.within(|| fs::read_link(format!("/sys/class/net/{back}/master")))??;
+        let bridge = bridge.file_name().context("no bridge")?.to_string_lossy().into_owned();
+        switch.ip(&format!("link set {} master {bridge}", lab.real(1).nic().port))?;
+        wait_until(DEADLINE, "the bridge's other port to be sent by", || agent.log().contains(&resolved(1, "eth2")))?;
+        wait_until(DEADLINE, "every real to answer again", || client.get_many((VIP, 80), 6).is_ok())?;
+        each()
     });
 }
 

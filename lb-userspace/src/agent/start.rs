@@ -175,7 +175,8 @@ pub fn adopt(
             let entry = held.get(&(id, mapped_address(real.address)));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
-            let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };
+            let maps::Real { mac, ifindex, source_mac, .. } = **entry;
+            let hop = Resolved { mac, ifindex, source_mac, vlan, by_kernel: false };
             model.hops.insert(real.address, Hop::Reached(hop));
             if let Some(target) = target(service, real) {
                 model.health.insert(target, Health::Up { since: now });

@@ -5,4 +5,5 @@ pub mod links;
 pub mod neighbour;
 pub mod privilege;
 pub mod stack;
+pub mod stations;
 pub mod xdp;

@@ -63,6 +63,10 @@ pub enum Hop {
     },
 }
 
+/// Why a real takes no traffic whose bridge's port is not known.
+const BY_KERNEL: &str = "the port of its bridge is not known, and native XDP can't send by a bridge as a whole: the log \
+                         says why; director.mode = \"generic\" can";
+
 /// What keeps a real from traffic, or doesn't.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -150,15 +154,20 @@ impl Model {
     /// The way to a real: a MAC of the configuration wins over the neighbour table.
     pub fn hop(&self, real: &Real) -> Option<Resolved> {
         let learned = match self.hops.get(&real.address) {
-            Some(Hop::Reached(resolved)) => Some(*resolved),
+            Some(Hop::Reached(resolved)) => Some(*resolved).filter(|hop| self.can_send_by(hop)),
             _ => None,
         };
         let Some(mac) = real.mac else { return learned };
         let interface = match &real.interface {
-            Some(name) => self.interfaces.get(name),
+            Some(name) => self.interfaces.values().find(|one| one.name == *name || one.device == *name),
             None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
         }?;
-        Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None })
+        Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None, by_kernel: false })
+    }
+
+    /// Whether frames can leave so: native XDP sends by no bridge.
+    fn can_send_by(&self, hop: &Resolved) -> bool {
+        !hop.by_kernel || self.interfaces.values().all(|interface| interface.mode != XdpMode::Native)
     }
 
     /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first
@@ -216,6 +225,7 @@ impl Model {
         if self.hop(real).is_none() {
             let (since, why) = match self.hops.get(&real.address) {
                 Some(Hop::Unreached { since, why }) => (*since, why.clone()),
+                Some(Hop::Reached(_)) => (self.started, BY_KERNEL.to_owned()),
                 _ => (self.started, "its MAC address is not known yet".to_owned()),
             };
             return Standing::Down { since, why };
