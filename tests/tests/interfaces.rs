@@ -137,6 +137,23 @@ fn an_interface_that_is_not_there_is_waited_for() {
     });
 }
 
+#[test]
+fn interfaces_are_known_by_their_alternative_names() {
+    scenario(Lab::builder(), |lab| {
+        let director_host = lab.director();
+        director_host.ip("link property add dev eth1 altname front-of-the-balancers")?;
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let name = "front-of-the-balancers";
+        let reals = lab.reals().map(|host| real(host.v4(), &format!("interface = \"{name}\"")));
+        let config = director(&[name]) + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"", reals);
+        let agent = Agent::start(director_host, &config)?;
+        agent.wait_until_served()?;
+        agent.wait_for_router("web", "master")?;
+        assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 10)?.len(), 10);
+        Ok(())
+    });
+}
+
 /// The director's interface is a port of a bridge, which has the addresses and a MAC of its own: frames leave by the port
 /// that the bridge has learned each real behind, also by one that the director doesn't receive by.
 #[test]

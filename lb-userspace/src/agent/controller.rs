@@ -11,7 +11,7 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
@@ -20,12 +20,14 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::api::{Answer, Request, Status};
+use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
 use crate::health::Health;
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
+use super::devices::Devices;
 use super::guard::Guard;
 use super::routers::Routers;
 use crate::planner::allocation::Allocation;
@@ -38,6 +40,9 @@ use say::Names;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
+
+/// Changes of interfaces that come within this time are looked at together.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -101,6 +106,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
+    /// What alternative names of interfaces stand for.
+    devices: Devices,
     /// What VRRP was told last.
     ready: bool,
 }
@@ -147,6 +154,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            devices: Devices::default(),
             ready: false,
         }
     }
@@ -154,6 +162,11 @@ impl Controller {
     /// The gates of virtual routers.
     pub fn gates(&self) -> &GateNumbers {
         &self.model.gates
+    }
+
+    /// The configuration as virtual routers get it, with the kernel's names of interfaces; after [`Self::start`].
+    pub fn named(&self) -> Arc<Config> {
+        self.devices.name(&self.model.config)
     }
 
     /// Takes charge of the virtual routers.
@@ -183,10 +196,13 @@ impl Controller {
         self.guard.follow(self.model.config.director.when_agent_dies);
         let mut tick = tokio::time::interval(BEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut links, mut look) = (self.neighbours.links(), None);
         let fault = loop {
             // Not in a fixed order: none of these may keep another from its turn.
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
+                Ok(()) = links.changed() => { look.get_or_insert_with(|| Instant::now() + SETTLE); }
+                () = sleep_until(look) => { look = None; self.look_at_interfaces().await }
                 _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break None }
                 _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
                 fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
@@ -205,6 +221,11 @@ impl Controller {
     async fn tick(&mut self) {
         self.heart.beat();
         self.guard.look();
+        self.look_at_interfaces().await;
+    }
+
+    /// Also what couldn't be written is tried again.
+    async fn look_at_interfaces(&mut self) {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
@@ -260,5 +281,12 @@ impl Controller {
         }
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config));
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::Controller;
+use super::{Controller, Ownership};
 use crate::agent::{start, status};
 use crate::host;
 use crate::host::links::{self, Link};
@@ -52,6 +52,9 @@ impl Controller {
     /// for. Whether the maps are to be written.
     pub(super) async fn follow_interfaces(&mut self) -> bool {
         let Ok(links) = host::links::snapshot().await else { return false };
+        if self.devices.follow(&links) {
+            self.rename_in_routers();
+        }
         let mut changed = false;
         for name in &self.model.config.clone().director.interfaces {
             let held = self.model.interfaces.get(name).cloned();
@@ -73,6 +76,18 @@ impl Controller {
             }
         }
         changed
+    }
+
+    /// Tells the virtual routers what their alternative names stand for now.
+    fn rename_in_routers(&self) {
+        let Some(Ownership { routers, tracks, .. }) = &self.routers else { return };
+        let named = self.named();
+        match routers.reload(&named, &self.model.gates) {
+            Ok(()) => tracks.follow(named),
+            Err(error) => {
+                warn!("an alternative name that virtual routers have stands for another interface: {error:#}")
+            }
+        }
     }
 
     /// Attaches the program to an interface that came.

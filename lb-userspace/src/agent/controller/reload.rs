@@ -102,8 +102,10 @@ impl Controller {
         if let Err(error) = self.write_now().await {
             return Err(self.go_back(before, error).await);
         }
+        self.devices.follow(&links);
+        let named = self.named();
         if let Some(Ownership { routers, .. }) = &self.routers
-            && let Err(error) = routers.reload(&config, &self.model.gates)
+            && let Err(error) = routers.reload(&named, &self.model.gates)
         {
             return Err(self.go_back(before, error).await);
         }
@@ -113,8 +115,8 @@ impl Controller {
         self.follow();
         self.guard.follow(config.director.when_agent_dies);
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
-            notifier.follow(config.clone());
-            tracks.follow(config.clone());
+            notifier.follow(named.clone());
+            tracks.follow(named);
         }
         self.tell_routers();
         Ok(Reloaded {
