@@ -1,7 +1,7 @@
 //! The path of a frame: ours? → parse → service → real → rewrite → count.
 
 use crate::environment::Environment;
-use crate::header::{Ethernet, Mac};
+use crate::header::{Ethernet, Mac, Vlan};
 use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 use crate::parse::{Network, Parsed, parse_network, parse_transport};
@@ -9,26 +9,34 @@ use crate::rewrite::rewrite;
 use crate::select::choose;
 use crate::verdict::Verdict;
 
-/// Decides a frame's fate and rewrites it where it is forwarded.
-///
-/// The second value is the index in `tx_ports` of a [`Verdict::Redirected`] frame, else 0.
+/// VLAN tags that are read past.
+const MOST_TAGS: u8 = 2;
+
+/// Decides a frame's fate, rewrites it where it is forwarded, and points it at the interface that it leaves by.
 #[inline(always)]
-pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> (Verdict, u32) {
-    match forward(packet, environment) {
-        Ok(sent) => sent,
-        Err(verdict) => (verdict, 0),
-    }
+pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> Verdict {
+    forward(packet, environment).unwrap_or_else(|verdict| verdict)
 }
 
 #[inline(always)]
-fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdict, u32), Verdict> {
+fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdict, Verdict> {
     let port = environment.port().ok_or(Verdict::NotOurs)?;
     let ingress = port.ifindex;
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
     check_destination(environment, port, ethernet.destination)?;
     let network = parse_network(&packet)?;
-    if network.vlan != 0 && !port.vlans.holds(network.vlan) {
+    let beside = environment.tag_beside();
+    let tags = network.tags + u8::from(beside.is_some());
+    if tags > MOST_TAGS {
+        return Err(Verdict::NotIp);
+    }
+    // The tag beside the frame is its outermost.
+    let vlan = match beside.unwrap_or_default() & Vlan::ID {
+        0 => network.vlan,
+        vlan => vlan,
+    };
+    if vlan != 0 && !port.vlans.holds(vlan) {
         return Err(Verdict::OtherVlan);
     }
     let director = environment.director().ok_or(Verdict::NotService)?;
@@ -44,10 +52,19 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<(Verdi
         return Err(Verdict::Returned);
     }
     let choice = choose(environment, director, service, &parsed)?;
-    rewrite(packet, environment, parsed.network.tags, choice.real)?;
-    environment.count(service.id, choice.index, u64::from(parsed.network.length), choice.connection);
-    let (ifindex, tx_port) = (choice.real.ifindex, choice.real.tx_port);
-    if ifindex == ingress { Ok((Verdict::Forwarded, 0)) } else { Ok((Verdict::Redirected, tx_port)) }
+    rewrite(packet, environment, tags, choice.real)?;
+    let verdict = if choice.real.ifindex == ingress {
+        Verdict::Forwarded
+    } else {
+        environment.redirect(choice.real)?;
+        Verdict::Redirected
+    };
+    // Each packet of a merged frame had the headers on the wire.
+    let (length, headers) = (parsed.network.length, parsed.headers);
+    let packets = environment.packets(length.saturating_sub(headers));
+    let bytes = u64::from(length) + u64::from(packets - 1) * u64::from(headers);
+    environment.count(service.id, choice.index, packets, bytes, choice.connection);
+    Ok(verdict)
 }
 
 /// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is

@@ -4,6 +4,8 @@ use crate::maps::{
     Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use crate::packet::Packet;
+use crate::rewrite;
+use crate::verdict::Verdict;
 
 /// The maps and the frame's surroundings: BPF maps in the kernel, ordinary tables in host tests.
 pub trait Environment {
@@ -32,7 +34,42 @@ pub trait Environment {
     /// Seconds of the boot clock.
     fn now(&self) -> u32;
     /// Adds to `service_stats` and `real_stats`.
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool);
+    fn count(&self, service: u32, real: u32, packets: u32, bytes: u64, connection: bool);
+    /// How many packets of the wire the frame holds, whose headers `payload` bytes follow. More than one where the
+    /// kernel has merged them.
+    #[inline(always)]
+    fn packets(&self, _payload: u32) -> u32 {
+        1
+    }
+    /// Control field of the frame's outermost VLAN tag, where the kernel has taken it out of the frame's bytes.
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        None
+    }
+    /// Has the frame leave by the interface of `real`, which is another one than it came in by.
+    ///
+    /// # Errors
+    /// [`Verdict::NoDevice`]: it isn't there.
+    fn redirect(&self, real: &Real) -> Result<(), Verdict>;
+    /// Moves a frame of so many tags to a VLAN; 0 takes its tags off.
+    ///
+    /// # Errors
+    /// [`Verdict::NoRoom`] when a tag can't be pushed.
+    #[inline(always)]
+    fn retag<'a>(&self, packet: Packet<'a>, tags: u8, vlan: u16) -> Result<Packet<'a>, Verdict>
+    where
+        Self: Sized,
+    {
+        rewrite::retag(packet, self, tags, vlan)
+    }
+    /// Writes the addresses of the way to `real`.
+    ///
+    /// # Errors
+    /// [`Verdict::Truncated`] for a frame that has none.
+    #[inline(always)]
+    fn address(&self, packet: Packet<'_>, real: &Real) -> Result<(), Verdict> {
+        rewrite::address(packet, real)
+    }
     /// Moves the frame's start by `bytes` (less than zero makes room) and takes its Ethernet addresses
     /// along or leaves them undefined. `None` when there is no room.
     fn move_start<'a>(&self, packet: Packet<'a>, bytes: i32) -> Option<Packet<'a>>;

@@ -37,6 +37,7 @@ pub use hash::{Hash, flow_hash, scale, source_hash};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
+pub use rewrite::{address, retag};
 pub use verdict::{Action, Verdict};
 
 #[cfg(any(test, feature = "host"))]

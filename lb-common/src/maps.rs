@@ -336,6 +336,17 @@ pub struct VerdictStats {
     pub packets: u64,
 }
 
+/// Value of `drops`, one for each CPU; the key is an interface's index. Frames that the kernel could not do with what
+/// the program had decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Drops {
+    /// Of the frames that came in by it: those that could not be handed on.
+    pub refused: u64,
+    /// Of the frames that were to leave by it: those that its driver did not take.
+    pub unsent: u64,
+}
+
 /// Value of `turns`: how many connections a tracked service has handed out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -419,6 +430,7 @@ mod pod {
         Director,
         ReturnKey,
         Stats,
+        Drops,
         VerdictStats,
         Turn,
         Bucket,

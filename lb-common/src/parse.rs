@@ -43,6 +43,8 @@ pub struct Parsed {
     pub ports: Ports,
     /// What the packet says of its connection.
     pub opens: Opens,
+    /// How much of the packet are the IP header and what follows up to TCP's or UDP's payload, in bytes.
+    pub headers: u32,
 }
 
 /// What a packet says of its connection.
@@ -167,7 +169,7 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
 /// The verdict of a packet that can't be for a service.
 #[inline(always)]
 pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, Verdict> {
-    let (ports, opens) = match network.protocol {
+    let (ports, opens, transport) = match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
             let opens = match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
@@ -176,12 +178,12 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
                 _ => Opens::No,
             };
             within::<Tcp>(&network)?;
-            (Ports::of(header.ports), opens)
+            (Ports::of(header.ports), opens, u32::from(header.offset >> 4) << 2)
         }
         protocol::UDP => {
             let header = packet.at::<Udp>(network.payload)?;
             within::<Udp>(&network)?;
-            (Ports::of(header.ports), Opens::Unknown)
+            (Ports::of(header.ports), Opens::Unknown, size_of::<Udp>() as u32)
         }
         protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
             // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
@@ -195,7 +197,8 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
         },
         _ => return Err(Verdict::OtherProtocol),
     };
-    Ok(Parsed { network, ports, opens })
+    let headers = network.length.saturating_sub(network.rest) + transport;
+    Ok(Parsed { network, ports, opens, headers })
 }
 
 /// What lies behind a packet in its frame (padding, or what somebody put there) is no header of it.

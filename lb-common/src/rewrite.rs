@@ -27,8 +27,17 @@ pub(crate) fn rewrite<'a, E: Environment>(
     real: &Real,
 ) -> Result<(), Verdict> {
     if real.vlan != Real::KEEP_VLAN {
-        packet = retag(packet, environment, tags, real.vlan)?;
+        packet = environment.retag(packet, tags, real.vlan)?;
     }
+    environment.address(packet, real)
+}
+
+/// Writes the addresses of the way to `real` into the frame's bytes.
+///
+/// # Errors
+/// [`Verdict::Truncated`] for a frame that has none.
+#[inline(always)]
+pub fn address(mut packet: Packet<'_>, real: &Real) -> Result<(), Verdict> {
     let macs = packet.at_mut::<Macs>(0)?;
     let of_real = Macs::of(real);
     macs.start = of_real.start;
@@ -55,8 +64,12 @@ impl Macs {
     }
 }
 
+/// Moves a frame of so many tags to a VLAN in its bytes; 0 takes its tags off.
+///
+/// # Errors
+/// [`Verdict::NoRoom`] when a tag can't be pushed.
 #[inline(always)]
-fn retag<'a, E: Environment>(
+pub fn retag<'a, E: Environment>(
     mut packet: Packet<'a>,
     environment: &E,
     tags: u8,

@@ -1,8 +1,7 @@
-//! The kernel's side of a frame's surroundings.
+//! The kernel's side of a frame's surroundings: the maps, which all programs share, and what differs with the place
+//! that a program runs in.
 
-use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use lb_common::maps::{
     Bucket, Director, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, Vip, VipKey, VirtualMac,
     VirtualMacKey,
@@ -11,15 +10,37 @@ use lb_common::{Environment, Packet, Verdict, Word};
 
 use crate::maps;
 
-/// One run of the program.
-pub struct Kernel<'a> {
-    context: &'a XdpContext,
+/// Where a program runs: how it reaches a frame, and how the frame leaves.
+pub trait Hook {
+    /// Address of the frame's first byte.
+    fn start(&self) -> usize;
+    /// Address behind its last linear byte.
+    fn end(&self) -> usize;
+    /// Index of the interface that it came in by.
+    fn ifindex(&self) -> u32;
+    /// As [`Environment::packets`].
+    fn packets(&self, payload: u32) -> u32;
+    /// As [`Environment::tag_beside`].
+    fn tag_beside(&self) -> Option<u16>;
+    /// As [`Environment::redirect`].
+    fn redirect(&self, real: &Real) -> Result<(), Verdict>;
+    /// Moves the frame's start; whether there is room.
+    fn move_start(&self, bytes: i32) -> bool;
+    /// As [`Environment::retag`], where that isn't done in the frame's bytes.
+    fn retag(&self, tags: u8, vlan: u16) -> Option<Result<(), Verdict>>;
+    /// As [`Environment::address`], where that isn't done in the frame's bytes.
+    fn address(&self, real: &Real) -> Option<Result<(), Verdict>>;
 }
 
-impl<'a> Kernel<'a> {
+/// One run of a program.
+pub struct Kernel<'a, H> {
+    hook: &'a H,
+}
+
+impl<'a, H: Hook> Kernel<'a, H> {
     #[inline(always)]
-    pub fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+    pub fn new(hook: &'a H) -> Self {
+        Self { hook }
     }
 
     /// The frame as it is now.
@@ -27,22 +48,22 @@ impl<'a> Kernel<'a> {
     pub fn packet<'p>(&self) -> Packet<'p> {
         // SAFETY: the kernel gives the bytes between the two pointers to this run of the program alone. Callers
         // drop a packet before they take the next one.
-        unsafe { Packet::from_pointers(self.context.data(), self.context.data_end()) }
+        unsafe { Packet::from_pointers(self.hook.start(), self.hook.end()) }
     }
 
     #[inline(always)]
-    pub fn count_verdict(&self, verdict: Verdict) {
+    pub fn count_verdict(&self, verdict: Verdict, packets: u32) {
         if let Some(stats) = maps::verdicts.get_ptr_mut(verdict as u32) {
             // SAFETY: the entry is this CPU's own.
-            unsafe { (*stats).packets += 1 };
+            unsafe { (*stats).packets += u64::from(packets) };
         }
     }
 }
 
-impl Environment for Kernel<'_> {
+impl<H: Hook> Environment for Kernel<'_, H> {
     #[inline(always)]
     fn port(&self) -> Option<&Port> {
-        let ifindex = self.context.ingress_ifindex() as u32;
+        let ifindex = self.hook.ifindex();
         for probe in 0..PORT_PROBES {
             let port = maps::ports.get(ifindex.wrapping_add(probe) & (PORTS - 1))?;
             if port.ifindex == ifindex {
@@ -117,26 +138,53 @@ impl Environment for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool) {
-        add(maps::service_stats.get_ptr_mut(service), bytes, connection);
-        add(maps::real_stats.get_ptr_mut(real), bytes, connection);
+    fn count(&self, service: u32, real: u32, packets: u32, bytes: u64, connection: bool) {
+        add(maps::service_stats.get_ptr_mut(service), packets, bytes, connection);
+        add(maps::real_stats.get_ptr_mut(real), packets, bytes, connection);
+    }
+
+    #[inline(always)]
+    fn packets(&self, payload: u32) -> u32 {
+        self.hook.packets(payload)
+    }
+
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        self.hook.tag_beside()
+    }
+
+    #[inline(always)]
+    fn redirect(&self, real: &Real) -> Result<(), Verdict> {
+        self.hook.redirect(real)
+    }
+
+    #[inline(always)]
+    fn retag<'p>(&self, packet: Packet<'p>, tags: u8, vlan: u16) -> Result<Packet<'p>, Verdict> {
+        match self.hook.retag(tags, vlan) {
+            Some(done) => done.map(|()| self.packet()),
+            None => lb_common::retag(packet, self, tags, vlan),
+        }
+    }
+
+    #[inline(always)]
+    fn address(&self, packet: Packet<'_>, real: &Real) -> Result<(), Verdict> {
+        self.hook.address(real).unwrap_or_else(|| lb_common::address(packet, real))
     }
 
     #[inline(always)]
     fn move_start<'p>(&self, _: Packet<'p>, bytes: i32) -> Option<Packet<'p>> {
-        // SAFETY: the context is the kernel's own; the old packet was given up by the caller.
-        let result = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), bytes) };
-        (result == 0).then(|| self.packet())
+        // The old packet was given up by the caller.
+        self.hook.move_start(bytes).then(|| self.packet())
     }
 }
 
 #[inline(always)]
-fn add(stats: Option<*mut Stats>, bytes: u64, connection: bool) {
+fn add(stats: Option<*mut Stats>, packets: u32, bytes: u64, connection: bool) {
     if let Some(stats) = stats {
         // SAFETY: the entry is this CPU's own.
         unsafe {
             (*stats).connections += u64::from(connection);
-            (*stats).packets += 1;
+            (*stats).packets += u64::from(packets);
             (*stats).bytes += bytes;
         }
     }

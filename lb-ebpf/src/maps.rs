@@ -3,11 +3,11 @@
 #![allow(non_upper_case_globals, reason = "a map's name is what bpftool and the pin directory show")]
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, DevMap, HashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn,
+    Bucket, Director, Drops, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
@@ -70,6 +70,10 @@ pub static real_stats: PerCpuArray<Stats, 32768> = PerCpuArray::new();
 /// By verdict.
 #[btf_map]
 pub static verdicts: PerCpuArray<VerdictStats, { Verdict::COUNT }> = PerCpuArray::new();
+
+/// By interface. Written by the programs of `drops`.
+#[btf_map]
+pub static drops: PerCpuHashMap<u32, Drops, { PORTS as usize }> = PerCpuHashMap::new();
 
 /// Interfaces that frames are redirected to.
 #[btf_map]

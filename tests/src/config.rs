@@ -14,6 +14,12 @@ pub fn director(interfaces: &[&str]) -> String {
     )
 }
 
+/// A configuration whose program runs where `mode` says.
+#[must_use]
+pub fn in_mode(mode: &str, config: &str) -> String {
+    config.replacen("[director]\n", &format!("[director]\nmode = \"{mode}\"\n"), 1)
+}
+
 /// A service at an address, with further keys, a line each, and its reals: see [`real`].
 #[must_use]
 pub fn service(name: &str, address: impl Display, keys: &str, reals: impl IntoIterator<Item = String>) -> String {

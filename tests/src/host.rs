@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use lb_common::maps::{
     Bucket, Director, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{Action, Environment, Packet, Verdict, balance};
+use lb_common::{Environment, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::time::{ClockId, clock_gettime};
@@ -78,11 +78,8 @@ impl Host {
         let run = Run { tables: &self.tables, floor: start - self.headroom, start: Cell::new(start), end };
         // SAFETY: the frame was placed there, and until it is read below only this run reaches it.
         let packet = unsafe { Packet::from_pointers(start, end) };
-        let (mut verdict, tx_port) = balance(packet, &run);
+        let verdict = balance(packet, &run);
         let start = run.start.get();
-        if verdict == Verdict::Redirected && !self.tables.desired.tx_ports.contains_key(&tx_port) {
-            verdict = Verdict::NoDevice;
-        }
         if let Some(count) = self.verdicts.get_mut(verdict as usize) {
             *count += 1;
         }
@@ -124,13 +121,7 @@ impl Side for Host {
 
     fn send(&mut self, frame: &[u8]) -> Result<Outcome> {
         let (verdict, frame) = self.balance(frame)?;
-        let action = match verdict.action() {
-            Action::Abort => 0,
-            Action::Drop => 1,
-            Action::Pass => 2,
-            Action::Transmit => 3,
-            Action::Redirect => 4,
-        };
+        let action = self.number(verdict.action());
         Ok(Outcome { action, frame })
     }
 
@@ -236,14 +227,19 @@ impl Environment for Run<'_> {
         self.tables.now.get()
     }
 
-    fn count(&self, service: u32, real: u32, bytes: u64, connection: bool) {
+    fn count(&self, service: u32, real: u32, packets: u32, bytes: u64, connection: bool) {
         let add = |counters: &mut Counters| {
             counters.connections += u64::from(connection);
-            counters.packets += 1;
+            counters.packets += u64::from(packets);
             counters.bytes += bytes;
         };
         add(self.tables.services.borrow_mut().entry(service).or_default());
         add(self.tables.reals.borrow_mut().entry(real).or_default());
+    }
+
+    fn redirect(&self, real: &Real) -> std::result::Result<(), Verdict> {
+        let place = self.tables.desired.tx_ports.get(&real.tx_port);
+        place.map(drop).ok_or(Verdict::NoDevice)
     }
 
     fn move_start<'a>(&self, _: Packet<'a>, bytes: i32) -> Option<Packet<'a>> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
-use lb_common::maps::{Address, Service, mapped};
+use lb_common::maps::{Address, Real, Service, mapped};
 use lb_common::{Action, Ip, Ports, Verdict, flow_hash, scale, source_hash};
 use lb_userspace::dataplane::{Counters, Desired, Sizes};
 
@@ -103,12 +103,15 @@ impl Fixture {
                 Step::Age(seconds) => side.age(*seconds)?,
                 Step::Gate(gate, closed) => side.gate(*gate, *closed)?,
                 Step::VirtualMac(mac, master) => side.virtual_mac(*mac, *master)?,
+                Step::Send(frame, expect)
+                    if side.is_tc() && !expect.shows_behind_the_socket_buffers(desired, frame) => {}
                 Step::Send(frame, expect) => {
                     let place = || format!("{}: step {number}, {side_name} side", self.name);
                     let before = side.counts()?;
                     let outcome = side.send(frame).with_context(place)?;
                     let moved = side.counts()?.since(&before);
-                    expect.check(desired, frame, &outcome, &moved).with_context(place)?;
+                    let number = side.number(expect.verdict.action());
+                    expect.check(desired, frame, (&outcome, number), &moved).with_context(place)?;
                 }
             }
         }
@@ -135,6 +138,9 @@ pub fn sides(sizes: Sizes) -> Result<Vec<Box<dyn Side>>> {
 /// All that went wrong, fixture by fixture.
 pub fn play(fixtures: &[Fixture], sizes: Sizes) -> Result<()> {
     let mut sides = sides(sizes)?;
+    if lacking().is_none() {
+        sides.push(Box::new(Testbed::new(sizes)?.behind_the_socket_buffers()?));
+    }
     let mut failures = Vec::new();
     for fixture in fixtures {
         for side in &mut sides {
@@ -207,7 +213,7 @@ impl Expect {
         self
     }
 
-    fn check(&self, desired: &Desired, frame: &[u8], outcome: &Outcome, moved: &Moved) -> Result<()> {
+    fn check(&self, desired: &Desired, frame: &[u8], (outcome, action): (&Outcome, u32), moved: &Moved) -> Result<()> {
         let real = match self.target {
             Target::Nobody => None,
             Target::Real(real) => Some(real),
@@ -215,7 +221,6 @@ impl Expect {
         };
         let counts = self.counts(desired, frame, real)?;
         ensure!(*moved == counts, "counted {moved:?}, not {counts:?}");
-        let action = action(self.verdict);
         ensure!(outcome.action == action, "action {}, not {action}", outcome.action);
         if self.verdict.action() == Action::Abort {
             return Ok(());
@@ -225,10 +230,19 @@ impl Expect {
         if real.is_some() { judge(&outcome.frame) } else { Ok(()) }
     }
 
+    /// Whether a test run of the tc program shows what becomes of the frame: it takes whole IP headers and a page at most, and doesn't tell
+    /// of the tag that the kernel keeps beside the frame, nor of an interface that isn't there.
+    fn shows_behind_the_socket_buffers(&self, desired: &Desired, frame: &[u8]) -> bool {
+        const LENGTHS: std::ops::Range<usize> = 54..3500;
+        let keeps_tags = desired.reals.values().all(|real| real.vlan == Real::KEEP_VLAN);
+        LENGTHS.contains(&frame.len()) && keeps_tags && self.verdict != Verdict::NoDevice
+    }
+
     fn counts(&self, desired: &Desired, frame: &[u8], real: Option<u32>) -> Result<Moved> {
         let mut moved = Moved::default();
         moved.verdicts.insert(self.verdict.name(), 1);
-        if let Some(index) = real {
+        // What can't be sent isn't its service's.
+        if let Some(index) = real.filter(|_| self.verdict.action() != Action::Abort) {
             let real = desired.reals.get(&index).context("no such real")?;
             let length = frame.len() - frame.to_vec().network();
             let bytes = self.bytes.unwrap_or(length as u64);
@@ -247,17 +261,6 @@ impl Expect {
         let real = desired.reals.get(&index).context("no such real")?;
         let frame = self.reshape.as_ref().map_or(frame.clone(), |reshape| reshape(frame));
         Ok(frame.addressed_to(real.mac).sent_by(real.source_mac))
-    }
-}
-
-/// The number of the XDP action that a verdict leads to (enum xdp_action of linux/bpf.h).
-fn action(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Abort => 0,
-        Action::Drop => 1,
-        Action::Pass => 2,
-        Action::Transmit => 3,
-        Action::Redirect => 4,
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use lb_common::Verdict;
 use lb_common::maps::{Bucket, FlowState};
+use lb_common::{Action, Verdict};
 use lb_userspace::dataplane::{Counters, Desired};
 
 /// What became of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The XDP action's number.
+    /// The action's number: see [`Side::number`].
     pub action: u32,
     /// The frame afterwards.
     pub frame: Vec<u8>,
@@ -72,6 +72,16 @@ pub trait Side {
     /// The name that people see.
     fn name(&self) -> &'static str;
 
+    /// The number that an action has here: enum xdp_action of linux/bpf.h.
+    fn number(&self, action: Action) -> u32 {
+        xdp_number(action)
+    }
+
+    /// Whether it is the tc program, a test run of which can't show everything.
+    fn is_tc(&self) -> bool {
+        false
+    }
+
     /// Brings its maps to `desired`.
     ///
     /// # Errors
@@ -113,6 +123,17 @@ pub trait Side {
     /// # Errors
     /// A map can't be written.
     fn forget(&mut self) -> Result<()>;
+}
+
+/// As enum xdp_action of linux/bpf.h has it.
+pub(crate) fn xdp_number(action: Action) -> u32 {
+    match action {
+        Action::Abort => 0,
+        Action::Drop => 1,
+        Action::Pass => 2,
+        Action::Transmit => 3,
+        Action::Redirect => 4,
+    }
 }
 
 /// Makes the flows of a bucket older, or younger.

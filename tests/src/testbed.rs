@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
+use lb_common::Action;
 use lb_common::maps::{Bucket, Turn};
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
@@ -13,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use zerocopy::FromZeros;
 
 use crate::fixture::IFINDEX;
-use crate::side::{Counts, Outcome, Side, age};
+use crate::side::{Counts, Outcome, Side, age, xdp_number};
 
 /// Why the kernel's side can't be tested here; `None` where it can.
 pub fn lacking() -> Option<String> {
@@ -60,6 +61,8 @@ pub struct Testbed {
     /// Services and reals that were ever applied: those that may have counted.
     services: u32,
     reals: u32,
+    /// Frames go through the tc program.
+    is_tc: bool,
 }
 
 impl Testbed {
@@ -84,7 +87,17 @@ impl Testbed {
         let flows = Array::try_from(map("flows")?)?;
         let turns = Array::try_from(map("turns")?)?;
         let gates = Gates::open(&pins)?;
-        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: 0, reals: 0 })
+        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: 0, reals: 0, is_tc: false })
+    }
+
+    /// Sends frames through the tc program from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn behind_the_socket_buffers(mut self) -> Result<Self> {
+        self.dataplane.classifier()?;
+        self.is_tc = true;
+        Ok(self)
     }
 
     /// Fills the maps.
@@ -105,11 +118,15 @@ impl Testbed {
     /// The kernel refuses the frame: it is shorter than an Ethernet header, or has too many fragments.
     pub fn run(&mut self, frame: &[u8]) -> Result<Outcome> {
         let mut out = vec![0; frame.len() + 64];
-        let program = self.dataplane.xdp()?;
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let result = program.test_run(options).map_err(|error| anyhow!("{error:?}"))?;
+        let result = if self.is_tc {
+            self.dataplane.classifier()?.test_run(options)
+        } else {
+            self.dataplane.xdp()?.test_run(options)
+        };
+        let result = result.map_err(|error| anyhow!("{error:?}"))?;
         let length = result.data_size_out as usize;
         if length > out.len() {
             bail!("the frame grew to {length} bytes");
@@ -121,7 +138,24 @@ impl Testbed {
 
 impl Side for Testbed {
     fn name(&self) -> &'static str {
-        "kernel"
+        if self.is_tc { "tc" } else { "kernel" }
+    }
+
+    /// Linux/pkt_cls.h for tc, where the kernel tells one way out of an interface from another by itself.
+    fn number(&self, action: Action) -> u32 {
+        const UNSPEC: u32 = u32::MAX;
+        const SHOT: u32 = 2;
+        const REDIRECT: u32 = 7;
+        match action {
+            _ if !self.is_tc => xdp_number(action),
+            Action::Pass => UNSPEC,
+            Action::Drop | Action::Abort => SHOT,
+            Action::Transmit | Action::Redirect => REDIRECT,
+        }
+    }
+
+    fn is_tc(&self) -> bool {
+        self.is_tc
     }
 
     fn apply(&mut self, desired: &Desired) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_tests::agent::{Agent, binary, lb, refusal, wait_for_traces, write};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
@@ -160,12 +160,13 @@ fn native_mode_is_refused_where_the_driver_has_none() {
         over_a_bridge(lab)?;
         let native = good(lab).replace("eth1", "br0").replacen("]\n", "]\nmode = \"native\"\n", 2);
         let native = native.replacen("[director]\nmode = \"native\"\n", "[director]\n", 1);
-        refused(lab.director(), &native, &["br0", "native", "director.mode = \"generic\""], 6)
+        let words = ["br0", "no native XDP", "does not support XDP in native mode", "director.mode = \"auto\""];
+        refused(lab.director(), &native, &words, 6)
     });
 }
 
 #[test]
-fn auto_mode_falls_back_to_generic_loudly_and_forwards() {
+fn auto_mode_falls_back_to_tc_loudly_and_forwards() {
     scenario(Lab::builder(), |lab| {
         over_a_bridge(lab)?;
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
@@ -173,7 +174,7 @@ fn auto_mode_falls_back_to_generic_loudly_and_forwards() {
         let agent = Agent::start(lab.director(), &config)?;
         agent.wait_until_served()?;
         let log = agent.log();
-        let loud = log.lines().find(|line| line.contains("GENERIC XDP")).unwrap_or_default();
+        let loud = log.lines().find(|line| line.contains("several times slower than native")).unwrap_or_default();
         assert!(loud.contains("WARN") && loud.contains("br0") && loud.contains("native"), "{log}");
         let answers = Client::new(lab.client()).get_many((VIP, 80), 20)?;
         assert_eq!(tally(&answers).into_values().collect::<Vec<_>>(), [10, 10]);
@@ -197,13 +198,34 @@ fn another_xdp_program_is_left_alone_and_named_as_the_reason() {
         let director = lab.director();
         // On the second interface: the first one's program is taken off again.
         let _other: OwnedFd = occupy(director, "eth2")?;
-        for mode in ["auto", "native", "generic"] {
+        for mode in ["auto", "native"] {
             let config = good(lab).replace("[\"eth1\"]", &format!("[\"eth1\", \"eth2\"]\nmode = \"{mode}\""));
             let file = write(director, &config)?.display().to_string();
             let told = refusal(director, &binary()?.display().to_string(), &["run", "--config", &file])?;
-            is_clear(&told, &["eth2", "Another XDP program is there", "bpftool net"], 8);
+            let held = format!("held by process {}", std::process::id());
+            is_clear(
+                &told,
+                &["eth2", "another XDP program is there: id ", "named \"somebody\"", &held, "link detach id"],
+                8,
+            );
             wait_for_traces(director, &["eth2"])?;
         }
+        // The same program on another interface, attached without a link.
+        let shown = director.ip("-details link show dev eth2")?;
+        let id = shown.split("prog/xdp id ").nth(1).and_then(|rest| rest.split(' ').next()).context("no program")?;
+        director.run("bpftool", &["net", "attach", "xdpdrv", "id", id, "dev", "eth1"])?;
+        let config = good(lab).replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]");
+        let file = write(director, &config)?.display().to_string();
+        let told = refusal(director, &binary()?.display().to_string(), &["run", "--config", &file])?;
+        is_clear(&told, &["eth1", "named \"somebody\"", "`ip link set dev eth1 xdp off`"], 8);
+        director.ip("link set dev eth1 xdp off")?;
+        // Behind the socket buffers there is room for both.
+        let config = good(lab).replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]\nmode = \"generic\"");
+        let agent = Agent::start(director, &config)?;
+        agent.wait_until_served()?;
+        agent.stop()?;
+        lb(director, &["detach"])?;
+        wait_for_traces(director, &["eth2"])?;
         Ok(())
     });
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Result;
 use lb_tests::agent::Agent;
 use lb_tests::client::{Client, alternate, tally};
-use lb_tests::config::{director, real, service};
+use lb_tests::config::{director, in_mode, real, service};
 use lb_tests::lab::{DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx, scenario};
 use lb_tests::responder::{Http, Udp};
-use lb_userspace::dataplane::XdpMode;
+use lb_userspace::dataplane::Hook;
 
 const REFERENCE: &str = include_str!("../../packaging/lb.toml");
 const TCP: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
@@ -176,7 +176,13 @@ fn a_frame_loses_its_tag_for_a_real_without_vlan() {
 }
 
 /// Clients in VLAN 10 of a real that hears VLAN 20; `arrives` is the tag that the director is to send with.
-fn through_vlans(port: Port, arrives: Option<u16>, prepare: impl FnOnce(&Lab) -> Result<()>) {
+fn through_vlans(port: Port, arrives: Option<u16>, prepare: impl Fn(&Lab) -> Result<()>) {
+    for mode in ["native", "generic"] {
+        through_vlans_in(mode, port.clone(), arrives, &prepare);
+    }
+}
+
+fn through_vlans_in(mode: &str, port: Port, arrives: Option<u16>, prepare: impl Fn(&Lab) -> Result<()>) {
     let builder = Lab::builder()
         .reals(1)
         .port("client", Port::access(10))
@@ -190,7 +196,7 @@ fn through_vlans(port: Port, arrives: Option<u16>, prepare: impl FnOnce(&Lab) ->
         backend.set_neighbour(lab.client().v4().into(), lab.client().mac())?;
         let keys = format!("vlan = {}\nmac = \"{}\"", arrives.unwrap_or(0), backend.mac());
         let web = service("web", format!("{VIP}:80"), TCP, [real(backend.v4(), &keys)]);
-        let agent = Agent::start(lab.director(), &(director(&["eth1"]) + &web))?;
+        let agent = Agent::start(lab.director(), &in_mode(mode, &(director(&["eth1"]) + &web)))?;
         agent.wait_until_served()?;
         let sent = lab.switch().capture("director-a")?;
         let client = Client::new(lab.client());
@@ -234,7 +240,7 @@ fn reals_behind_another_interface_are_redirected_to() {
 }
 
 #[test]
-fn generic_xdp_forwards_as_native_does() {
+fn the_tc_program_forwards_as_the_native_one_does() {
     scenario(Lab::builder(), |lab| {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         let config = REFERENCE.replace("mode = \"auto\"", "mode = \"generic\"");
@@ -243,8 +249,8 @@ fn generic_xdp_forwards_as_native_does() {
         let answers = Client::new(lab.client()).get_many((VIP, 80), 100)?;
         assert_eq!(tally(&answers), BTreeMap::from(["Real-1", "Real-2"].map(|real| (real.to_owned(), 50))));
         let modes: Vec<_> = agent.status()?.interfaces.into_iter().map(|interface| interface.mode).collect();
-        assert_eq!(modes, [Some(XdpMode::Generic)]);
-        assert!(agent.lb(&["list"])?.contains("eth1 (generic)"));
+        assert_eq!(modes, [Some(Hook::Tc)]);
+        assert!(agent.lb(&["list"])?.contains("eth1 (tc)"));
         Ok(())
     });
 }

@@ -8,7 +8,7 @@ bonds() {
     step 'a bond is waited for' "$LB" list
     bond active-backup
     step 'bond, a late one is attached to' await 60 is_two "$VIP"
-    step 'bond, native' grep 'bond1: program attached, Native XDP' agent.log
+    step 'bond, native' grep 'bond1: program attached, native XDP' agent.log
     step 'bond, sent by the active slave' await 20 is_sent_by slavea
     step 'bond, its active slave fails' fails_over
     step 'bond, a slave leaves' leaves

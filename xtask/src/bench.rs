@@ -12,7 +12,8 @@ use crate::{lab, shell};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Nothing for the packet path; `gaps` for a client's gap at each way to lose a director, keepalived beside it; `gaps
-    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers. `--help` behind it has its options.
+    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `bulk` for uploads by the tc
+    /// program and by generic XDP. `--help` behind it has its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
@@ -23,6 +24,10 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
         Some((first, rest)) if first == "gaps" => {
             packages::ensure(checkout, packages::LAB)?;
             ("gaps", rest)
+        }
+        Some((first, rest)) if first == "bulk" => {
+            packages::ensure(checkout, packages::NAMESPACES)?;
+            ("bulk", rest)
         }
         _ => ("bench", args.args.as_slice()),
     };

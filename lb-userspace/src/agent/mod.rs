@@ -46,7 +46,7 @@ use routers::Routers;
 pub use guard::{releases, watch};
 pub use owned::{Owned, Released, release};
 pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
-pub use status::status_of_maps;
+pub use status::{name, status_of_maps};
 
 /// A part of the agent failed, and it ended in order for another start.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
     start::raise_descriptor_limit();
-    let (dataplane, interfaces) = start::open(&config, &links).await?;
+    let (dataplane, interfaces) = start::open(&config, &links)?;
     let fresh = dataplane.adopted().services.is_empty();
     let model = start::adopt(config.clone(), interfaces, dataplane.adopted(), SystemTime::now());
 

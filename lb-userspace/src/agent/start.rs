@@ -14,11 +14,11 @@ use tracing::{info, warn};
 
 use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode};
-use crate::dataplane::{Adopted, Attached, Dataplane, Pins, Sizes, XdpMode};
+use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
 use crate::health::Health;
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
-use crate::host::{stack, xdp};
+use crate::host::stack;
 
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{identity, mapped_address};
@@ -107,22 +107,25 @@ pub fn sizes(limits: Limits) -> Sizes {
 ///
 /// # Errors
 /// Nothing stays that was not there before.
-pub async fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+pub fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let pins = Pins::default();
     let fresh = !pins.exist();
-    let opened = open_at(&pins, config, links).await;
+    let opened = open_at(&pins, config, links);
     if opened.is_err() && fresh {
         let _ = pins.remove();
     }
     opened
 }
 
-async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
+fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let mut dataplane = Dataplane::open(pins.clone(), sizes(config.limits))?;
     let mut interfaces = BTreeMap::new();
     for name in config.director.interfaces.iter().filter(|name| links::named(links, name).is_some()) {
-        let interface = attach(&mut dataplane, name, config.director.mode, links).await?;
+        let interface = attach(&mut dataplane, name, config.director.mode, links)?;
         interfaces.insert(name.clone(), interface);
+    }
+    if let Err(error) = dataplane.watch_drops() {
+        warn!("what the kernel drops behind the program isn't counted: {error}");
     }
     Ok((dataplane, interfaces))
 }
@@ -131,7 +134,7 @@ async fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Datapl
 ///
 /// # Errors
 /// There is no such interface, or it can't run the program.
-pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
+pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
     let link = links::named(links, name);
     let (index, device, mac) = match link.map(|link| (link, stack::mac(links, link.index))) {
         Some((link, Some(mac))) => (link.index, link.name.clone(), mac),
@@ -139,22 +142,17 @@ pub async fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[
         None => bail!("no interface {name} on this machine.\nSee `ip link`, and `interfaces` in [director]."),
     };
     let attached = dataplane.attach(name, index, mode)?;
-    let runs = match attached {
-        Attached::New(mode) => mode,
-        Attached::Adopted => xdp::mode(index).await?.unwrap_or(XdpMode::Native),
+    let how = match attached {
+        Attached::Adopted(_) => "adopted, without a gap",
+        Attached::New(_) => "attached",
     };
-    let wanted = match mode {
-        Mode::Native => Some(XdpMode::Native),
-        Mode::Generic => Some(XdpMode::Generic),
-        Mode::Auto => None,
+    let place = match attached.hook() {
+        Hook::Native => "native XDP",
+        Hook::Tc => "tc",
     };
-    if wanted.is_some_and(|wanted| wanted != runs) {
-        warn!("{name}: runs {runs:?} XDP as before; `mode` takes effect after `lb detach`");
-    }
-    let how = if attached == Attached::Adopted { "adopted, without a gap" } else { "attached" };
-    info!("{name}: program {how}, {runs:?} XDP");
+    info!("{name}: program {how}, {place}");
     let (vlans, slaves) = (stack::vlans(links, index), stack::slaves(links, index));
-    Ok(Interface { name: name.to_owned(), device, index, mac, mode: runs, vlans, slaves })
+    Ok(Interface { name: name.to_owned(), device, index, mac, mode: attached.hook(), vlans, slaves })
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a

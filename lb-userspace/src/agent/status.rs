@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lb_common::maps::{Address, Real, Service};
+use lb_common::maps::{Address, Drops, Real, Service};
 
-use crate::api::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
+use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
 use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
 
@@ -67,6 +67,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         agent: true,
         interfaces: runs.chain(awaited).collect(),
         services,
+        drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault,
         log_dropped: crate::log::dropped(),
@@ -117,10 +118,23 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             .map(|name| InterfaceStatus { name, mode: None, awaited: None, since: None })
             .collect(),
         services,
+        drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault: None,
         log_dropped: 0,
     })
+}
+
+fn drops(stats: &StatsReader) -> Result<Vec<DropStatus>, Error> {
+    let counted = stats.drops()?.into_iter().filter(|(_, drops)| *drops != Drops::default());
+    let told = counted.map(|(index, Drops { refused, unsent })| DropStatus { interface: name(index), refused, unsent });
+    Ok(told.collect())
+}
+
+/// An interface's name, or its index where it is gone.
+pub fn name(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index);
+    name.map_or_else(|_| format!("interface {index}"), |name| name.to_string_lossy().into())
 }
 
 fn verdicts(stats: &StatsReader) -> Result<Vec<VerdictStatus>, Error> {

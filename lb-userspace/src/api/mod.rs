@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 pub use client::{Error as ClientError, reclaim, release, reload, routers, status};
 pub use router::RouterStatus;
 pub use server::{Server, bind};
-pub use status::{InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
+pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 
 /// What a refused request says.
 #[derive(Debug, Clone, Serialize, Deserialize)]

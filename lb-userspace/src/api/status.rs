@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Counters, XdpMode};
+use crate::dataplane::{Counters, Hook};
 
 /// Everything that `lb list` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// The services, in the order of their addresses.
     pub services: Vec<ServiceStatus>,
+    /// Frames that the kernel dropped behind the program, by interface; those without any are left out.
+    #[serde(default)]
+    pub drops: Vec<DropStatus>,
     /// Packets by verdict; those without any are left out.
     pub verdicts: Vec<VerdictStatus>,
     /// What keeps the maps from what they should hold, and why the last reload was refused; `None` when neither.
@@ -31,14 +34,25 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// How the program runs on it; `None` without an agent, and while it is waited for.
-    pub mode: Option<XdpMode>,
+    /// Where the program runs on it; `None` without an agent, and while it is waited for.
+    pub mode: Option<Hook>,
     /// Why it is waited for; `None` where the program runs on it.
     #[serde(default)]
     pub awaited: Option<String>,
     /// Since when it is waited for, in seconds since 1970.
     #[serde(default)]
     pub since: Option<u64>,
+}
+
+/// Frames that the kernel could not do with what the program had decided. Their services have counted them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropStatus {
+    /// The interface's name.
+    pub interface: String,
+    /// Of the frames that came in by it: those that could not be handed on.
+    pub refused: u64,
+    /// Of the frames that were to leave by it: those that its driver did not take.
+    pub unsent: u64,
 }
 
 /// A service.

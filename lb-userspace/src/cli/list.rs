@@ -10,7 +10,7 @@ use clap::Args;
 use super::exit::Code;
 use super::output::{print, print_json};
 use crate::agent;
-use crate::api::{self, ClientError, RealStatus, ServiceStatus, State, Status};
+use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};
 
@@ -63,10 +63,7 @@ fn status_of_maps() -> Result<Status> {
     }
     let adopted = Maps::open(&pins)?.read()?;
     let stats = StatsReader::open(&pins)?;
-    let name = |index: u32| {
-        nix::net::if_::if_indextoname(index).map_or(format!("interface {index}"), |name| name.to_string_lossy().into())
-    };
-    let interfaces = pins.linked()?.into_iter().map(name).collect();
+    let interfaces = pins.linked()?.into_iter().map(agent::name).collect();
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
@@ -85,7 +82,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         .iter()
         .filter(|interface| interface.awaited.is_none())
         .map(|interface| match interface.mode {
-            Some(mode) => format!("{} ({})", interface.name, format!("{mode:?}").to_lowercase()),
+            Some(mode) => format!("{} ({})", interface.name, mode.name()),
             None => interface.name.clone(),
         })
         .collect();
@@ -99,6 +96,11 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     }
     if !status.agent {
         let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
+    }
+    for DropStatus { interface, refused, unsent } in &status.drops {
+        let (refused, unsent) = (number(*refused, arguments.exact), number(*unsent, arguments.exact));
+        let _ =
+            writeln!(out, "NOT SENT: {interface}: {refused} frames not handed on, {unsent} not taken by its driver");
     }
     if let Some(fault) = &status.fault {
         let lines: Vec<&str> = fault.lines().collect();
@@ -216,7 +218,7 @@ fn number(value: u64, exact: bool) -> String {
 mod tests {
     use super::*;
     use crate::api::{InterfaceStatus, VerdictStatus};
-    use crate::dataplane::XdpMode;
+    use crate::dataplane::Hook;
 
     fn real(address: &str, state: State) -> RealStatus {
         RealStatus {
@@ -245,7 +247,7 @@ mod tests {
     fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>) -> String {
         let of = |name: &str, awaited: Option<&str>| InterfaceStatus {
             name: name.to_owned(),
-            mode: awaited.is_none().then_some(XdpMode::Native),
+            mode: awaited.is_none().then_some(Hook::Native),
             awaited: awaited.map(str::to_owned),
             since: awaited.map(|_| 1_000_000),
         };
@@ -255,6 +257,7 @@ mod tests {
             agent: true,
             interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
             services,
+            drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
             fault: fault.map(str::to_owned),
             log_dropped: 0,
@@ -273,6 +276,7 @@ mod tests {
 lb 0.1.0, director on eth1 (native)
 WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
   there is no interface bond0
+NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler         Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr                web         1000      7000    50000K
@@ -297,6 +301,7 @@ forwarded                                7000
         let text = list(services, Some("the reload was refused:\nline 1\nline 2"), None);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
+NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 FAULT: the reload was refused:
   line 1
   … (`lb check` and `lb list --json` have all of it)

@@ -93,7 +93,7 @@ mod tests {
 
 Director
   interfaces: eth1
-  mode: auto: native XDP where the driver can, else generic
+  mode: auto: native XDP where the driver has it, else generic
   hash seed: 0
   when the agent dies: it forwards on, with the VIPs it has
 

@@ -1,137 +1,157 @@
-//! The program on its interfaces.
+//! The program on its interfaces: in the driver where that has XDP, else behind the kernel's socket buffers.
 
 use std::fs;
+use std::path::Path;
 
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, XdpMode as AyaMode};
+use aya::programs::links::FdLink;
 use tracing::warn;
 
 use crate::config::Mode;
+use crate::host::xdp;
 
 use super::load::{innermost, permission};
 use super::{Dataplane, Error};
 
-/// How the program runs on an interface.
+/// Where the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    /// In the driver.
+pub enum Hook {
+    /// In the driver (XDP).
     Native,
-    /// After the kernel has built its socket buffer.
-    Generic,
+    /// Behind the kernel's socket buffers (traffic control, ingress).
+    Tc,
+}
+
+impl Hook {
+    /// Where a configuration's mode puts it, if it says.
+    #[must_use]
+    pub fn of(mode: Mode) -> Option<Self> {
+        match mode {
+            Mode::Auto => None,
+            Mode::Native => Some(Self::Native),
+            Mode::Generic => Some(Self::Tc),
+        }
+    }
+
+    /// The word that people read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Tc => "tc",
+        }
+    }
 }
 
 /// What attaching did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
-    /// The link was pinned by an earlier agent; its program was replaced without a lost packet, its mode kept.
-    Adopted,
-    /// It is new, in this mode.
-    New(XdpMode),
+    /// An earlier agent attached it here; the program was replaced without a lost packet.
+    Adopted(Hook),
+    /// It is new, here.
+    New(Hook),
+}
+
+impl Attached {
+    /// Where it runs.
+    #[must_use]
+    pub fn hook(self) -> Hook {
+        match self {
+            Self::Adopted(hook) | Self::New(hook) => hook,
+        }
+    }
 }
 
 impl Dataplane {
-    /// Attaches the program to an interface and pins the link, or replaces the program of the pinned link.
+    /// Attaches the program to an interface so that it outlives the agent, or replaces the one that an earlier agent
+    /// attached. One that runs elsewhere than `mode` says moves: the old one goes when the new one is there.
+    ///
+    /// `Mode::Auto` is native, but where the driver has no XDP. Any other failure is one, and said with its mend.
     ///
     /// # Errors
     /// The interface can't run it, or another program is there.
     pub fn attach(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Attached, Error> {
-        if self.awaits_succession(ifindex) || self.adopt(ifindex)? {
-            return Ok(Attached::Adopted);
+        if let Some(hook) = self.awaits_succession(ifindex) {
+            return Ok(Attached::Adopted(hook));
         }
-        match mode {
-            Mode::Native => self.attach_new(interface, ifindex, XdpMode::Native),
-            Mode::Generic => self.attach_new(interface, ifindex, XdpMode::Generic),
-            Mode::Auto => self.attach_new(interface, ifindex, XdpMode::Native).or_else(|native| {
-                if matches!(native, Error::Privilege { .. } | Error::Pin { .. }) {
-                    return Err(native);
-                }
-                let attached = self.attach_new(interface, ifindex, XdpMode::Generic)?;
-                warn!(
-                    "{interface}: GENERIC XDP, several times slower than native, because the driver refused \
-                     ({native}). Set director.mode = \"native\" to refuse this instead"
-                );
-                Ok(attached)
-            }),
+        let held = self.adopt(interface, ifindex)?;
+        if let Some(hook) = held
+            && Hook::of(mode).is_none_or(|wanted| wanted == hook)
+        {
+            self.prepare(interface, ifindex, hook);
+            return Ok(Attached::Adopted(hook));
         }
+        let hook = self.attach_new(interface, ifindex, mode)?;
+        if let Some(old) = held.filter(|old| *old != hook) {
+            self.leave(ifindex, old)?;
+        }
+        self.prepare(interface, ifindex, hook);
+        Ok(Attached::New(hook))
     }
 
-    /// Replaces the program of a pinned link. A link whose interface went away is removed.
-    pub(super) fn adopt(&mut self, ifindex: u32) -> Result<bool, Error> {
-        let path = self.pins.link(ifindex);
-        if !path.exists() {
-            return Ok(false);
-        }
-        let replaced = PinnedLink::from_pin(&path)
-            .and_then(|pinned| XdpLink::try_from(FdLink::from(pinned)))
-            .map_err(|error| innermost(&error))
-            .and_then(|link| {
-                self.program()
-                    .map_err(|error| error.to_string())?
-                    .attach_to_link(link)
-                    .map_err(|error| innermost(&error))
-            });
-        match replaced {
-            Ok(_) => Ok(true),
-            Err(error) => {
-                warn!("{}: a link that can't be taken over ({error}); attaching anew", path.display());
-                fs::remove_file(&path).map_err(|error| Error::pin(path, error))?;
-                Ok(false)
+    /// Takes over what an earlier agent attached; where that runs.
+    pub(super) fn adopt(&mut self, interface: &str, ifindex: u32) -> Result<Option<Hook>, Error> {
+        let native = self.adopt_native(ifindex)?;
+        if self.adopt_tc(interface, ifindex)? {
+            if native {
+                // An agent was killed between attaching the one and removing the other.
+                self.leave(ifindex, Hook::Native)?;
             }
+            return Ok(Some(Hook::Tc));
         }
+        if native && xdp::attached(ifindex).is_ok_and(|held| held.is_some_and(|held| held.generic)) {
+            // Generic XDP loses merged packets: earlier versions used it.
+            let hook = self.attach_tc(interface, ifindex)?;
+            self.leave(ifindex, Hook::Native)?;
+            return Ok(Some(hook));
+        }
+        Ok(native.then_some(Hook::Native))
     }
 
-    fn attach_new(&mut self, interface: &str, ifindex: u32, mode: XdpMode) -> Result<Attached, Error> {
-        let path = self.pins.link(ifindex);
-        let (flag, name) = match mode {
-            XdpMode::Native => (AyaMode::Driver, "native"),
-            XdpMode::Generic => (AyaMode::Skb, "generic"),
+    fn attach_new(&mut self, interface: &str, ifindex: u32, mode: Mode) -> Result<Hook, Error> {
+        if mode == Mode::Generic {
+            return self.attach_tc(interface, ifindex);
+        }
+        let why = match self.attach_native(interface, ifindex) {
+            Err(Error::NoNative { error, .. }) if mode == Mode::Auto => error,
+            attached => return attached,
         };
-        let program = self.program()?;
-        let link = program
-            .attach_to_if_index(ifindex, flag)
-            .and_then(|id| program.take_link(id))
-            .map_err(|error| attach_error(interface, name, &error))?;
-        // aya attaches through netlink where the kernel refuses a link, and such an attachment can't be pinned.
-        let link = FdLink::try_from(link).map_err(|_| Error::Attach {
-            interface: interface.to_owned(),
-            mode: name,
-            error: "the kernel gives no link for it (BPF links for XDP came with Linux 5.9)".to_owned(),
-            mend: "The driver may lack XDP; try director.mode = \"generic\".",
-        })?;
-        link.pin(&path).map_err(|error| match permission(&error) {
-            Some(error) => Error::Privilege { call: "BPF_OBJ_PIN", error },
-            None => Error::map(path.display().to_string(), innermost(&error)),
-        })?;
-        Ok(Attached::New(mode))
+        let hook = self.attach_tc(interface, ifindex)?;
+        warn!(
+            "{interface}: runs behind the kernel's socket buffers (tc), several times slower than native, because its \
+             driver has no native XDP ({why}). Set director.mode = \"native\" to refuse this instead"
+        );
+        Ok(hook)
     }
 
-    /// Takes the program off an interface.
+    /// Takes the program off an interface, and gives back what was changed there.
     ///
     /// # Errors
     /// The pin can't be removed.
     pub fn detach_interface(&mut self, ifindex: u32) -> Result<(), Error> {
-        let path = self.pins.link(ifindex);
-        fs::remove_file(&path).map_err(|error| Error::pin(path, error))
+        self.pins.detach(ifindex)
+    }
+
+    fn leave(&mut self, ifindex: u32, hook: Hook) -> Result<(), Error> {
+        match hook {
+            Hook::Native => remove(&self.pins.link(ifindex)),
+            Hook::Tc => self.pins.detach_tc(ifindex),
+        }
     }
 }
 
-fn attach_error(interface: &str, mode: &'static str, error: &ProgramError) -> Error {
-    if let Some(error) = permission(error) {
-        return Error::Privilege { call: "BPF_LINK_CREATE", error };
+/// Pins a link, so that its program stays when this process ends.
+pub(super) fn pin(link: FdLink, path: &Path) -> Result<(), Error> {
+    link.pin(path).map(drop).map_err(|error| match permission(&error) {
+        Some(error) => Error::Privilege { call: "BPF_OBJ_PIN", error },
+        None => Error::map(path.display().to_string(), innermost(&error)),
+    })
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::pin(path, error)),
+        _ => Ok(()),
     }
-    let code = match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    };
-    let mend = match code {
-        Some(libc::EBUSY | libc::EEXIST) => "Another XDP program is there: see `bpftool net` and remove it.",
-        Some(libc::EOPNOTSUPP) => "The driver has no native XDP; try director.mode = \"generic\".",
-        Some(libc::ERANGE | libc::EINVAL) => {
-            "The driver may limit the MTU or the number of queues for XDP; see `dmesg`."
-        }
-        _ => "See `dmesg` for the driver's reason.",
-    };
-    Error::Attach { interface: interface.to_owned(), mode, error: innermost(error), mend }
 }

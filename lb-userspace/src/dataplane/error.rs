@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Hook;
+
 /// A failure of the data plane. The text says what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,16 +62,27 @@ pub enum Error {
         name: String,
     },
     /// The interface can't run the program in the mode asked for.
-    #[error("{interface}: the program can't be attached in {mode} mode: {error}.\n{mend}")]
+    #[error("{interface}: the program can't be attached ({}): {error}.\n{mend}", hook.name())]
     Attach {
         /// The interface.
         interface: String,
-        /// Native or generic.
-        mode: &'static str,
+        /// Where it was to run.
+        hook: Hook,
         /// The kernel's words.
         error: String,
         /// What to do.
-        mend: &'static str,
+        mend: String,
+    },
+    /// The interface's driver has no XDP.
+    #[error(
+        "{interface}: its driver has no native XDP: {error}.\n\
+         Set director.mode = \"auto\" or \"generic\", which runs behind the kernel's socket buffers."
+    )]
+    NoNative {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        error: String,
     },
     /// More entries than a map holds.
     #[error(

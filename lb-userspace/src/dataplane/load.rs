@@ -8,11 +8,12 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Bucket, Director, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
+    Bucket, Director, Drops, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Stats, TX_PORTS, Turn,
     VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
+use super::drops::Known;
 use super::maps::{Adopted, Maps};
 use super::predecessor::Predecessor;
 use super::{Desired, Error, Features, Gates, Pins};
@@ -83,6 +84,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("service_stats", services, 4, size_of::<Stats>(), true),
         row("real_stats", reals, 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
+        row("drops", PORTS, 4, size_of::<Drops>(), true),
         row("gates", GATES, 4, size_of::<Gate>(), false),
         row("virtual_macs", GATES, size_of::<VirtualMacKey>(), size_of::<VirtualMac>(), false),
         row("tx_ports", TX_PORTS, 4, 8, false),
@@ -93,6 +95,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
 pub struct Dataplane {
     pub(super) ebpf: Ebpf,
     pub(super) features: Features,
+    pub(super) known: Known,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     /// What the writer put into the maps last.
@@ -152,7 +155,9 @@ impl Dataplane {
     }
 
     fn load(pins: &Pins, sizes: Sizes, object: &[u8], features: Features) -> Result<Self, Error> {
+        let known = Known::read();
         let mut loader = EbpfLoader::new();
+        known.tell(&mut loader);
         for row in map_rows(sizes) {
             let entries = pinned_entries(pins, &row)?.unwrap_or(row.entries);
             loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
@@ -169,7 +174,7 @@ impl Dataplane {
             ..Desired::default()
         };
         let applied_vips = adopted.vips.clone();
-        Ok(Self { ebpf, features, pins: pins.clone(), maps, applied, applied_vips, adopted, predecessor: None })
+        Ok(Self { ebpf, features, known, pins: pins.clone(), maps, applied, applied_vips, adopted, predecessor: None })
     }
 
     /// Adopts what a predecessor's maps hold, where these are new.
@@ -259,8 +264,11 @@ fn refused_object(error: EbpfError) -> Error {
     Error::Refused { what: "its maps".to_owned(), error: format!("{error}: {}", innermost(&error)) }
 }
 
-fn refused_program(error: ProgramError) -> Error {
-    if let Some(error) = permission(&error) {
+pub(super) fn refused_program(error: ProgramError) -> Error {
+    // The verifier's refusal is an EACCES too, but it has words.
+    let is_judged =
+        matches!(&error, ProgramError::LoadError { verifier_log, .. } if !verifier_log.to_string().is_empty());
+    if !is_judged && let Some(error) = permission(&error) {
         return Error::Privilege { call: "BPF_PROG_LOAD", error };
     }
     // The verifier's log is long; its last lines say what it stumbled over.

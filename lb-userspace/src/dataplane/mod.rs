@@ -8,21 +8,27 @@
 mod attach;
 mod btf;
 mod build;
+mod changes;
 mod desired;
+mod drops;
 mod error;
 mod features;
 mod gate;
 mod layout;
 mod load;
 mod maps;
+mod native;
+mod occupant;
 mod pin;
 mod predecessor;
 mod ring;
 mod stats;
+mod structures;
 mod syscall;
+mod tc;
 mod writer;
 
-pub use attach::{Attached, XdpMode};
+pub use attach::{Attached, Hook};
 pub use desired::{Desired, Ring};
 pub use error::Error;
 pub use features::Features;

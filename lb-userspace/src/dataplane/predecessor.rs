@@ -12,13 +12,16 @@ use std::path::PathBuf;
 use aya::maps::MapData;
 use aya_obj::generated::{bpf_btf_info, bpf_cmd, bpf_map_info};
 use lb_common::maps::{Real, Service, ServiceKey};
+use nix::net::if_::if_indextoname;
 use tracing::info;
+
+use crate::host::xdp;
 
 use super::btf::{Field, Types};
 use super::load::innermost;
 use super::maps::Adopted;
 use super::syscall::{attribute, bpf, bpf_fd};
-use super::{Dataplane, Error, Gates, Pins};
+use super::{Dataplane, Error, Gates, Hook, Pins};
 
 /// The directory that another version has pinned its maps and links in.
 #[derive(Debug, Clone)]
@@ -87,9 +90,12 @@ impl Predecessor {
 }
 
 impl Dataplane {
-    /// Whether an interface runs a predecessor's program, which [`Self::succeed`] will replace.
-    pub(super) fn awaits_succession(&self, ifindex: u32) -> bool {
-        self.predecessor.as_ref().is_some_and(|predecessor| predecessor.links().contains(&ifindex))
+    /// Where an interface runs a predecessor's program, which [`Self::succeed`] will replace.
+    pub(super) fn awaits_succession(&self, ifindex: u32) -> Option<Hook> {
+        let predecessor = self.predecessor.as_ref().filter(|predecessor| predecessor.links().contains(&ifindex))?;
+        let generic = || xdp::attached(ifindex).is_ok_and(|held| held.is_some_and(|held| held.generic));
+        // Generic XDP moves behind the socket buffers when it is taken over.
+        Some(if generic() { Hook::Tc } else { predecessor.pins.hook(ifindex) })
     }
 
     /// Replaces the program of a predecessor's links, each without a lost packet, and removes what else it had.
@@ -100,7 +106,10 @@ impl Dataplane {
         let Some(predecessor) = self.predecessor.clone() else { return Ok(()) };
         for ifindex in predecessor.links() {
             predecessor.pins.hand_over(ifindex, &self.pins)?;
-            self.adopt(ifindex)?;
+            let name = if_indextoname(ifindex).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if let Some(hook) = self.adopt(&name, ifindex)? {
+                self.prepare(&name, ifindex, hook);
+            }
         }
         for other in self.pins.others() {
             other.remove()?;

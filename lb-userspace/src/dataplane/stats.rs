@@ -1,8 +1,10 @@
 //! The counters, summed over the CPUs.
 
-use aya::maps::{MapData, PerCpuArray};
+use std::collections::BTreeMap;
+
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use lb_common::Verdict;
-use lb_common::maps::{Stats, VerdictStats};
+use lb_common::maps::{Drops, Stats, VerdictStats};
 
 use super::{Error, Pins};
 
@@ -22,6 +24,7 @@ pub struct StatsReader {
     services: PerCpuArray<MapData, Stats>,
     reals: PerCpuArray<MapData, Stats>,
     verdicts: PerCpuArray<MapData, VerdictStats>,
+    drops: PerCpuHashMap<MapData, u32, Drops>,
 }
 
 impl StatsReader {
@@ -34,6 +37,7 @@ impl StatsReader {
             services: super::maps::open(pins, "service_stats")?,
             reals: super::maps::open(pins, "real_stats")?,
             verdicts: super::maps::open(pins, "verdicts")?,
+            drops: super::maps::open(pins, "drops")?,
         })
     }
 
@@ -63,6 +67,21 @@ impl StatsReader {
             Ok((verdict, values.iter().map(|value| value.packets).sum()))
         };
         Verdict::ALL.iter().copied().map(count).collect()
+    }
+
+    /// Frames that the kernel dropped behind the program, by the index of their interface.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn drops(&self) -> Result<BTreeMap<u32, Drops>, Error> {
+        let sum = |(ifindex, values): (u32, PerCpuValues<Drops>)| {
+            let drops = values.iter().fold(Drops::default(), |sum, value| Drops {
+                refused: sum.refused + value.refused,
+                unsent: sum.unsent + value.unsent,
+            });
+            (ifindex, drops)
+        };
+        self.drops.iter().map(|entry| entry.map(sum).map_err(|error| Error::map("drops", error))).collect()
     }
 }
 

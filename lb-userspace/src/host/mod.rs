@@ -3,6 +3,8 @@
 pub mod command;
 pub mod links;
 pub mod neighbour;
+pub mod netlink;
+pub mod offload;
 pub mod privilege;
 pub mod stack;
 pub mod stations;

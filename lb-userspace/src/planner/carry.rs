@@ -149,7 +149,7 @@ mod tests {
             device: "eth1".to_owned(),
             index: 7,
             mac: [2; 6],
-            mode: crate::dataplane::XdpMode::Native,
+            mode: crate::dataplane::Hook::Native,
             vlans: BTreeSet::new(),
             slaves: BTreeSet::new(),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{Config, Protocol, Real, Service};
-use crate::dataplane::XdpMode;
+use crate::dataplane::Hook;
 use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
@@ -25,10 +25,10 @@ pub struct Interface {
     pub index: u32,
     /// The MAC that frames for this host are addressed to there: its own, or that of the bond or bridge it is a part of.
     pub mac: [u8; 6],
-    /// How the program runs on it.
-    pub mode: XdpMode,
     /// Ids of the VLANs that this host has devices for on it.
     pub vlans: BTreeSet<u16>,
+    /// Where the program runs on it.
+    pub mode: Hook,
     /// A bond's slaves, by index: the program runs on them.
     pub slaves: BTreeSet<u32>,
 }
@@ -167,7 +167,7 @@ impl Model {
 
     /// Whether frames can leave so: native XDP sends by no bridge.
     fn can_send_by(&self, hop: &Resolved) -> bool {
-        !hop.by_kernel || self.interfaces.values().all(|interface| interface.mode != XdpMode::Native)
+        !hop.by_kernel || self.interfaces.values().all(|interface| interface.mode != Hook::Native)
     }
 
     /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first

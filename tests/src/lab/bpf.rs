@@ -90,6 +90,26 @@ pub fn occupy(host: &Host, device: &str) -> Result<OwnedFd> {
     host.within(|| attach("somebody", &pass(), Hook::Xdp, if_nametoindex(device)?).map_err(io::Error::into))?
 }
 
+/// Takes every place that the kernel has for tcx programs at an interface's ingress, with programs that leave each frame
+/// to the next, for as long as what is returned is open.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn crowd(host: &Host, device: &str) -> Result<Vec<OwnedFd>> {
+    const NEXT: i32 = -1;
+    host.within(|| {
+        let index = if_nametoindex(device)?;
+        let mut links = Vec::new();
+        loop {
+            match attach("crowd", &ret(NEXT), Hook::Ingress, index) {
+                Ok(link) => links.push(link),
+                Err(error) if error.raw_os_error() == Some(nix::libc::ERANGE) => return Ok(links),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    })?
+}
+
 /// Loads [`pass`] and attaches it nowhere: whether this process may use BPF at all.
 pub(crate) fn probe() -> io::Result<()> {
     let kind = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;

@@ -14,6 +14,7 @@ use super::address::{Mac, Segment};
 use super::capture::{self, Capture};
 use super::namespace::Namespace;
 use super::process::{self, Process};
+use super::sys;
 use super::wait::{DEADLINE, wait_until};
 
 /// What a host is for.
@@ -275,6 +276,16 @@ impl Host {
         let sent = socket.send(frame).with_context(|| format!("cannot send out of {}'s {device}", self.name()))?;
         ensure!(sent == frame.len(), "only {sent} bytes were sent");
         Ok(())
+    }
+
+    /// The same, with no more than the Ethernet header in the first of the kernel's buffers: so it arrives at the other
+    /// end, if each interface of the way can (`ethtool -K DEVICE tx on sg on`).
+    ///
+    /// # Errors
+    /// As [`Self::send`], or the frame is longer than any other.
+    pub fn send_in_fragments(&self, device: &str, frame: &[u8]) -> Result<()> {
+        let socket = self.within(|| capture::open_socket(device))??;
+        sys::send_in_fragments(&socket, frame).with_context(|| format!("cannot send out of {}'s {device}", self.name()))
     }
 
     /// Writes a sysctl of this host's network, such as `net/ipv4/ip_forward`.

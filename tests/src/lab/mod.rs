@@ -45,7 +45,7 @@ use std::thread;
 use anyhow::Result;
 
 pub use address::{Mac, Segment, VIP, VIP6};
-pub use bpf::occupy;
+pub use bpf::{crowd, occupy};
 pub use builder::Builder;
 pub(crate) use capture::open_socket as capture_socket;
 pub use capture::{Capture, Frame};

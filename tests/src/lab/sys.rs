@@ -171,6 +171,51 @@ pub(crate) fn bind_packet(socket: &socket2::Socket, ifindex: u32) -> io::Result<
     Ok(())
 }
 
+/// Sends one frame so that the kernel's buffer has its Ethernet header alone and all else in a fragment, as some
+/// drivers hand frames on: by a ring that the kernel shares the pages of.
+pub(crate) fn send_in_fragments(socket: &socket2::Socket, frame: &[u8]) -> io::Result<()> {
+    const RING: usize = 4096;
+    const SLOT: usize = RING / 2;
+    const HEADER: usize = size_of::<libc::tpacket_hdr>();
+    if frame.len() > SLOT - HEADER {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let request =
+        libc::tpacket_req { tp_block_size: RING as u32, tp_block_nr: 1, tp_frame_size: SLOT as u32, tp_frame_nr: 2 };
+    // SAFETY: the option's value is a live tpacket_req of the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_TX_RING,
+            (&raw const request).cast(),
+            size_of::<libc::tpacket_req>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping of the ring's size, wherever there is room.
+    let ring = unsafe { libc::mmap(std::ptr::null_mut(), RING, protection, libc::MAP_SHARED, socket.as_raw_fd(), 0) };
+    if ring == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: header and frame lie inside the mapping's first slot, which is the kernel's only once its status says so;
+    // the mapping is used no more after it is given back.
+    let sent = unsafe {
+        std::ptr::copy_nonoverlapping(frame.as_ptr(), ring.cast::<u8>().add(HEADER), frame.len());
+        let header = ring.cast::<libc::tpacket_hdr>();
+        (*header).tp_len = frame.len() as u32;
+        (&raw mut (*header).tp_status).write_volatile(libc::TP_STATUS_SEND_REQUEST.into());
+        let sent = libc::send(socket.as_raw_fd(), std::ptr::null(), 0, 0);
+        let error = io::Error::last_os_error();
+        libc::munmap(ring, RING);
+        if sent < 0 { Err(error) } else { Ok(sent.unsigned_abs()) }
+    };
+    if sent? == frame.len() { Ok(()) } else { Err(io::Error::other("the frame was not sent")) }
+}
+
 /// Asks for the packet's metadata, which carries the VLAN tag that the kernel took out of the frame.
 pub(crate) fn want_auxdata(socket: &socket2::Socket) -> io::Result<()> {
     let one: libc::c_int = 1;

@@ -11,8 +11,8 @@ use super::kernel::Kernel;
 use super::machine::{self, Clock};
 
 /// `timeout` is busybox's as well, which takes its own `ip` for the other one.
-const PROGRAMS: [&str; 4] = ["ip", "bpftool", "ethtool", "timeout"];
-const MODULES: [&str; 4] = ["veth", "bridge", "bonding", "ipv6"];
+const PROGRAMS: [&str; 5] = ["ip", "tc", "bpftool", "ethtool", "timeout"];
+const MODULES: [&str; 6] = ["veth", "bridge", "bonding", "ipv6", "sch_ingress", "cls_bpf"];
 
 /// What became of one kernel.
 struct Row {

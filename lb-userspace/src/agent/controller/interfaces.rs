@@ -93,7 +93,7 @@ impl Controller {
     /// Attaches the program to an interface that came.
     async fn take_up(&mut self, name: &str, links: &[Link]) -> bool {
         let mode = self.model.config.director.mode;
-        let attached = start::attach(&mut *self.dataplane.lock().await, name, mode, links).await;
+        let attached = start::attach(&mut *self.dataplane.lock().await, name, mode, links);
         match attached {
             Ok(interface) => {
                 info!("{name}: is there, with MAC {} and index {}", status::mac(interface.mac), interface.index);
@@ -148,7 +148,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::dataplane::XdpMode;
+    use crate::dataplane::Hook;
 
     fn link(index: u32, name: &str) -> Link {
         Link { index, name: name.to_owned(), mac: Some([2, 0, 0, 0, 0, index as u8]), ..Link::default() }
@@ -160,7 +160,7 @@ mod tests {
             device: device.to_owned(),
             index,
             mac: [2, 0, 0, 0, 0, index as u8],
-            mode: XdpMode::Native,
+            mode: Hook::Native,
             vlans: BTreeSet::new(),
             slaves: slaves.iter().copied().collect(),
         }

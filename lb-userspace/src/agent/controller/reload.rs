@@ -80,7 +80,7 @@ impl Controller {
                 continue;
             }
             let mode = config.director.mode;
-            let tried = start::attach(&mut *self.dataplane.lock().await, name, mode, &links).await;
+            let tried = start::attach(&mut *self.dataplane.lock().await, name, mode, &links);
             match tried {
                 Ok(interface) => {
                     attached.push(interface.index);

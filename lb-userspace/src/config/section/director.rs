@@ -38,14 +38,14 @@ pub enum WhenAgentDies {
     },
 }
 
-/// How the XDP program is attached to an interface.
+/// Where the program runs on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Native where the driver can, else generic with a warning.
+    /// Native, but generic with a warning where the driver has no XDP.
     Auto,
     /// Native, or refuse to start.
     Native,
-    /// Generic (after the kernel has built its socket buffer).
+    /// Behind the kernel's socket buffers (tc).
     Generic,
 }
 
@@ -76,7 +76,7 @@ keys! {
         interfaces: Vec<Spanned<String>> = key(INTERFACES).required()
             .values("list of interfaces, at least one, none twice");
         /// `auto` is native where the driver can and else generic, with a warning; `native` refuses to start
-        /// instead; `generic` runs behind the kernel's socket buffers
+        /// instead; `generic` runs behind the kernel's socket buffers (tc)
         mode: Mode = key(MODE).or(Mode::Auto);
         /// mixed into every flow hash and ring; directors that share services must share it, or a failover moves
         /// connections to other reals
@@ -125,9 +125,9 @@ impl Director {
     /// What it will do.
     pub fn describe(&self, out: &mut String) {
         let mode = match self.mode {
-            Mode::Auto => "auto: native XDP where the driver can, else generic",
+            Mode::Auto => "auto: native XDP where the driver has it, else generic",
             Mode::Native => "native: the driver must have XDP, or lb refuses to start",
-            Mode::Generic => "generic: behind the kernel's socket buffers, slower",
+            Mode::Generic => "generic: behind the kernel's socket buffers (tc), slower",
         };
         out.push_str("\nDirector\n");
         let interfaces = self.interfaces.join(", ");

@@ -1,0 +1,183 @@
+//! The program where the driver has no XDP: behind the kernel's socket buffers, which hold merged packets and the
+//! tags that were taken out of frames.
+
+use core::cell::Cell;
+
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::{bpf_redirect, bpf_skb_pull_data, bpf_skb_store_bytes, bpf_skb_vlan_pop, bpf_skb_vlan_push};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use lb_common::header::ethertype;
+use lb_common::maps::Real;
+use lb_common::{Action, Packet, Verdict, parse_network, parse_transport};
+
+use crate::kernel::{Hook, Kernel};
+
+/// Most bytes of headers that are made linear.
+const HEADERS: u32 = 512;
+/// Bits of a tag's control field that aren't the VLAN's id.
+const PRIORITY: u16 = 0xf000;
+
+/// Attached to the ingress of each interface of `director.interfaces` whose driver has no XDP.
+#[classifier]
+pub fn lb_tc(context: TcContext) -> i32 {
+    let buffer = Buffer { skb: context.skb.skb, packets: Cell::new(1) };
+    let kernel = Kernel::new(&buffer);
+    // Asked beforehand: the path is too long for the verifier to walk it a second time.
+    if buffer.has_more() && reaches_beyond(kernel.packet()) {
+        buffer.pull();
+    }
+    let verdict = lb_common::balance(kernel.packet(), &kernel);
+    kernel.count_verdict(verdict, buffer.packets.get());
+    match verdict.action() {
+        Action::Pass => TC_ACT_UNSPEC,
+        // SAFETY: a helper that takes two numbers.
+        Action::Transmit => unsafe { bpf_redirect(buffer.ifindex(), 0) as i32 },
+        // As `redirect` has told the kernel.
+        Action::Redirect => TC_ACT_REDIRECT,
+        Action::Drop | Action::Abort => TC_ACT_SHOT,
+    }
+}
+
+/// Whether headers of the packet are in fragments.
+#[inline(always)]
+fn reaches_beyond(packet: Packet<'_>) -> bool {
+    let parsed = parse_network(&packet).and_then(|network| parse_transport(&packet, network));
+    parsed.is_err_and(|verdict| verdict == Verdict::Truncated)
+}
+
+/// The kernel's socket buffer.
+struct Buffer {
+    skb: *mut __sk_buff,
+    /// How many packets of the wire it holds, once that is known.
+    packets: Cell<u32>,
+}
+
+impl Buffer {
+    /// Whether there is something of the headers' size that isn't linear.
+    #[inline(always)]
+    fn has_more(&self) -> bool {
+        self.end() - self.start() < self.headers() as usize
+    }
+
+    /// Makes the headers linear. Where that fails the frame is truncated, as before.
+    #[inline(always)]
+    fn pull(&self) {
+        // SAFETY: the context is the kernel's own, and no packet is held over this call.
+        unsafe { bpf_skb_pull_data(self.skb, self.headers()) };
+    }
+
+    #[inline(always)]
+    fn headers(&self) -> u32 {
+        self.field(|skb| skb.len).min(HEADERS)
+    }
+
+    #[inline(always)]
+    fn field<T>(&self, read: impl Fn(&__sk_buff) -> T) -> T {
+        // SAFETY: the kernel gives the context to this run alone.
+        read(unsafe { &*self.skb })
+    }
+}
+
+impl Hook for Buffer {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.field(|skb| skb.data as usize)
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.field(|skb| skb.data_end as usize)
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.field(|skb| skb.ifindex)
+    }
+
+    #[inline(always)]
+    fn packets(&self, payload: u32) -> u32 {
+        let size = self.field(|skb| skb.gso_size);
+        if size == 0 {
+            return 1;
+        }
+        let packets = match self.field(|skb| skb.gso_segs) {
+            // A hypervisor's device tells only how long each packet is.
+            0 => payload.div_ceil(size),
+            packets => packets,
+        };
+        self.packets.set(packets.max(1));
+        self.packets.get()
+    }
+
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        (self.field(|skb| skb.vlan_present) != 0).then(|| self.field(|skb| skb.vlan_tci) as u16)
+    }
+
+    #[inline(always)]
+    fn redirect(&self, real: &Real) -> Result<(), Verdict> {
+        // `tx_ports` can't be asked: a map of XDP's is for XDP programs alone.
+        if real.ifindex == 0 {
+            return Err(Verdict::NoDevice);
+        }
+        // SAFETY: a helper that takes two numbers.
+        unsafe { bpf_redirect(real.ifindex, 0) };
+        Ok(())
+    }
+
+    /// Never asked for: tags are moved by the kernel.
+    #[inline(always)]
+    fn move_start(&self, _: i32) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn retag(&self, tags: u8, vlan: u16) -> Option<Result<(), Verdict>> {
+        Some(retag(self, tags, vlan))
+    }
+
+    #[inline(always)]
+    fn address(&self, real: &Real) -> Option<Result<(), Verdict>> {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (real.mac, real.source_mac);
+        let addresses = [a, b, c, d, e, f, g, h, i, j, k, l];
+        // Not by pointer: for that the kernel would make a copy of every shared buffer, also of what passes.
+        // SAFETY: the context is the kernel's own, and the bytes live until the call returns.
+        let stored = unsafe { bpf_skb_store_bytes(self.skb, 0, addresses.as_ptr().cast(), 12, 0) };
+        Some(if stored == 0 { Ok(()) } else { Err(Verdict::NoRoom) })
+    }
+}
+
+#[inline(always)]
+fn retag(buffer: &Buffer, tags: u8, vlan: u16) -> Result<(), Verdict> {
+    if vlan == 0 {
+        for tag in 0..2 {
+            if tag < tags {
+                pop(buffer)?;
+            }
+        }
+        return Ok(());
+    }
+    let mut control = 0;
+    let mut kind = ethertype::VLAN;
+    if tags > 0 {
+        // Before any program of this kind the kernel takes the outermost tag out, if the hardware hasn't.
+        control = buffer.tag_beside().unwrap_or_default() & PRIORITY;
+        kind = u16::from_be(buffer.field(|skb| skb.vlan_proto) as u16);
+        pop(buffer)?;
+    }
+    // SAFETY: the context is the kernel's own; the packet was given up.
+    match unsafe { bpf_skb_vlan_push(buffer.skb, kind.to_be(), control | vlan) } {
+        0 => Ok(()),
+        _ => Err(Verdict::NoRoom),
+    }
+}
+
+#[inline(always)]
+fn pop(buffer: &Buffer) -> Result<(), Verdict> {
+    // SAFETY: as above.
+    match unsafe { bpf_skb_vlan_pop(buffer.skb) } {
+        0 => Ok(()),
+        _ => Err(Verdict::NoRoom),
+    }
+}

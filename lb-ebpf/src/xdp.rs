@@ -1,0 +1,86 @@
+//! The program in the driver, before the kernel has made anything of a frame.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use lb_common::maps::Real;
+use lb_common::{Action, Verdict};
+
+use crate::kernel::{Hook, Kernel};
+use crate::maps;
+
+/// Attached to each interface of `director.interfaces` whose driver has XDP.
+#[xdp(frags)]
+pub fn lb(context: XdpContext) -> u32 {
+    forward(&context)
+}
+
+/// The same for kernels that have no XDP over fragmented frames.
+#[xdp]
+pub fn lb_linear(context: XdpContext) -> u32 {
+    forward(&context)
+}
+
+#[inline(always)]
+fn forward(context: &XdpContext) -> u32 {
+    let kernel = Kernel::new(context);
+    let verdict = lb_common::balance(kernel.packet(), &kernel);
+    kernel.count_verdict(verdict, 1);
+    match verdict.action() {
+        Action::Pass => XDP_PASS,
+        Action::Transmit => XDP_TX,
+        Action::Redirect => XDP_REDIRECT,
+        Action::Drop => XDP_DROP,
+        Action::Abort => XDP_ABORTED,
+    }
+}
+
+impl Hook for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn packets(&self, _: u32) -> u32 {
+        1
+    }
+
+    #[inline(always)]
+    fn tag_beside(&self) -> Option<u16> {
+        None
+    }
+
+    #[inline(always)]
+    fn redirect(&self, real: &Real) -> Result<(), Verdict> {
+        maps::tx_ports.redirect(real.tx_port, 0).map(drop).map_err(|_| Verdict::NoDevice)
+    }
+
+    #[inline(always)]
+    fn move_start(&self, bytes: i32) -> bool {
+        // SAFETY: the context is the kernel's own.
+        unsafe { bpf_xdp_adjust_head(self.as_ptr().cast(), bytes) == 0 }
+    }
+
+    #[inline(always)]
+    fn retag(&self, _: u8, _: u16) -> Option<Result<(), Verdict>> {
+        None
+    }
+
+    #[inline(always)]
+    fn address(&self, _: &Real) -> Option<Result<(), Verdict>> {
+        None
+    }
+}
