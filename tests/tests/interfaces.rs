@@ -159,20 +159,12 @@ fn interfaces_are_known_by_their_alternative_names() {
 #[test]
 fn reals_behind_a_bridge_of_the_director_are_sent_to_by_its_ports() {
     scenario(Lab::builder().reals(3).place("real-3", LabSegment::Back), |lab| {
-        let director_host = lab.director();
-        director_host.ip("link add br0 address 02:b0:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0")?;
-        for nic in director_host.nics() {
-            director_host.ip(&format!("address del {}/24 dev {}", nic.v4, nic.device))?;
-            director_host.ip(&format!("link set {} master br0", nic.device))?;
-            director_host.ip(&format!("address add {}/24 dev br0", nic.v4))?;
-        }
-        director_host.ip("link set br0 up")?;
-        lab.client().forget_neighbours()?;
+        bridge(lab)?;
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         let reals = lab.reals().map(|host| real(host.v4(), ""));
         let config = director(&["eth1"]).replace("interface = \"eth1\"", "interface = \"br0\"")
             + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"\nscheduler = \"rr\"", reals);
-        let agent = Agent::start(director_host, &config)?;
+        let agent = Agent::start(lab.director(), &config)?;
         agent.wait_until_served()?;
         let client = Client::new(lab.client());
         let each = || -> Result<()> {
@@ -200,6 +192,53 @@ fn reals_behind_a_bridge_of_the_director_are_sent_to_by_its_ports() {
         wait_until(DEADLINE, "every real to answer again", || client.get_many((VIP, 80), 6).is_ok())?;
         each()
     });
+}
+
+/// Native XDP can't send by a bridge whose port for a real isn't known, and says so; the kernel's stack can.
+#[test]
+fn a_bridge_that_learns_nothing_is_said_to_need_the_generic_mode() {
+    scenario(Lab::builder().reals(3).place("real-3", LabSegment::Back), |lab| {
+        bridge(lab)?;
+        for nic in lab.director().nics() {
+            lab.director().ip(&format!("link set {} type bridge_slave learning off", nic.device))?;
+        }
+        lab.director().ip("link set br0 type bridge fdb_flush")?;
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let reals = lab.reals().map(|host| real(host.v4(), ""));
+        let config = director(&["eth1"]).replace("interface = \"eth1\"", "interface = \"br0\"")
+            + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"", reals);
+        let agent = Agent::start(lab.director(), &config)?;
+        wait_until(DEADLINE, "the reals to be said to be behind a bridge as a whole", || {
+            let why = agent.real("web", lab.real(1).v4()).ok().and_then(|real| real.why);
+            why.is_some_and(|why| why.contains("native XDP can't send by a bridge as a whole"))
+        })?;
+        assert!(
+            agent.log().contains("by br0 as a whole: br0 has not learned by which of its ports"),
+            "{}",
+            agent.log()
+        );
+        agent.lb(&["list"])?;
+        agent.stop()?;
+        lb_tests::agent::lb(lab.director(), &["detach"])?;
+        let generic = config.replacen("[director]\n", "[director]\nmode = \"generic\"\n", 1);
+        let agent = Agent::start(lab.director(), &generic)?;
+        agent.wait_until_served()?;
+        assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 20)?.len(), 20);
+        Ok(())
+    });
+}
+
+/// Makes the director's interfaces the ports of a bridge, br0, which gets their addresses.
+fn bridge(lab: &Lab) -> Result<()> {
+    let host = lab.director();
+    host.ip("link add br0 address 02:b0:00:00:00:01 type bridge forward_delay 0 mcast_snooping 0")?;
+    for nic in host.nics() {
+        host.ip(&format!("address del {}/24 dev {}", nic.v4, nic.device))?;
+        host.ip(&format!("link set {} master br0", nic.device))?;
+        host.ip(&format!("address add {}/24 dev br0", nic.v4))?;
+    }
+    host.ip("link set br0 up")?;
+    lab.client().forget_neighbours()
 }
 
 /// Deletes an interface of the director; returns the bridge in the switch that it was plugged into.

@@ -84,7 +84,8 @@ mod tests {
         ]
         .map(link);
         // (interface, slaves, last byte of the MAC, VLANs)
-        let table: [(u32, &[u32], Option<u8>, &[u16]); 9] = [
+        type Row = (u32, &'static [u32], Option<u8>, &'static [u16]);
+        let table: [Row; 9] = [
             (1, &[], Some(1), &[7]),
             (2, &[], Some(30), &[8, 9]),
             (4, &[], Some(30), &[9]),

@@ -131,3 +131,68 @@ pub fn mapped_address(address: IpAddr) -> Address {
         IpAddr::V6(address) => address.octets(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::dataplane::{Adopted, Hook};
+    use crate::host::neighbour::NeighbourEvent;
+    use crate::planner::model::Standing;
+
+    /// A model of one service and one real, which is reached so, behind a bond that has the program there.
+    fn model(mode: Hook, hop: Resolved) -> Model {
+        let text = "[director]\ninterfaces = [\"bond0\"]\n[service.a]\naddress = \"192.0.2.1:80\"\n\
+                    protocol = \"tcp\"\nreals = [{ address = \"192.0.2.40\" }]\n";
+        let config = parse(Path::new("lb.toml"), text).unwrap().config;
+        let bond = Interface {
+            name: "bond0".to_owned(),
+            device: "bond0".to_owned(),
+            index: 7,
+            mac: [2; 6],
+            mode,
+            vlans: BTreeSet::from([5]),
+            slaves: BTreeSet::from([3, 4]),
+        };
+        let interfaces = BTreeMap::from([("bond0".to_owned(), bond)]);
+        let mut model = Model::new(Arc::new(config), interfaces, SystemTime::UNIX_EPOCH);
+        let address = model.config.services[0].reals[0].address;
+        let event = NeighbourEvent { address, state: Some(hop), why: String::new() };
+        model.set_hop(event, SystemTime::UNIX_EPOCH);
+        model
+    }
+
+    fn planned(model: &Model) -> Desired {
+        plan(model, &mut Allocation::adopt(&Adopted::default(), 16, 16))
+    }
+
+    const HOP: Resolved = Resolved { mac: [4; 6], ifindex: 4, source_mac: [2; 6], vlan: Some(9), by_kernel: false };
+
+    #[test]
+    fn frames_that_come_in_by_a_bonds_slaves_are_ours() {
+        let desired = planned(&model(Hook::Native, HOP));
+        let vlans: maps::Vlans = [5, 9].into_iter().collect();
+        let port = |ifindex| Port { ifindex, mac: [2; 6], reserved: [0; 2], vlans };
+        assert_eq!(desired.ports, [port(7), port(3), port(4)]);
+    }
+
+    #[test]
+    fn native_xdp_sends_by_no_bridge_as_a_whole() {
+        let hop = Resolved { ifindex: 20, by_kernel: true, ..HOP };
+        for (mode, sends) in [(Hook::Native, false), (Hook::Tc, true)] {
+            let model = model(mode, hop);
+            let members = planned(&model).rings.into_values().map(|ring| ring.members.len()).sum::<usize>();
+            assert_eq!(members, usize::from(sends));
+            let service = &model.config.services[0];
+            match model.standing(service, &service.reals[0]) {
+                Standing::Down { why, .. } => assert!(!sends && why.contains("can't send by a bridge"), "{why}"),
+                standing => assert!(sends && standing.is_usable()),
+            }
+        }
+    }
+}
