@@ -149,7 +149,14 @@ fn interfaces_are_known_by_their_alternative_names() {
         let agent = Agent::start(director_host, &config)?;
         agent.wait_until_served()?;
         agent.wait_for_router("web", "master")?;
-        assert_eq!(Client::new(lab.client()).get_many((VIP, 80), 10)?.len(), 10);
+        let client = Client::new(lab.client());
+        assert_eq!(client.get_many((VIP, 80), 10)?.len(), 10);
+        // By another of its names it is the same one.
+        agent.reload(&config.replace(name, "eth1"))?;
+        assert_eq!(client.get_many((VIP, 80), 10)?.len(), 10);
+        let forwarded = agent.verdict("forwarded")?;
+        client.get((VIP, 80))?;
+        assert!(agent.verdict("forwarded")? > forwarded, "the program is still there");
         Ok(())
     });
 }

@@ -253,6 +253,9 @@ impl Controller {
         let mut room = BATCH;
         while let Some(event) = next {
             self.names.say_neighbour(self.model.hops.get(&event.address), &event);
+            if event.state.is_some_and(|hop| !self.model.can_send_by(&hop)) {
+                warn!("real {}: takes no traffic: {}", event.address, model::BY_KERNEL);
+            }
             self.model.set_hop(event, SystemTime::now());
             room -= 1;
             next = if room > 0 { more.try_recv().ok() } else { None };

@@ -64,7 +64,7 @@ pub enum Hop {
 }
 
 /// Why a real takes no traffic whose bridge's port is not known.
-const BY_KERNEL: &str = "the port of its bridge is not known, and native XDP can't send by a bridge as a whole: the log \
+pub const BY_KERNEL: &str = "the port of its bridge is not known, and native XDP can't send by a bridge as a whole: the log \
                          says why; director.mode = \"generic\" can";
 
 /// What keeps a real from traffic, or doesn't.
@@ -166,7 +166,7 @@ impl Model {
     }
 
     /// Whether frames can leave so: native XDP sends by no bridge.
-    fn can_send_by(&self, hop: &Resolved) -> bool {
+    pub fn can_send_by(&self, hop: &Resolved) -> bool {
         !hop.by_kernel || self.interfaces.values().all(|interface| interface.mode != Hook::Native)
     }
 

@@ -83,7 +83,9 @@ impl Controller {
             let tried = start::attach(&mut *self.dataplane.lock().await, name, mode, &links);
             match tried {
                 Ok(interface) => {
-                    attached.push(interface.index);
+                    if self.model.interfaces.values().all(|held| held.index != interface.index) {
+                        attached.push(interface.index);
+                    }
                     model.interfaces.insert(name.clone(), interface);
                 }
                 Err(error) => {
@@ -93,8 +95,10 @@ impl Controller {
             }
         }
         let gone = model.interfaces.values().filter(|held| !config.director.interfaces.contains(&held.name));
-        let gone: Vec<u32> = gone.map(|held| held.index).collect();
+        let mut gone: Vec<u32> = gone.map(|held| held.index).collect();
         model.interfaces.retain(|name, _| config.director.interfaces.contains(name));
+        // One that goes by another of its names now stays.
+        gone.retain(|index| model.interfaces.values().all(|held| held.index != *index));
         model.awaited.retain(|name, _| config.director.interfaces.contains(name));
         model.set_config(config.clone(), SystemTime::now());
         let model = std::mem::replace(&mut self.model, model);
