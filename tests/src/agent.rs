@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_userspace::api::{RealStatus, RouterStatus, ServiceStatus, State, Status};
+use lb_userspace::vrrp;
 
 use crate::lab::{DEADLINE, Host, Process, VIP, VIP6, wait_until};
 
@@ -179,7 +180,7 @@ impl<'a> Agent<'a> {
     pub fn wait_for_router(&self, name: &str, state: &str) -> Result<Duration> {
         wait_until(DEADLINE, &format!("vrrp.{name} to be {state}"), || {
             let routers = self.routers().unwrap_or_default();
-            routers.iter().any(|router| router.name == name && router.state == state)
+            routers.iter().any(|router| router.name == name && router.state.to_string() == state)
         })
     }
 
@@ -192,9 +193,11 @@ impl<'a> Agent<'a> {
             let services = self.status().map(|status| status.services).unwrap_or_default();
             let mut reals = services.iter().flat_map(|service| &service.reals);
             let routers = self.routers().unwrap_or_default();
-            let settled = routers
-                .iter()
-                .all(|router| router.state == "master" || router.state == "backup" && router.master.is_some());
+            let settled = routers.iter().all(|router| match router.state {
+                vrrp::State::Master => true,
+                vrrp::State::Backup => router.master.is_some(),
+                _ => false,
+            });
             settled && !services.is_empty() && reals.all(|real| matches!(real.state, State::Up | State::Quiesced))
         })
     }

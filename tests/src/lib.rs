@@ -11,6 +11,7 @@ pub mod frame;
 pub mod host;
 pub mod keepalived;
 pub mod lab;
+pub mod pair;
 pub mod probe;
 pub mod responder;
 pub mod scenario;

@@ -11,61 +11,9 @@ use lb_tests::agent::{Agent, lb};
 use lb_tests::client::Client;
 use lb_tests::directors::{PORT, Router, Way, config, holds, start_reals, wait_until_holds};
 use lb_tests::lab::{DEADLINE, Frame, Host, Lab, VIP, scenario, wait_until};
+use lb_tests::pair::{Pair, WHILE, pair};
 use lb_tests::probe::Probe;
 use nix::sys::signal::Signal;
-
-const A: u8 = 200;
-const B: u8 = 100;
-/// The client stays as busy for this long after a change.
-const WHILE: Duration = Duration::from_millis(700);
-
-/// Directors A and B, with A as master.
-struct Pair<'a> {
-    lab: &'a Lab,
-    a: Agent<'a>,
-    b: Agent<'a>,
-}
-
-impl<'a> Pair<'a> {
-    fn start(lab: &'a Lab, way: Way) -> Result<Self> {
-        start_reals(lab)?;
-        let [a, b] = [("director-a", A), ("director-b", B)]
-            .map(|(name, priority)| Agent::start(lab.host(name), &config(lab, &[Router::web(way, priority)])));
-        let pair = Self { lab, a: a?, b: b? };
-        pair.a.wait_until_served()?;
-        pair.b.wait_until_served()?;
-        pair.a_is_master()?;
-        Ok(pair)
-    }
-
-    fn a_is_master(&self) -> Result<()> {
-        self.a.wait_for_router("web", "master")?;
-        self.b.wait_for_router("web", "backup")?;
-        wait_until_holds(self.host_a(), VIP, true)?;
-        wait_until_holds(self.host_b(), VIP, false).map(drop)
-    }
-
-    fn b_is_master(&self) -> Result<()> {
-        self.b.wait_for_router("web", "master")?;
-        wait_until_holds(self.host_b(), VIP, true).map(drop)
-    }
-
-    fn host_a(&self) -> &'a Host {
-        self.lab.host("director-a")
-    }
-
-    fn host_b(&self) -> &'a Host {
-        self.lab.host("director-b")
-    }
-
-    fn probe(&self) -> Result<Probe> {
-        Probe::start(self.lab.client(), (VIP, PORT))
-    }
-}
-
-fn pair(way: Way, test: impl FnOnce(&mut Pair<'_>) -> Result<()>) {
-    scenario(Lab::builder().directors(2), |lab| test(&mut Pair::start(lab, way)?));
-}
 
 fn forget_vip(client: &Host) -> Result<()> {
     client.ip(&format!("neighbour del {VIP} dev eth1")).map(drop)
@@ -89,6 +37,8 @@ fn an_agent_that_was_killed_costs_nothing_and_its_successor_adopts_the_vip() {
         probe.wait_for_answers()?;
         ensure!(holds(a, VIP), "the VIP is gone from its dead agent's host");
         std::thread::sleep(WHILE);
+        let log = changes.log();
+        ensure!(!log.contains("Deleted"), "the VIP was removed: {log}");
 
         pair.a = Agent::start_again(a)?;
         pair.a_is_master()?;
@@ -98,60 +48,7 @@ fn an_agent_that_was_killed_costs_nothing_and_its_successor_adopts_the_vip() {
         let report = held.finish();
         report.without_loss()?;
         assert_eq!(report.retransmitted, Some(0), "{report}");
-        let log = changes.log();
-        ensure!(!log.contains("Deleted"), "the VIP was removed: {log}");
         Ok(())
-    });
-}
-
-fn a_stop_and_a_preempting_return(way: Way) {
-    pair(way, |pair| {
-        let probe = pair.probe()?;
-        let ended = pair.a.process().terminate(DEADLINE)?;
-        assert!(ended.success());
-        pair.b_is_master()?;
-        assert!(!holds(pair.host_a(), VIP));
-        probe.wait_until_through(pair.host_b())?;
-        std::thread::sleep(WHILE);
-        pair.a = Agent::start_again(pair.host_a())?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        std::thread::sleep(WHILE);
-        probe.finish().without_loss()
-    });
-}
-
-#[test]
-fn an_agent_that_is_stopped_and_returns_costs_nothing() {
-    a_stop_and_a_preempting_return(Way::V3_100MS);
-}
-
-#[test]
-fn an_agent_that_is_stopped_and_returns_costs_nothing_in_version_2() {
-    a_stop_and_a_preempting_return(Way::V2_1S);
-}
-
-#[test]
-fn an_agent_that_returns_within_milliseconds_is_ready_when_it_preempts() {
-    a_stop_and_a_preempting_return(Way::V3_10MS);
-}
-
-/// With reals that the director must find first, and check: the pins are gone, as after a reboot.
-#[test]
-fn a_director_that_returns_from_nothing_preempts_only_when_it_can_forward() {
-    pair(Way::V3_10MS, |pair| {
-        let probe = pair.probe()?;
-        let web = Client::new(pair.lab.client()).poll((VIP, 80), Duration::from_millis(10));
-        assert!(pair.a.process().terminate(DEADLINE)?.success());
-        pair.b_is_master()?;
-        probe.wait_until_through(pair.host_b())?;
-        lb(pair.host_a(), &["detach"])?;
-        pair.a = Agent::start_again(pair.host_a())?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        std::thread::sleep(WHILE);
-        probe.finish().without_loss()?;
-        web.finish().without_loss()
     });
 }
 
@@ -215,11 +112,7 @@ fn a_pulled_cable_is_made_good_by_the_backup_and_its_return_costs_nothing() {
         let report = probe.finish();
         assert!(report.lost() > 0, "{report}");
 
-        let probe = pair.probe()?;
-        pair.lab.cable(pair.host_a(), true)?;
-        pair.a_is_master()?;
-        probe.wait_until_through(pair.host_a())?;
-        probe.finish().without_loss()
+        pair.returns_by_link()
     });
 }
 

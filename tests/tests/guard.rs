@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_tests::agent::{Agent, lb, write};
+use lb_tests::agent::{Agent, binary, lb, write};
 use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, occupy, scenario, wait_until};
 
 /// A director that is master at once, and whose agent is missed after this time.
@@ -82,6 +82,33 @@ fn a_reload_takes_the_word_on_what_becomes_of_the_vips() {
         assert!(holds_vip(director));
         assert!(lb(director, &["release"])?.contains("removed"));
         assert!(!holds_vip(director));
+        Ok(())
+    });
+}
+
+/// In a user namespace of its own `lb` has every capability, but none over the director's network.
+#[test]
+fn what_the_kernel_does_not_let_go_of_is_said_and_stays_on_the_list() {
+    scenario(Lab::builder(), |lab| {
+        let director = lab.director();
+        let mut agent = Agent::start(director, &forwards(lab))?;
+        agent.wait_for_router("web", "master")?;
+        agent.process().kill()?;
+        let program = binary()?.display().to_string();
+        for verb in ["release", "detach"] {
+            let refused = director.output("unshare", &["--user", "--map-root-user", &program, verb])?;
+            let said = String::from_utf8_lossy(&refused.stderr);
+            assert!(!refused.status.success(), "{verb}");
+            if verb == "release" {
+                assert!(said.contains(&format!("{VIP}/24 stays on interface ")), "{said}");
+                assert!(said.contains("Operation not permitted"), "{said}");
+            }
+            assert!(holds_vip(director), "{verb}: {said}");
+        }
+        let said = lb(director, &["release"])?;
+        assert!(said.contains(&format!("removed {VIP}/24")), "{said}");
+        assert!(!holds_vip(director));
+        assert!(lb(director, &["release"])?.contains("no VIP is held"));
         Ok(())
     });
 }

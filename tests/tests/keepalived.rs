@@ -15,6 +15,7 @@ use lb_tests::directors::{PORT, Router, Way, config, config_without_vrrp, holds,
 use lb_tests::keepalived::{Keepalived, available, instance};
 use lb_tests::lab::{Builder, DEADLINE, Host, Lab, VIP, VIP6, nginx, scenario};
 use lb_tests::probe::Probe;
+use lb_userspace::vrrp::State;
 use pcap_file::pcap::PcapReader;
 
 const REFERENCE: &str = include_str!("../../packaging/lb.toml");
@@ -99,7 +100,7 @@ impl Case {
         let [router] = &lb.routers()?[..] else {
             anyhow::bail!("lb has one virtual router");
         };
-        ensure!(router.refused.is_empty() && router.unsent == 0, "{router:?}");
+        ensure!(router.counters.refused.total() == 0 && router.counters.unsent == 0, "{router:?}");
         keepalived.stop(DEADLINE)
     }
 }
@@ -167,7 +168,7 @@ fn the_reference_labs_own_configurations_pair_as_they_are() {
         ask()?;
         // Of equal priority: who is master stays it.
         let keepalived = Keepalived::start(b, &REFERENCE_KEEPALIVED.replace("MASTER", "BACKUP"))?;
-        let heard = || lb.routers().is_ok_and(|routers| routers.iter().all(|router| router.state == "master"));
+        let heard = || lb.routers().is_ok_and(|routers| routers.iter().all(|router| router.state == State::Master));
         ask()?;
         ensure!(heard() && !holds(b, VIP), "keepalived has taken the VIP");
         ensure!(lb.process().terminate(DEADLINE)?.success(), "lb failed");
@@ -251,8 +252,11 @@ fn flood(lab: &Lab, frames: &[Vec<u8>]) -> Result<()> {
         let ([before], [now]) = (&before?[..], &now?[..]) else {
             anyhow::bail!("each has one virtual router");
         };
-        ensure!((&before.state, before.elections) == (&now.state, now.elections), "{before:?}, then {now:?}");
-        let refused: u64 = now.refused.values().sum();
+        ensure!(
+            (before.state, before.counters.elections) == (now.state, now.counters.elections),
+            "{before:?}, then {now:?}"
+        );
+        let refused: u64 = now.counters.refused.total();
         // Some have no router id that anybody would know.
         ensure!(refused >= sent / 2, "{refused} of {sent} are counted: {now:?}");
     }

@@ -7,6 +7,7 @@ mod answer;
 mod interfaces;
 mod reload;
 mod say;
+mod waiting;
 mod write;
 
 use std::path::PathBuf;
@@ -22,14 +23,14 @@ use tracing::{info, warn};
 use crate::api::{Answer, Request, Status};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader};
-use crate::health::Health;
+use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
 use super::devices::Devices;
 use super::guard::Guard;
-use super::routers::Routers;
+use super::routers::{self, Routers};
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
@@ -108,8 +109,8 @@ pub struct Controller {
     routers: Option<Ownership>,
     /// What alternative names of interfaces stand for.
     devices: Devices,
-    /// What VRRP was told last.
-    ready: bool,
+    /// What VRRP was told last that this director waits for before it takes VIPs from another.
+    awaited: Option<String>,
 }
 
 /// The virtual routers, and what goes with them.
@@ -155,7 +156,7 @@ impl Controller {
             neighbours,
             routers: None,
             devices: Devices::default(),
-            ready: false,
+            awaited: Some(routers::AWAITED.to_owned()),
         }
     }
 
@@ -282,6 +283,7 @@ impl Controller {
             // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
             *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
+        self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config));
     }

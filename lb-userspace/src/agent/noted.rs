@@ -19,6 +19,17 @@ pub(super) fn read<T: DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_slice(&fs::read(path(name)).ok()?).ok()
 }
 
+/// Removes what was written down, if anything was.
+///
+/// # Errors
+/// The directory can't be written to.
+pub(super) fn forget(name: &str) -> io::Result<()> {
+    match fs::remove_file(path(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces what was written down: whoever reads meanwhile has the old or the new one.
 ///
 /// # Errors

@@ -1,7 +1,6 @@
 //! The VIPs that the agent put on this host's interfaces, written down so that `lb detach` and the watchdog can
 //! take them away when no agent runs.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -73,16 +72,9 @@ pub fn release() -> Released {
     if let Err(error) = Places::open().and_then(|mut places| places.forget_all()) {
         released.left.push(format!("the macvlan of a virtual MAC stays: {error}"));
     }
-    let noted = if kept.is_empty() { forget() } else { write(&kept) };
+    let noted = if kept.is_empty() { noted::forget(LIST) } else { write(&kept) };
     if let Err(error) = noted {
         warn!("{}: {error}", list().display());
     }
     released
-}
-
-fn forget() -> io::Result<()> {
-    match fs::remove_file(list()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

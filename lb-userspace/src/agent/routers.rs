@@ -3,6 +3,7 @@
 //! The thread (one, from [`Routers::spawn`]) ends after [`Routers::shut_down`], when every VIP is handed over or nobody
 //! took it. An agent that is killed leaves the VIPs where they are; the next one adopts them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -19,9 +20,15 @@ use crate::vrrp::protocol::holding::Placed;
 use crate::vrrp::thread::place::Places;
 use crate::vrrp::{Handle, Owner, Runner, Settings, Status};
 
+use super::noted;
 use super::owned::{self, Owned};
 use crate::planner::gates::{GateNumbers, settings_of};
 use crate::pulse::Heart;
+
+/// What is waited for until the controller says more.
+pub const AWAITED: &str = "the first checks of the reals";
+/// The virtual routers that are released, by their names.
+const RELEASED: &str = "released.json";
 
 /// The running virtual routers.
 pub struct Routers {
@@ -60,7 +67,7 @@ impl Routers {
             match Runner::new(host, settings) {
                 Ok((mut runner, handle)) => {
                     // Until the controller has seen every real.
-                    runner.set_ready(false);
+                    runner.set_awaited(Some(AWAITED.to_owned()));
                     let _ = ready.send(Ok(handle));
                     if let Err(error) = runner.run() {
                         error!("VRRP ended: {error}");
@@ -183,6 +190,17 @@ impl Owner for Host {
         self.owned = owned;
         if let Err(error) = owned::write(&self.owned) {
             warn!("{}: {error}; `lb detach` won't know of every VIP", owned::list().display());
+        }
+    }
+
+    fn released(&self) -> BTreeSet<String> {
+        noted::read(RELEASED).unwrap_or_default()
+    }
+
+    fn note_released(&mut self, names: &BTreeSet<String>) {
+        let noted = if names.is_empty() { noted::forget(RELEASED) } else { noted::write(RELEASED, names) };
+        if let Err(error) = noted {
+            warn!("{}: {error}; the next agent won't know of the release", noted::path(RELEASED).display());
         }
     }
 

@@ -11,7 +11,6 @@
 //! while the agent stops.
 
 mod client;
-mod router;
 mod server;
 mod status;
 
@@ -20,8 +19,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use crate::vrrp::Status as RouterStatus;
 pub use client::{Error as ClientError, reclaim, release, reload, routers, status};
-pub use router::RouterStatus;
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::api::{self, RouterStatus};
+use crate::vrrp::protocol::status::{Mismatch, Refused};
 
 use super::list::since;
 use super::output;
@@ -62,39 +63,44 @@ fn render(routers: &[RouterStatus], now: u64) -> String {
         out.push_str("no [vrrp.*] is configured\n");
     }
     for router in routers {
-        let RouterStatus { name, interface, id, state, cause, .. } = router;
-        let _ = writeln!(out, "{name}: {}, id {id} on {interface}", state.to_uppercase());
-        let _ = writeln!(out, "  {cause}{}", since(router.since, now));
+        let RouterStatus { name, interface, router: id, state, cause, .. } = router;
+        let _ = writeln!(out, "{name}: {}, id {id} on {interface}", state.to_string().to_uppercase());
+        let _ = writeln!(out, "  {cause}{}", since(now.saturating_sub(router.age.as_secs()), now));
         if let Some(obstacle) = &router.obstacle {
             let _ = writeln!(out, "  takes no part: {obstacle}");
+        }
+        if let Some(awaited) = &router.awaits {
+            let _ = writeln!(out, "  waits for {awaited}");
         }
         if router.yielded {
             let _ = writeln!(out, "  released: it leaves the VIPs to others until `lb vrrp reclaim {name}`");
         }
         let addresses: Vec<String> = router.addresses.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "  VIPs      {}", addresses.join(", "));
-        if let Some(mismatch) = &router.mismatch {
-            let _ = writeln!(out, "            but {mismatch}: give every director the same list");
+        if let Some(Mismatch { source, addresses }) = &router.counters.mismatch {
+            let theirs = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(out, "            but {source} has {theirs}: give every director the same list");
         }
         let master = router.master.map_or_else(|| "unknown".to_owned(), |master| master.to_string());
         let _ = writeln!(out, "  master    {master}");
         let _ = writeln!(out, "  priority  {}{}", router.priority, reason(router));
+        let counters = &router.counters;
         let _ = writeln!(
             out,
             "  adverts   {} sent, {} taken, {} refused; {} times master",
-            router.sent,
-            router.received,
-            router.refused.values().sum::<u64>(),
-            router.elections
+            counters.sent,
+            counters.received,
+            counters.refused.total(),
+            counters.elections
         );
-        if router.unsent > 0 {
-            let _ = writeln!(out, "            {} could not be sent", router.unsent);
+        if counters.unsent > 0 {
+            let _ = writeln!(out, "            {} could not be sent", counters.unsent);
         }
-        for (refusal, count) in &router.refused {
-            let _ = writeln!(out, "            {count} refused: {}", refusal.replace('_', " "));
+        for (refusal, count) in counters.refused.iter().filter(|(_, count)| *count > 0) {
+            let _ = writeln!(out, "            {count} refused: {}", refusal.key().replace('_', " "));
         }
-        if let Some(last) = &router.last_refused {
-            let _ = writeln!(out, "            the last one {last}");
+        if let Some(Refused { source, reason }) = counters.last_refused {
+            let _ = writeln!(out, "            the last one from {source}: {reason}");
         }
         if router.strangers > 0 {
             let _ = writeln!(out, "            {} for ids that nobody here has", router.strangers);

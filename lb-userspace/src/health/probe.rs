@@ -10,6 +10,7 @@
 //! Cancel safety: dropping a probe's future closes its socket; nothing else is left behind.
 
 mod http;
+mod source;
 mod tcp;
 mod udp;
 
@@ -23,6 +24,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::Target;
+pub use source::Vips;
+
 use super::machine::Outcome;
 use crate::config::CheckKind;
 
@@ -80,20 +83,29 @@ impl Failure {
     }
 }
 
-/// Checks the target once.
-pub async fn run(target: &Target) -> Outcome {
+/// Checks the target once, from an address that is none of the VIPs.
+pub async fn run(target: &Target, vips: &Vips) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
     let real = SocketAddr::new(target.address, target.check.port);
+    let way = Way { real, source: source::source(real, vips) };
     let result = match &target.check.kind {
-        CheckKind::Tcp(_) => tcp::check(real, &deadline).await,
-        CheckKind::Http(question) => http::check(real, question, &deadline).await,
-        CheckKind::Udp(question) => udp::check(real, question, &deadline).await,
+        CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
+        CheckKind::Http(question) => http::check(way, question, &deadline).await,
+        CheckKind::Udp(question) => udp::check(way, question, &deadline).await,
     };
     match result {
         Ok(()) => Outcome::Good,
         Err(failure) if failure.is_own() => Outcome::Void(failure.to_string()),
         Err(failure) => Outcome::Bad(failure.to_string()),
     }
+}
+
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    real: SocketAddr,
+    /// Without it the kernel chooses.
+    source: Option<SocketAddr>,
 }
 
 /// The end of a whole check, and the timeout that it comes from (which the texts name).
@@ -109,8 +121,8 @@ impl Deadline {
 }
 
 /// A connection that will be reset when it is dropped.
-async fn connect(real: SocketAddr, deadline: &Deadline) -> Result<TcpStream, Failure> {
-    let connection = begin(real)?;
+async fn connect(way: Way, deadline: &Deadline) -> Result<TcpStream, Failure> {
+    let connection = begin(way)?;
     timeout_at(deadline.at, connection.writable()).await.map_err(|_| Failure::Connecting(deadline.timeout))??;
     match connection.take_error()? {
         Some(error) => Err(error.into()),
@@ -120,9 +132,10 @@ async fn connect(real: SocketAddr, deadline: &Deadline) -> Result<TcpStream, Fai
 
 /// Begins a connection. What the kernel refuses at once it refuses without having heard of the real: no descriptor, no
 /// source address, no route, a firewall here.
-fn begin(real: SocketAddr) -> Result<TcpStream, Failure> {
+fn begin(Way { real, source }: Way) -> Result<TcpStream, Failure> {
     let connection = Socket::new(Domain::for_address(real), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .and_then(|socket| socket.set_linger(Some(Duration::ZERO)).map(|()| socket))
+        .and_then(|socket| source.map_or(Ok(()), |source| socket.bind(&source.into())).map(|()| socket))
         .map_err(Failure::Local)?;
     match connection.connect(&real.into()).map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
         Ok(()) | Err((Some(Errno::EINPROGRESS), _)) => {}

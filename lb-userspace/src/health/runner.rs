@@ -24,11 +24,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
-use super::{Event, Health, Target, probe};
+use super::{Event, Health, Target, Vips, probe};
 use crate::pulse::Heart;
 
 /// Targets, with the health that each is to start with if it is new here.
 pub type Targets = HashMap<Target, Option<Health>>;
+
+#[derive(Debug)]
+enum Command {
+    Targets(Targets),
+    Vips(Vips),
+}
 
 /// Warnings about the same thing are at least this far apart.
 const WARN_EVERY: Duration = Duration::from_secs(30);
@@ -36,7 +42,7 @@ const WARN_EVERY: Duration = Duration::from_secs(30);
 /// What the rest of the agent holds of a running [`Runner`]. The checks stop when it is dropped.
 #[derive(Debug)]
 pub struct Handle {
-    commands: mpsc::UnboundedSender<Targets>,
+    commands: mpsc::UnboundedSender<Command>,
     delayed: Arc<AtomicU64>,
     limit: usize,
     task: tokio::task::JoinHandle<()>,
@@ -48,7 +54,12 @@ impl Handle {
     /// are checked no more, and of them no further event is sent. Events sent before may still be in the channel.
     pub fn set_targets(&self, targets: Targets) {
         // Refused only by a loop that has ended: then there is nothing to check.
-        let _ = self.commands.send(targets);
+        let _ = self.commands.send(Command::Targets(targets));
+    }
+
+    /// Makes these the addresses that no check is sent from; for the checks that begin from then on.
+    pub fn set_vips(&self, vips: Vips) {
+        let _ = self.commands.send(Command::Vips(vips));
     }
 
     /// Checks that had to wait since the start, because [`Self::limit`] of them were running.
@@ -79,6 +90,7 @@ pub struct Runner {
     slots: HashMap<Id, Slot>,
     ids: HashMap<Arc<Target>, Id>,
     next_id: u64,
+    vips: Arc<Vips>,
     /// The deadline of each machine that is not in `ready`.
     queue: BTreeSet<(Instant, Id)>,
     /// Due, but the limit was reached.
@@ -126,6 +138,7 @@ impl Runner {
             slots: HashMap::new(),
             ids: HashMap::new(),
             next_id: 0,
+            vips: Arc::default(),
             queue: BTreeSet::new(),
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -141,7 +154,7 @@ impl Runner {
 
     async fn run(
         mut self,
-        mut commands: mpsc::UnboundedReceiver<Targets>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<Event>,
         cancel: CancellationToken,
     ) {
@@ -152,7 +165,8 @@ impl Runner {
                 () = cancel.cancelled() => return,
                 () = events.closed() => return,
                 command = commands.recv() => match command {
-                    Some(targets) => self.set_targets(targets),
+                    Some(Command::Targets(targets)) => self.set_targets(targets),
+                    Some(Command::Vips(vips)) => self.vips = Arc::new(vips),
                     None => return,
                 },
                 permit = events.reserve(), if !self.outbox.is_empty() => match permit {
@@ -269,8 +283,8 @@ impl Runner {
             return;
         };
         if let Step::Start(ticket) = slot.machine.tick(now(), fastrand::u64(..)) {
-            let target = Arc::clone(&slot.target);
-            let check = async move { (id, ticket, probe::run(&target).await) };
+            let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
+            let check = async move { (id, ticket, probe::run(&target, &vips).await) };
             slot.running = Some(self.checks.spawn(check));
         }
         self.enqueue(id);

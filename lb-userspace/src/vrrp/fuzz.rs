@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::protocol::instance::Instance;
-use super::protocol::machine::{Event, Time};
+use super::protocol::machine::{Event, OWNER, Time};
 use super::protocol::settings::Settings;
 use super::wire::packet::{Advert, Received, Version};
 
@@ -77,12 +77,19 @@ fn instances(ipv6: bool) -> impl Iterator<Item = Instance> {
         let own = if ipv6 { IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]) } else { [10, 77, 0, 12].into() };
         Instance::new(settings, own, Time::ZERO).ok()
     };
-    let started = |(mut instance, holds_addresses): (Instance, bool)| {
-        instance.handle(Time::ZERO, Event::Start { holds_addresses }, &mut Vec::new());
+    let started = |(mut instance, is_master): (Instance, bool)| {
+        let priority = instance.machine().priority();
+        for event in [
+            Event::Priority(if is_master { OWNER } else { priority }),
+            Event::Start { holds_addresses: false },
+            Event::Priority(priority),
+        ] {
+            instance.handle(Time::ZERO, event, &mut Vec::new());
+        }
         instance
     };
     [(Version::V2, true), (Version::V2, false), (Version::V3, true), (Version::V3, false)]
         .into_iter()
-        .filter_map(move |(version, holds)| Some((configured(version)?, holds)))
+        .filter_map(move |(version, is_master)| Some((configured(version)?, is_master)))
         .map(started)
 }

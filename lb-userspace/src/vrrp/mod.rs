@@ -13,6 +13,7 @@ pub mod wire;
 #[cfg(test)]
 mod captures;
 
+pub use protocol::machine::State;
 pub use protocol::{Instance, Machine, Settings, Status};
 pub use thread::{Error, Handle, Owner, Runner, UNREADY};
 pub use wire::{Acceptance, Advert, Received, Refusal, Refusals};

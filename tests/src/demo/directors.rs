@@ -4,6 +4,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use lb_userspace::api::{RouterStatus, State};
+use lb_userspace::vrrp;
 
 use super::screen::say;
 use crate::agent::{Agent, lb, status};
@@ -59,7 +60,7 @@ impl<'a> Director<'a> {
 
     /// Whether it owns the VIP, by its own word.
     pub(crate) fn is_master(&self) -> bool {
-        self.router().is_some_and(|router| router.state == "master")
+        self.router().is_some_and(|router| router.state == vrrp::State::Master)
     }
 
     /// Whether its checks say so of a real.
@@ -93,7 +94,7 @@ fn reference(priority: u8) -> Result<String> {
 /// Prints what `lb vrrp` says on each, in a line.
 pub(crate) fn tell(directors: [&Director<'_>; 2]) -> Result<()> {
     let [a, b] = directors.map(|director| {
-        let state = director.router().map_or_else(|| "no agent".to_owned(), |router| router.state);
+        let state = director.router().map_or_else(|| "no agent".to_owned(), |router| router.state.to_string());
         format!("{}: {state}", director.letter)
     });
     say!("\n  `lb vrrp` on each: {a}; {b}.")

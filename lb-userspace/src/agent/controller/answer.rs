@@ -17,8 +17,7 @@ impl Controller {
             // What is told shall hold.
             Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Routers(answer) => {
-                let routers = self.ask_routers(vrrp::Handle::status);
-                let _ = answer.send(routers.map(|all| all.into_iter().map(Into::into).collect()));
+                let _ = answer.send(self.ask_routers(vrrp::Handle::status));
             }
             Request::Release(name, answer) => {
                 let _ = answer.send(self.release(&name));
@@ -50,9 +49,9 @@ impl Controller {
         let before = self.router(name)?;
         self.ask_routers(|handle| handle.release(name))?;
         let again = format!("until `lb vrrp reclaim {name}`");
-        Ok(Done::new(match before.state.to_string().as_str() {
+        Ok(Done::new(match before.state {
             _ if before.yielded => format!("vrrp.{name}: was released before; it leaves its VIPs to others {again}"),
-            "master" => format!(
+            vrrp::State::Master => format!(
                 "vrrp.{name}: hands its VIPs over to the backup that takes them, and leaves them there {again}.\n\
                  Without a backup they stay here. `lb vrrp` shows which"
             ),
@@ -63,7 +62,7 @@ impl Controller {
     fn reclaim(&self, name: &str) -> Result<Done, String> {
         let before = self.router(name)?;
         self.ask_routers(|handle| handle.reclaim(name))?;
-        let releasing = before.state.to_string() == "releasing";
+        let releasing = before.state == vrrp::State::Releasing;
         Ok(Done::new(if before.yielded || releasing {
             format!("vrrp.{name}: takes part in the election again")
         } else {
@@ -99,10 +98,7 @@ impl Controller {
             Err(error) => info!("SIGUSR1: {error}"),
         }
         match self.ask_routers(vrrp::Handle::status) {
-            Ok(routers) => {
-                let routers: Vec<crate::api::RouterStatus> = routers.into_iter().map(Into::into).collect();
-                info!("SIGUSR1: vrrp: {}", json(&routers));
-            }
+            Ok(routers) => info!("SIGUSR1: vrrp: {}", json(&routers)),
             Err(error) => info!("SIGUSR1: {error}"),
         }
     }

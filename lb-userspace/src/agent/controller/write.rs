@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use tokio::task::JoinError;
 use tracing::{debug, error, info};
 
-use super::{Controller, Ownership};
+use super::{Controller, Ownership, waiting};
 use crate::planner::plan::plan;
 use crate::pulse::BEAT;
 
@@ -15,8 +15,8 @@ impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
         // That it would do the traffic no good holds before it is written; the opposite only after.
-        if self.ready && !self.model.is_ready() {
-            self.tell_ready(false);
+        if self.awaited.is_none() && !self.model.is_ready() {
+            self.tell_awaited(waiting::awaited(&self.model));
         }
         self.plan();
         if self.writing.is_empty() {
@@ -99,20 +99,23 @@ impl Controller {
     /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good: the
     /// maps say so too.
     pub(super) fn tell_routers(&mut self) {
-        let ready = self.fault.is_none() && self.model.is_ready();
+        let awaited = match &self.fault {
+            Some(_) => Some("the maps, which are not what they should be".to_owned()),
+            None => waiting::awaited(&self.model),
+        };
         let settled = self.writing.is_empty();
         let Some(Ownership { tracks, .. }) = &mut self.routers else { return };
         tracks.set_services(self.model.health_of_services());
-        if ready != self.ready && (settled || !ready) {
-            self.tell_ready(ready);
+        if awaited != self.awaited && (settled || awaited.is_some()) {
+            self.tell_awaited(awaited);
         }
     }
 
-    fn tell_ready(&mut self, ready: bool) {
+    fn tell_awaited(&mut self, awaited: Option<String>) {
         if let Some(Ownership { routers, .. }) = &self.routers
-            && routers.handle().ready(ready).is_ok()
+            && routers.handle().await_before_preemption(awaited.clone()).is_ok()
         {
-            self.ready = ready;
+            self.awaited = awaited;
         }
     }
 }

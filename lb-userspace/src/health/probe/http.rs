@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Deadline, Failure, connect};
+use super::{Deadline, Failure, Way, connect};
 use crate::config::Http;
 
 /// Bytes of a response head that are read at most.
@@ -25,9 +25,9 @@ const BODY: usize = 16 * 1024;
 /// Time that is given to the body at most.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
-pub(super) async fn check(real: SocketAddr, question: &Http, deadline: &Deadline) -> Result<(), Failure> {
-    let request = request(real, question)?;
-    let connection = connect(real, deadline).await?;
+pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Result<(), Failure> {
+    let request = request(way.real, question)?;
+    let connection = connect(way, deadline).await?;
     let status = timeout_at(deadline.at, ask(connection, request, deadline))
         .await
         .map_err(|_| Failure::Waiting(deadline.timeout))??;

@@ -1,9 +1,7 @@
 //! The TCP check: a connection that is accepted is good.
 
-use std::net::SocketAddr;
+use super::{Deadline, Failure, Way, connect};
 
-use super::{Deadline, Failure, connect};
-
-pub(super) async fn check(real: SocketAddr, deadline: &Deadline) -> Result<(), Failure> {
-    connect(real, deadline).await.map(drop)
+pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Failure> {
+    connect(way, deadline).await.map(drop)
 }

@@ -56,14 +56,14 @@ async fn answering(answer: Vec<u8>, hold: bool) -> (u16, tokio::task::JoinHandle
 
 async fn ask(answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
     let (port, _server) = answering(answer.to_vec(), hold).await;
-    run(&target(http(), port, timeout)).await
+    run(&target(http(), port, timeout), &Vips::default()).await
 }
 
 #[tokio::test]
 async fn tcp_accepted_is_good() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    assert_eq!(run(&target(CheckKind::Tcp(Tcp), port, GENEROUS)).await, Outcome::Good);
+    assert_eq!(run(&target(CheckKind::Tcp(Tcp), port, GENEROUS), &Vips::default()).await, Outcome::Good);
     let (mut connection, _) = listener.accept().await.unwrap();
     let read = connection.read(&mut [0]).await;
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "closed by a reset: no TIME_WAIT is left");
@@ -76,7 +76,7 @@ async fn refused() {
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let port = socket.local_addr().unwrap().port();
     for kind in [CheckKind::Tcp(Tcp), http()] {
-        assert_eq!(run(&target(kind, port, GENEROUS)).await, bad("connection refused"));
+        assert_eq!(run(&target(kind, port, GENEROUS), &Vips::default()).await, bad("connection refused"));
     }
 }
 
@@ -93,14 +93,14 @@ async fn connecting_to_a_black_hole_times_out() {
     }
     for kind in [CheckKind::Tcp(Tcp), http()] {
         let target = target(kind, address.port(), Duration::from_millis(100));
-        assert_eq!(run(&target).await, bad("timed out after 100ms connecting"));
+        assert_eq!(run(&target, &Vips::default()).await, bad("timed out after 100ms connecting"));
     }
 }
 
 #[tokio::test]
 async fn http_good_status() {
     let (port, server) = answering(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), false).await;
-    assert_eq!(run(&target(http(), port, GENEROUS)).await, Outcome::Good);
+    assert_eq!(run(&target(http(), port, GENEROUS), &Vips::default()).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
     assert!(request.starts_with("get /health?full=1 http/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")), "{request}");
@@ -116,7 +116,7 @@ async fn http_host_and_method_are_sent() {
         host: Some("www.example.net".to_owned()),
         status: vec![(200, 200)],
     });
-    assert_eq!(run(&target(kind, port, GENEROUS)).await, Outcome::Good);
+    assert_eq!(run(&target(kind, port, GENEROUS), &Vips::default()).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
     assert!(request.starts_with("head / http/1.1\r\n"), "{request}");
     assert!(request.contains("\r\nhost: www.example.net\r\n"), "{request}");
@@ -214,7 +214,11 @@ async fn udp_answers() {
     ];
     for (answer, expect, outcome) in cases {
         let (port, server) = echoing(answer).await;
-        assert_eq!(run(&target(udp(b"\0ping", expect), port, GENEROUS)).await, outcome, "{answer:?}, {expect:?}");
+        assert_eq!(
+            run(&target(udp(b"\0ping", expect), port, GENEROUS), &Vips::default()).await,
+            outcome,
+            "{answer:?}, {expect:?}"
+        );
         assert_eq!(server.await.unwrap().unwrap(), b"\0ping");
     }
 }
@@ -224,9 +228,9 @@ async fn udp_silence_is_good_only_where_nothing_is_expected() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     let brief = Duration::from_millis(150);
-    assert_eq!(run(&target(udp(b"", None), port, brief)).await, Outcome::Good);
+    assert_eq!(run(&target(udp(b"", None), port, brief), &Vips::default()).await, Outcome::Good);
     let waited = bad("timed out after 150ms waiting for a response");
-    assert_eq!(run(&target(udp(b"", Some(b"")), port, brief)).await, waited);
+    assert_eq!(run(&target(udp(b"", Some(b"")), port, brief), &Vips::default()).await, waited);
 }
 
 #[tokio::test]
@@ -236,7 +240,10 @@ async fn a_udp_port_that_is_unreachable_is_refused() {
     socket.connect((Ipv4Addr::LOCALHOST, 9)).await.unwrap();
     let port = socket.local_addr().unwrap().port();
     for expect in [None, Some(&b"pong"[..])] {
-        assert_eq!(run(&target(udp(b"ping", expect), port, GENEROUS)).await, bad("connection refused"));
+        assert_eq!(
+            run(&target(udp(b"ping", expect), port, GENEROUS), &Vips::default()).await,
+            bad("connection refused")
+        );
     }
 }
 
@@ -249,7 +256,7 @@ async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
         status: vec![(200, 299)],
     });
     assert_eq!(
-        run(&target(kind, 1, GENEROUS)).await,
+        run(&target(kind, 1, GENEROUS), &Vips::default()).await,
         Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
     );
 }
@@ -276,7 +283,7 @@ async fn what_this_director_can_not_begin_says_nothing_of_the_real() {
     // Refused by connect(2) itself: a broadcast address, and a link-local one without its interface.
     for address in ["255.255.255.255", "fe80::1"] {
         let target = Target { address: address.parse().unwrap(), ..target(CheckKind::Tcp(Tcp), 80, GENEROUS) };
-        let outcome = run(&target).await;
+        let outcome = run(&target, &Vips::default()).await;
         let Outcome::Void(why) = &outcome else { panic!("{address}: {outcome:?}") };
         assert!(why.starts_with("this director"), "{why}");
     }

@@ -1,20 +1,18 @@
 //! The UDP check: one datagram from a socket of its own. An ICMP port-unreachable is a refusal; otherwise the expected
 //! answer decides, or where none is expected, silence until the timeout.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use tokio::net::UdpSocket;
 use tokio::time::timeout_at;
 
-use super::{Deadline, Failure};
+use super::source::unspecified;
+use super::{Deadline, Failure, Way};
 use crate::config::Udp;
 
 /// Bytes of an answer that are looked at; the rest of the datagram is cut off.
 const ANSWER: usize = 2048;
 
-pub(super) async fn check(real: SocketAddr, question: &Udp, deadline: &Deadline) -> Result<(), Failure> {
-    let any = if real.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind((any, 0)).await?;
+pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &Deadline) -> Result<(), Failure> {
+    let socket = UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
     // A connected socket hears the ICMP errors of its datagrams, and takes answers from the real alone.
     socket.connect(real).await?;
     socket.send(&question.send).await?;

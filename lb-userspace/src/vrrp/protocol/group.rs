@@ -6,6 +6,7 @@
 //!   is master or waits too; then all take over at once. A master that is heard on one side keeps both: no
 //!   split over the sides, and nobody flaps.
 //! - When one loses its VIPs to another director, the others hand theirs over.
+//! - VIPs that an agent before this one left are kept by all, until one of them hears a master.
 
 use super::machine::{Standing, State};
 
@@ -30,6 +31,9 @@ pub enum Command {
     /// Become master.
     TakeOver,
 }
+
+/// A backup that follows another master, or waits whether there is one.
+const FOLLOWER: Standing = Standing { state: State::Backup, held: false, keeps: false, stopping: false };
 
 /// Whether the members may take part.
 pub fn is_able(members: &[Member]) -> bool {
@@ -66,6 +70,9 @@ pub fn follow(members: &[Member], changed: usize, before: State) -> Vec<(usize, 
     if matches!(before, State::Master | State::Releasing) && now == Some(State::Backup) {
         return all(Command::Yield, &owns);
     }
+    if members.iter().any(|member| member.standing == FOLLOWER) {
+        return all(Command::Yield, &|member| member.standing.keeps);
+    }
     if members.iter().all(|member| member.standing.held || member.standing.state == State::Master) {
         return all(Command::TakeOver, &|member| member.standing.held);
     }
@@ -80,12 +87,13 @@ mod tests {
     use State::{Backup, Initialize, Master, Releasing};
 
     const fn member(state: State) -> Member {
-        Member { standing: Standing { state, held: false, stopping: false }, able: true }
+        Member { standing: Standing { state, held: false, keeps: false, stopping: false }, able: true }
     }
 
     const IDLE: Member = member(Initialize);
     const BACKUP: Member = member(Backup);
     const HELD: Member = Member { standing: Standing { held: true, ..BACKUP.standing }, ..BACKUP };
+    const KEEPING: Member = Member { standing: Standing { keeps: true, ..BACKUP.standing }, ..BACKUP };
     const MASTER: Member = member(Master);
     const RELEASING: Member = member(Releasing);
     const STOPPING: Member = Member { standing: Standing { stopping: true, ..RELEASING.standing }, ..RELEASING };
@@ -110,6 +118,8 @@ mod tests {
         ("a newcomer doesn't", Initialize, [BACKUP, MASTER, MASTER], &[]),
         ("a stop is taken back by all", Initialize, [STOPPING, STOPPING, MASTER], &[(0, Start), (1, Start)]),
         ("or by none", Initialize, [IDLE, STOPPING, MASTER], &[]),
+        ("what is found is kept by all", Initialize, [KEEPING, KEEPING, HELD], &[]),
+        ("until one hears a master", Backup, [BACKUP, KEEPING, KEEPING], &[(1, Yield), (2, Yield)]),
         ("masters are left alone", Backup, [MASTER, MASTER, MASTER], &[]),
         ("backups too", Backup, [BACKUP, BACKUP, BACKUP], &[]),
     ];
@@ -133,6 +143,7 @@ mod tests {
                     (Start, _) | (TakeOver, _) => MASTER,
                     (Stop, Backup) => IDLE,
                     (Stop, _) => STOPPING,
+                    (Yield, Backup) => BACKUP,
                     (Yield, _) => RELEASING,
                 };
                 if members[index] == member {
@@ -146,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_group_comes_to_rest() {
-        let all = [IDLE, BACKUP, HELD, MASTER, RELEASING, STOPPING, OUT];
+        let all = [IDLE, BACKUP, HELD, KEEPING, MASTER, RELEASING, STOPPING, OUT];
         for a in all {
             for b in all {
                 for c in all {

@@ -1,124 +1,14 @@
 //! One configured virtual router: what it takes from the wire, its state machine and its counters. Still
 //! without a socket or a clock.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use ipnet::IpNet;
-use serde::{Serialize, Serializer};
-
-use super::machine::{Action, Cause, Event, Heard, Machine, State, Time};
+use super::machine::{Action, Event, Heard, Machine, State, Time};
 use super::settings::{self, Settings};
+use super::status::{Counters, Mismatch, Refused, Status};
 use crate::vrrp::wire::accept::Acceptance;
-use crate::vrrp::wire::checksum::Form;
 use crate::vrrp::wire::packet::{Advert, Body, GROUP_V4, GROUP_V6, Received, Unsendable};
-use crate::vrrp::wire::refusal::{Refusal, Refusals};
-
-/// What an instance has counted since it was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counters {
-    /// Adverts sent, to each peer one.
-    pub sent: u64,
-    /// Adverts that the system would not send.
-    pub unsent: u64,
-    /// Adverts taken.
-    pub received: u64,
-    /// Of those, version 3 over IPv4 with the pseudo-header in its checksum.
-    pub with_pseudo_header: u64,
-    /// Of those, version 3 over IPv4 without it.
-    pub without_pseudo_header: u64,
-    /// The form that each peer's last such advert had, for the first peers heard.
-    pub forms: BTreeMap<IpAddr, Form>,
-    /// Adverts refused, by reason.
-    pub refused: Refusals,
-    /// The last one that was refused, and who sent it.
-    pub last_refused: Option<(Refusal, IpAddr)>,
-    /// Adverts taken that name other addresses than ours.
-    pub mismatched: u64,
-    /// Who sent the last advert and what it named, while that is other addresses than ours.
-    pub mismatch: Option<(IpAddr, Vec<IpAddr>)>,
-    /// How often this instance became master.
-    pub elections: u64,
-}
-
-/// Peers whose checksum's form is remembered: more than a virtual router has.
-const REMEMBERED: usize = 32;
-
-impl Counters {
-    fn count_form(&mut self, peer: IpAddr, form: Form) {
-        match form {
-            Form::PseudoHeader => self.with_pseudo_header += 1,
-            Form::Plain => self.without_pseudo_header += 1,
-        }
-        if self.forms.len() < REMEMBERED || self.forms.contains_key(&peer) {
-            self.forms.insert(peer, form);
-        }
-    }
-}
-
-/// What is to be seen of an instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
-    /// Its name.
-    pub name: String,
-    /// Its interface.
-    pub interface: String,
-    /// Its virtual router id.
-    pub router: u8,
-    /// Its VIPs.
-    pub addresses: Vec<IpAddr>,
-    /// Its state.
-    pub state: State,
-    /// Why.
-    pub cause: Cause,
-    /// For how long; in JSON in seconds.
-    #[serde(rename = "age_seconds", serialize_with = "seconds")]
-    pub age: Duration,
-    /// The master's address, if it is known.
-    pub master: Option<IpAddr>,
-    /// The priority in effect.
-    pub priority: u8,
-    /// The priority in the configuration.
-    pub configured_priority: u8,
-    /// How tracking explains it, if there is tracking.
-    pub why: Option<String>,
-    /// It was released and leaves the VIPs to others.
-    pub yielded: bool,
-    /// Why it can't take part, when it can't: no such interface, no address on it.
-    pub obstacle: Option<String>,
-    /// Adverts on its interface, of its family, for router ids that nobody here has.
-    pub strangers: u64,
-    /// Its counters.
-    pub counters: Counters,
-}
-
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
-}
-
-impl Status {
-    /// Of an instance whose interface was not seen yet.
-    pub fn waiting(settings: &Settings) -> Self {
-        Self {
-            name: settings.name.clone(),
-            interface: settings.interface.clone(),
-            router: settings.router,
-            addresses: settings.addresses.iter().map(IpNet::addr).collect(),
-            state: State::Initialize,
-            cause: Cause::Created,
-            age: Duration::ZERO,
-            master: None,
-            priority: settings.priority,
-            configured_priority: settings.priority,
-            why: None,
-            yielded: false,
-            obstacle: None,
-            strangers: 0,
-            counters: Counters::default(),
-        }
-    }
-}
+use crate::vrrp::wire::refusal::Refusal;
 
 /// A virtual router at work.
 #[derive(Debug)]
@@ -198,7 +88,7 @@ impl Instance {
     pub fn receive(&mut self, now: Time, received: &Received<'_>, actions: &mut Vec<Action>) -> Result<(), Refusal> {
         let advert = self.acceptance.accept(received, self.own).inspect_err(|&refusal| {
             self.counters.refused.count(refusal);
-            self.counters.last_refused = Some((refusal, received.source));
+            self.counters.last_refused = Some(Refused { source: received.source, reason: refusal });
         })?;
         self.counters.received += 1;
         if let Body::V3 { checksum, .. } = advert.body
@@ -209,7 +99,7 @@ impl Instance {
         self.counters.mismatch = None;
         if !self.acceptance.has_same_addresses(&advert) {
             self.counters.mismatched += 1;
-            self.counters.mismatch = Some((received.source, advert.addresses.clone()));
+            self.counters.mismatch = Some(Mismatch { source: received.source, addresses: advert.addresses.clone() });
         }
         let heard = Heard { source: received.source, priority: advert.priority, interval: advert.interval() };
         self.handle(now, Event::Advert(heard), actions);
@@ -226,8 +116,8 @@ impl Instance {
     }
 
     /// See [`Machine::defer_preemption`].
-    pub fn defer_preemption(&mut self, until: Option<Time>) {
-        self.machine.defer_preemption(until);
+    pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
+        self.machine.defer_preemption(now, until);
     }
 
     /// The adverts of this priority: where each one goes and its bytes.
@@ -250,30 +140,28 @@ impl Instance {
     /// What is to be seen of it.
     pub fn status(&self, now: Time) -> Status {
         Status {
-            name: self.settings.name.clone(),
-            interface: self.settings.interface.clone(),
-            router: self.settings.router,
             addresses: self.template.addresses.clone(),
             state: self.machine.state(),
             cause: self.machine.cause(),
             age: now.saturating_sub(self.machine.since()),
             master: self.machine.master(),
             priority: self.machine.priority(),
-            configured_priority: self.settings.priority,
-            why: None,
             yielded: self.machine.yielded(),
-            obstacle: None,
-            strangers: 0,
             counters: self.counters.clone(),
+            ..Status::waiting(&self.settings)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vrrp::protocol::machine::OWNER;
+    use crate::vrrp::wire::checksum::Form;
     use crate::vrrp::wire::packet::{Authentication, TTL, Version};
 
     const OWN: [u8; 4] = [10, 77, 0, 12];
@@ -285,11 +173,14 @@ mod tests {
             settings.password = Some("s3cret77".into());
         }
         let mut instance = Instance::new(settings, OWN.into(), Time::ZERO).unwrap();
-        let start = Event::Start { holds_addresses: state != State::Backup };
+        let start = Event::Start { holds_addresses: false };
+        // The owner alone is master at once.
+        let master = [Event::Priority(OWNER), start, Event::Priority(100)];
         let events: &[Event] = match state {
             State::Initialize => &[],
-            State::Backup | State::Master => &[start],
-            State::Releasing => &[start, Event::Release],
+            State::Backup => &[start],
+            State::Master => &master,
+            State::Releasing => &[&master[..], &[Event::Release]].concat(),
         };
         for &event in events {
             instance.handle(Time::ZERO, event, &mut Vec::new());
@@ -361,19 +252,8 @@ mod tests {
             hearer.receive(Duration::from_secs(1), &received, &mut Vec::new()).unwrap();
             (hearer.machine().master(), hearer.counters().mismatched, hearer.counters().mismatch.clone())
         };
-        assert_eq!(hear(&others), (Some(source), 1, Some((source, others.clone()))));
+        assert_eq!(hear(&others), (Some(source), 1, Some(Mismatch { source, addresses: others.clone() })));
         assert_eq!(hear(&others[..1]), (Some(source), 1, None));
-    }
-
-    #[test]
-    fn a_status_is_readable_json() {
-        let instance = instance(Version::V3, State::Master);
-        let json = serde_json::to_value(instance.status(Duration::from_millis(1500))).unwrap();
-        assert_eq!(json["state"], "master");
-        assert_eq!(json["cause"], "found its addresses on the interface");
-        assert_eq!(json["age_seconds"], 1.5);
-        assert_eq!(json["counters"]["refused"]["checksum"], 0);
-        assert_eq!(json["addresses"][0], "10.77.0.100");
     }
 
     #[test]

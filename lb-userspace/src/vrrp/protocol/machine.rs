@@ -4,25 +4,30 @@
 //! Beyond the RFCs:
 //! - a planned hand-over is make-before-break: a master that releases announces priority 0 but keeps the
 //!   VIPs until it hears its successor, or for [`Config::handover`] ([`State::Releasing`]);
-//! - an agent that finds its VIPs on their interface resumes as master at once ([`Event::Start`]);
+//! - an agent that finds its VIPs on their interface keeps them there and listens for an interval: a master that
+//!   it hears is treated as by any other backup, and where there is none it is master again ([`Event::Start`]);
 //! - a master that hears another master of lower standing answers at once in version 2 too, and announces
 //!   its VIPs again; one that is outranked says a last word, so that the winner knows that there were two
 //!   and announces again. A split brain heals with one advert;
 //! - a backup whose own timer was late doubts its ears before it takes over;
 //! - the owner (priority 255) is not deaf: a second owner is a misconfiguration, and two masters for ever
-//!   would be its result. The tie is broken by address, as any other.
+//!   would be its result. The tie is broken by address, as any other. Nor does it take its addresses from another
+//!   before what is behind it is ready.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::vrrp::wire::packet::Version;
 
+mod backup;
 mod config;
 mod event;
+mod handover;
 #[cfg(test)]
-mod table;
-#[cfg(test)]
-mod wire;
+mod tests;
+
+use backup::Inferior;
+use handover::{After, Ending};
 
 pub use config::{Config, default_handover};
 pub use event::{Action, Cause, Event, Heard, Standing, State};
@@ -62,6 +67,8 @@ pub struct Machine {
     postponed: bool,
     /// Backup: its time to take over has come, and its sync group's hasn't.
     held: bool,
+    /// Backup: the VIPs are here since an agent before this one left them, until the election says whose they are.
+    keeps: bool,
     /// Backup: released, so it does not preempt.
     yielded: bool,
     /// Backup: it does not preempt before.
@@ -72,32 +79,6 @@ pub struct Machine {
     answers_from: Time,
     /// Master: when it may announce again because of one.
     announces_from: Time,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Inferior {
-    priority: u8,
-    /// When its time is over.
-    until: Time,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ending {
-    until: Time,
-    after: After,
-}
-
-/// What follows a hand-over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
-    /// Backup, or master again where there is no successor.
-    Release,
-    /// Backup, and the VIPs go in any case.
-    Yield,
-    /// Initialize, and the VIPs go in any case.
-    Stop,
-    /// Initialize, and the VIPs stay where there is no successor.
-    Shutdown,
 }
 
 impl Machine {
@@ -117,6 +98,7 @@ impl Machine {
             resigned: false,
             postponed: false,
             held: false,
+            keeps: false,
             yielded: false,
             deferred: None,
             ending: None,
@@ -150,13 +132,15 @@ impl Machine {
         self.yielded
     }
 
-    /// What its sync group needs to know.
-    pub fn standing(&self) -> Standing {
-        Standing { state: self.state, held: self.held, stopping: self.is_stopping() }
+    /// Whether this host has the VIPs: as their master, or as a backup that found them here.
+    pub fn holds_addresses(&self) -> bool {
+        self.keeps || matches!(self.state, State::Master | State::Releasing)
     }
 
-    fn is_stopping(&self) -> bool {
-        self.ending.is_some_and(|ending| matches!(ending.after, After::Stop | After::Shutdown))
+    /// What its sync group needs to know.
+    pub fn standing(&self) -> Standing {
+        let Self { state, held, keeps, .. } = *self;
+        Standing { state, held, keeps, stopping: self.is_stopping() }
     }
 
     /// The master's address as far as it is known: ours, or that of the last advert taken.
@@ -189,8 +173,28 @@ impl Machine {
 
     /// Lets a master of lower priority be until this time, or until this is called with `None`: what is behind
     /// this router is not ready. A master that resigns or falls silent is followed nevertheless.
-    pub fn defer_preemption(&mut self, until: Option<Time>) {
-        self.deferred = until;
+    ///
+    /// The owner too starts as a backup meanwhile, and is due at once when it is ready.
+    pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
+        let was_deferred = std::mem::replace(&mut self.deferred, until).is_some();
+        if was_deferred && until.is_none() && self.state == State::Backup && self.is_owner() {
+            self.timer = self.timer.map(|timer| timer.min(now));
+        }
+    }
+
+    /// Whether it is to be master whoever else is.
+    fn is_owner(&self) -> bool {
+        self.priority == OWNER && !self.yielded
+    }
+
+    fn is_deferred(&self, now: Time) -> bool {
+        self.deferred.is_some_and(|until| until > now)
+    }
+
+    /// Whether it lets a master of lower priority be for that reason.
+    pub fn defers_preemption(&self, now: Time) -> bool {
+        let would = self.is_owner() || self.config.preempt && !self.yielded;
+        self.state == State::Backup && would && self.is_deferred(now)
     }
 
     /// Skew_Time: a backup of lower priority waits longer (RFC 3768 §6.1, RFC 9568 §6.1).
@@ -216,15 +220,23 @@ impl Machine {
             }
             (State::Initialize, _) => self.idle(event),
 
-            (State::Backup, Event::Advert(heard)) => self.hear_as_backup(now, heard),
+            (State::Backup, Event::Advert(heard)) => self.hear_as_backup(now, heard, actions),
             (State::Backup, Event::Timer) => self.expire_as_backup(now, actions),
             (State::Backup, Event::Priority(priority)) => self.reprioritize(now, priority),
             (State::Backup, Event::Release) => self.yielded = true,
             (State::Backup, Event::Reclaim) => self.yielded = false,
+            (State::Backup, Event::Stop) if self.keeps => self.release(now, After::Stop, actions),
+            (State::Backup, Event::Shutdown) if self.keeps => self.release(now, After::Shutdown, actions),
             (State::Backup, Event::Stop | Event::Shutdown) => {
                 self.leave(now, Cause::Stopped, actions);
             }
-            (State::Backup, Event::Fault) => self.leave(now, Cause::Faulted, actions),
+            (State::Backup, Event::Fault) => {
+                if self.keeps {
+                    self.give_up(actions);
+                }
+                self.leave(now, Cause::Faulted, actions);
+            }
+            (State::Backup, Event::Yield) if self.keeps => self.give_up(actions),
             (State::Backup, Event::TakeOver) if self.held => self.take_over(now, actions),
 
             (State::Master, Event::Advert(heard)) => self.hear_as_master(now, heard, actions),
@@ -259,6 +271,7 @@ impl Machine {
             (State::Releasing, Event::Stop) => self.end_by(After::Stop),
             (State::Releasing, Event::Shutdown) => self.end_by(After::Shutdown),
             (State::Releasing, Event::Reclaim) => {
+                self.yielded = false;
                 if self.ending.is_some_and(|ending| ending.after == After::Release) {
                     self.become_master(now, Cause::Reclaimed, actions);
                 }
@@ -275,109 +288,13 @@ impl Machine {
         }
     }
 
-    /// RFC 9568 §6.4.1.
-    fn start(&mut self, now: Time, holds_addresses: bool, actions: &mut Vec<Action>) {
-        self.master = None;
-        self.learned = self.config.interval;
-        if self.priority == OWNER && !self.yielded {
-            self.become_master(now, Cause::Owner, actions);
-        } else if holds_addresses {
-            self.become_master(now, Cause::Adopted, actions);
-        } else {
-            self.become_backup(now, Cause::Started, actions);
-        }
-    }
-
     fn idle(&mut self, event: Event) {
         match event {
             Event::Priority(priority) => self.priority = priority,
+            Event::Release => self.yielded = true,
             Event::Reclaim => self.yielded = false,
             _ => {}
         }
-    }
-
-    /// RFC 9568 §6.4.2, an advert received.
-    fn hear_as_backup(&mut self, now: Time, heard: Heard) {
-        if heard.priority == RESIGN {
-            self.resigned = true;
-            self.postponed = false;
-            self.held = false;
-            self.inferior = None;
-            self.timer = Some(now.saturating_add(self.skew()));
-            return;
-        }
-        let may_preempt = self.config.preempt && !self.yielded && self.deferred.is_none_or(|until| until <= now);
-        let preempts = may_preempt && heard.priority < self.priority;
-        if preempts && self.config.preempt_delay.is_zero() {
-            // Discarded: the timer runs on, and then this router is master.
-            self.inferior = Some(Inferior { priority: heard.priority, until: Time::MAX });
-            self.master = Some(heard.source);
-            return;
-        }
-        self.inferior = preempts.then(|| Inferior {
-            priority: heard.priority,
-            until: self
-                .inferior
-                .map_or_else(|| now.saturating_add(self.config.preempt_delay), |inferior| inferior.until),
-        });
-        self.obey(now, heard);
-    }
-
-    /// Waits for the next advert of this master.
-    fn obey(&mut self, now: Time, heard: Heard) {
-        self.resigned = false;
-        self.postponed = false;
-        self.held = false;
-        self.master = Some(heard.source);
-        if self.config.version == Version::V3 {
-            self.learned = heard.interval;
-        }
-        self.timer = Some(now.saturating_add(self.down_interval()));
-    }
-
-    /// RFC 9568 §6.4.2, the Active_Down_Timer fires.
-    fn expire_as_backup(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if !self.is_due(now) || self.overslept(now) {
-            return;
-        }
-        if self.config.grouped {
-            self.held = true;
-            self.timer = Some(now.saturating_add(self.learned));
-        } else {
-            self.take_over(now, actions);
-        }
-    }
-
-    fn take_over(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let cause = if self.resigned {
-            Cause::MasterResigned
-        } else if self.inferior.is_some() {
-            Cause::Preempted
-        } else {
-            Cause::MasterDown
-        };
-        self.become_master(now, cause, actions);
-    }
-
-    /// What was not heard while this host was asleep proves nothing: a timer that is late gives the master
-    /// as much time as it is late, at most an interval and once, to be heard.
-    fn overslept(&mut self, now: Time) -> bool {
-        let late = self.timer.map_or(Time::ZERO, |timer| now.saturating_sub(timer));
-        if late <= self.learned / 8 || self.postponed {
-            return false;
-        }
-        self.postponed = true;
-        self.timer = Some(now.saturating_add(late.min(self.learned)));
-        true
-    }
-
-    /// The skew follows the priority; what has been waited so far counts.
-    fn reprioritize(&mut self, now: Time, priority: u8) {
-        let before = self.skew();
-        self.priority = priority;
-        let after = self.skew();
-        self.timer = self.timer.map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
-        self.inferior = self.inferior.filter(|inferior| inferior.priority < priority);
     }
 
     /// RFC 9568 §6.4.3, an advert received.
@@ -414,88 +331,6 @@ impl Machine {
         self.timer = Some(now.saturating_add(self.config.interval));
     }
 
-    /// Resigns, and holds the VIPs until the successor is heard; with a hand-over of 0 gives them up at once.
-    fn release(&mut self, now: Time, after: After, actions: &mut Vec<Action>) {
-        self.yielded = after == After::Release;
-        let cause = match after {
-            After::Release => Cause::Released,
-            After::Yield => Cause::Synchronized,
-            After::Stop | After::Shutdown => Cause::Stopped,
-        };
-        if self.config.handover.is_zero() {
-            actions.push(Action::Advertise(RESIGN));
-            self.give_up(actions);
-            match after {
-                After::Release | After::Yield => self.become_backup(now, cause, actions),
-                After::Stop | After::Shutdown => self.leave(now, cause, actions),
-            }
-            return;
-        }
-        // A backup is silent: that nobody was heard doesn't prove that nobody listens. But one that listens follows
-        // within its skew, and is told twice, in case that one resignation is lost.
-        let alone = matches!(after, After::Stop | After::Shutdown) && !self.heard;
-        let patience = if alone { self.config.interval * 5 / 4 } else { self.config.handover };
-        let patience = patience.min(self.config.handover);
-        if alone {
-            actions.push(Action::Advertise(RESIGN));
-        }
-        self.ending = Some(Ending { until: now.saturating_add(patience), after });
-        self.resign(now, actions);
-        self.enter(now, State::Releasing, cause, actions);
-    }
-
-    /// Each resignation makes a backup wait its skew anew, which is less than an interval: the next one,
-    /// for a backup that missed this one, must not come before.
-    fn resign(&mut self, now: Time, actions: &mut Vec<Action>) {
-        actions.push(Action::Advertise(RESIGN));
-        let again = now.saturating_add(self.config.interval * 3 / 2);
-        self.timer = Some(self.ending.map_or(again, |ending| again.min(ending.until)));
-    }
-
-    fn hear_as_releasing(&mut self, now: Time, heard: Heard, actions: &mut Vec<Action>) {
-        if heard.priority == RESIGN {
-            return;
-        }
-        self.end_release(now, Cause::HandedOver, actions);
-        if self.state == State::Backup {
-            self.obey(now, heard);
-        }
-    }
-
-    fn resign_or_end(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if !self.is_due(now) {
-            return;
-        }
-        if self.ending.is_some_and(|ending| now < ending.until) {
-            self.resign(now, actions);
-        } else {
-            self.end_release(now, Cause::NoSuccessor, actions);
-        }
-    }
-
-    fn end_release(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
-        let after = self.ending.take().map_or(After::Release, |ending| ending.after);
-        match (after, cause) {
-            (After::Release, Cause::NoSuccessor) => self.become_master(now, cause, actions),
-            (After::Shutdown, Cause::NoSuccessor) => self.leave(now, cause, actions),
-            (After::Release | After::Yield, _) => {
-                self.give_up(actions);
-                self.become_backup(now, cause, actions);
-            }
-            (After::Stop | After::Shutdown, _) => {
-                self.give_up(actions);
-                self.leave(now, cause, actions);
-            }
-        }
-    }
-
-    /// Another end for the hand-over that is under way.
-    fn end_by(&mut self, after: After) {
-        if let Some(ending) = &mut self.ending {
-            ending.after = after;
-        }
-    }
-
     /// The order is part of the contract: the gate, the addresses, the advert, the announcements.
     fn become_master(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
         self.learned = self.config.interval;
@@ -514,29 +349,13 @@ impl Machine {
     /// Gives up the VIPs.
     fn give_up(&mut self, actions: &mut Vec<Action>) {
         self.ending = None;
+        self.keeps = false;
         actions.extend([Action::Gate(false), Action::Silence, Action::RemoveAddresses]);
-    }
-
-    fn become_backup(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
-        self.inferior = None;
-        self.resigned = false;
-        self.postponed = false;
-        if self.state == State::Initialize {
-            actions.push(Action::Gate(false));
-        }
-        self.timer = Some(now.saturating_add(self.down_interval()));
-        self.enter(now, State::Backup, cause, actions);
-    }
-
-    fn leave(&mut self, now: Time, cause: Cause, actions: &mut Vec<Action>) {
-        self.timer = None;
-        self.inferior = None;
-        self.master = None;
-        self.enter(now, State::Initialize, cause, actions);
     }
 
     fn enter(&mut self, now: Time, state: State, cause: Cause, actions: &mut Vec<Action>) {
         self.held = false;
+        self.keeps = false;
         self.state = state;
         self.cause = cause;
         self.since = now;

@@ -11,8 +11,10 @@ pub mod instance;
 pub mod machine;
 pub mod pace;
 pub mod settings;
+pub mod status;
 pub mod weights;
 
-pub use instance::{Instance, Status};
+pub use instance::Instance;
 pub use machine::Machine;
 pub use settings::Settings;
+pub use status::Status;

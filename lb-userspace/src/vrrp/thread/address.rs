@@ -1,11 +1,13 @@
 //! Puts VIPs on an interface and takes them off, by netlink: one message, one answer.
 
 use std::io;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
-use super::netlink::{Requests, attribute};
+use super::netlink::Requests;
 
 /// A netlink socket of the network namespace that it was opened in.
 #[derive(Debug)]
@@ -27,12 +29,12 @@ impl Addresses {
     /// # Errors
     /// EPERM without CAP_NET_ADMIN, ENODEV, or what else the kernel says.
     pub fn add(&mut self, interface: u32, address: IpNet) -> io::Result<bool> {
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        let mut body = body(interface, address);
+        let mut message = message(interface, address);
         if address.addr().is_ipv6() {
-            attribute(&mut body, libc::IFA_CACHEINFO, &deprecated());
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::CacheInfo(deprecated()));
         }
-        match self.0.make(libc::RTM_NEWADDR, flags, &body) {
+        match self.0.make(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL) {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
             result => result.map(|()| true),
         }
@@ -43,27 +45,28 @@ impl Addresses {
     /// # Errors
     /// EPERM without CAP_NET_ADMIN, or what else the kernel says.
     pub fn remove(&mut self, interface: u32, address: IpNet) -> io::Result<()> {
-        match self.0.make(libc::RTM_DELADDR, 0, &body(interface, address)) {
+        match self.0.make(RouteNetlinkMessage::DelAddress(message(interface, address)), 0) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
             result => result,
         }
     }
 }
 
-/// struct ifa_cacheinfo (linux/if_addr.h): never preferred, valid for ever; the kernel fills in the rest.
-fn deprecated() -> Vec<u8> {
-    [0, u32::MAX, 0, 0].iter().flat_map(|field| field.to_ne_bytes()).collect()
+fn message(interface: u32, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = interface;
+    message.header.family = match address {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+    message
 }
 
-/// struct ifaddrmsg and its attributes.
-fn body(interface: u32, address: IpNet) -> Vec<u8> {
-    let (family, octets, nodad) = match address.addr() {
-        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec(), 0),
-        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec(), libc::IFA_F_NODAD),
-    };
-    let mut body = vec![family as u8, address.prefix_len(), nodad as u8, libc::RT_SCOPE_UNIVERSE];
-    body.extend(interface.to_ne_bytes());
-    attribute(&mut body, libc::IFA_LOCAL, &octets);
-    attribute(&mut body, libc::IFA_ADDRESS, &octets);
-    body
+/// Never preferred, valid for ever; the kernel fills in the rest.
+fn deprecated() -> CacheInfo {
+    let mut cache = CacheInfo::default();
+    (cache.ifa_preferred, cache.ifa_valid) = (0, u32::MAX);
+    cache
 }

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::Event;
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 use crate::vrrp::protocol::weights::Standing;
 
 /// The VRRP thread answers within microseconds; this is for one that is dead.
@@ -20,7 +20,7 @@ pub(super) enum Request {
     Status,
     Event { instance: String, event: Event },
     Stand { instance: String, standing: Standing, why: String },
-    Ready(bool),
+    Await(Option<String>),
     Reload(Vec<Settings>),
     ShutDown,
 }
@@ -111,13 +111,14 @@ impl Handle {
         self.ask(Request::Stand { instance: instance.to_owned(), standing, why }).map(drop)
     }
 
-    /// Says whether this host can serve now what is behind the VIPs. An instance that starts while it can't lets a
-    /// master of lower priority be until it can, though not for longer than [`super::UNREADY`].
+    /// Says what this host waits for, for people, before it can serve what is behind the VIPs; `None` when it can. An
+    /// instance that starts while it can't lets a master of lower priority be until it can, though not for longer than
+    /// [`super::UNREADY`].
     ///
     /// # Errors
     /// [`Error::Gone`].
-    pub fn ready(&self, ready: bool) -> Result<(), Error> {
-        self.ask(Request::Ready(ready)).map(drop)
+    pub fn await_before_preemption(&self, awaited: Option<String>) -> Result<(), Error> {
+        self.ask(Request::Await(awaited)).map(drop)
     }
 
     /// Takes these settings in place of the running ones. An instance that stays the same router with the

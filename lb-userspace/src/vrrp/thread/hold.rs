@@ -21,6 +21,16 @@ impl<O: Owner> Runner<O> {
         self.places(slot).iter().any(|placed| self.holdings.contains(placed))
     }
 
+    /// Those of an instance's addresses that an agent before this one left here are this instance's.
+    pub(super) fn keep_addresses(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(&index) else { return };
+        for placed in self.places(slot) {
+            if self.holdings.contains(&placed) {
+                self.holdings.claim(placed, index);
+            }
+        }
+    }
+
     /// Puts an instance's addresses where they belong. One that can't be put there is looked after by
     /// [`Self::mend`], which is due at once.
     pub(super) fn put_addresses(&mut self, index: usize) {
@@ -33,6 +43,7 @@ impl<O: Owner> Runner<O> {
         match result {
             Err(error) => failed = Some(error),
             Ok(places) => {
+                self.note_intent(&places);
                 for placed in places {
                     let is_ours = self.holdings.contains(&placed);
                     match self.owner.put(placed) {
@@ -80,6 +91,14 @@ impl<O: Owner> Runner<O> {
             }
         }
         self.note();
+    }
+
+    /// Writes down what is about to be put, so that an agent which is killed in between leaves nothing that is nobody's.
+    /// An address that is there before and isn't ours is not among it.
+    fn note_intent(&mut self, places: &[Placed]) {
+        let new = places.iter().copied().filter(|placed| !self.holdings.contains(placed) && !self.is_there(placed));
+        let all: BTreeSet<Placed> = self.holdings.all().chain(new).collect();
+        self.owner.note(&Vec::from_iter(all));
     }
 
     fn note(&mut self) {
@@ -131,7 +150,7 @@ impl<O: Owner> Runner<O> {
 
     /// What a master lacks: an address, or what it is put on.
     fn missing(&self, index: usize) -> Option<String> {
-        let slot = self.slots.get(&index).filter(|slot| slot.holds_addresses())?;
+        let slot = self.slots.get(&index).filter(|slot| slot.is_master())?;
         let interface = slot.interface?;
         let base = if slot.settings.virtual_mac { "its macvlan" } else { "the interface of its VIPs" };
         match self.owner.places(&slot.settings, interface) {

@@ -6,15 +6,14 @@ use super::command::{Error, Request};
 use super::slot::Slot;
 use super::state::{Owner, Runner};
 use crate::vrrp::protocol::holding::Losses;
-use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::{Action, Event};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 use crate::vrrp::protocol::weights::Standing;
 
 impl<O: Owner> Runner<O> {
     pub(super) fn insert(&mut self, settings: Settings) -> usize {
         let slot = Slot {
-            settings,
             instance: None,
             obstacle: None,
             interface: None,
@@ -24,7 +23,9 @@ impl<O: Owner> Runner<O> {
             wanted: true,
             tracked: None,
             why: None,
+            released: self.released.contains(&settings.name),
             leaving: false,
+            settings,
         };
         let index = self.next_slot;
         self.slots.insert(index, slot);
@@ -44,14 +45,15 @@ impl<O: Owner> Runner<O> {
             Request::Event { instance, event } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 for index in self.group_of(index) {
-                    self.handle(index, event);
+                    self.ask(index, event);
                 }
+                self.note_released();
             }
             Request::Stand { instance, standing, why } => {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.stand(index, standing, why);
             }
-            Request::Ready(ready) => self.set_ready(ready),
+            Request::Await(awaited) => self.set_awaited(awaited),
             Request::Reload(settings) => self.reload(settings)?,
             Request::ShutDown => {
                 self.shutting_down = true;
@@ -64,13 +66,22 @@ impl<O: Owner> Runner<O> {
         Ok(Vec::new())
     }
 
-    /// See [`super::Handle::ready`].
-    pub fn set_ready(&mut self, ready: bool) {
-        self.ready = ready;
-        if ready {
+    /// See [`super::Handle::await_before_preemption`].
+    pub fn set_awaited(&mut self, awaited: Option<String>) {
+        self.awaited = awaited;
+        if self.awaited.is_none() {
+            let now = self.now();
             let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
-            instances.for_each(|instance| instance.defer_preemption(None));
+            instances.for_each(|instance| instance.defer_preemption(now, None));
         }
+    }
+
+    /// What an operator asks of an instance, whose interface may not be there yet.
+    fn ask(&mut self, index: usize, event: Event) {
+        if let Some(slot) = self.slots.get_mut(&index) {
+            slot.released = event == Event::Release;
+        }
+        self.handle(index, event);
     }
 
     fn stand(&mut self, index: usize, standing: Standing, why: String) {
@@ -93,7 +104,7 @@ impl<O: Owner> Runner<O> {
                     self.synchronize_all();
                 } else if is_idle && is_ready {
                     self.start(index);
-                } else {
+                } else if !is_idle {
                     // Takes a hand-over back that nobody has followed yet.
                     self.handle(index, Event::Start { holds_addresses: true });
                 }
@@ -109,6 +120,7 @@ impl<O: Owner> Runner<O> {
         let result = self.replace(settings);
         self.reloading = false;
         self.refresh();
+        self.note_released();
         result
     }
 
@@ -158,7 +170,7 @@ impl<O: Owner> Runner<O> {
             result.map_err(|error| Error::Settings(error.to_string()))?;
         }
         let old = std::mem::replace(&mut slot.settings, settings.clone());
-        let holds = slot.holds_addresses();
+        let (holds, is_master) = (slot.holds_addresses(), slot.is_master());
         let was_tracked = slot.tracked.is_some();
         if old.name != settings.name {
             // Tracking speaks of names: what it said of the old one, it takes back from nobody.
@@ -174,7 +186,8 @@ impl<O: Owner> Runner<O> {
         // Whether its backups forward may have changed.
         self.perform(index, &mut vec![Action::Gate(holds)]);
         if holds && (&old.addresses, &old.elsewhere) != (&settings.addresses, &settings.elsewhere) {
-            self.perform(index, &mut vec![Action::AddAddresses, Action::Announce]);
+            let mut actions = if is_master { vec![Action::AddAddresses, Action::Announce] } else { Vec::new() };
+            self.perform(index, &mut actions);
             self.disown_addresses(index, true);
         }
         Ok(())
@@ -191,7 +204,12 @@ impl<O: Owner> Runner<O> {
             let port = self.ports.get(&slot.settings.port());
             port.map_or(0, |port| port.refused.total())
         };
-        self.slots.values().map(|slot| Status { strangers: strangers(slot), ..slot.status(now) }).collect()
+        let awaits = |slot: &Slot| {
+            let waits = slot.instance.as_ref().is_some_and(|instance| instance.machine().defers_preemption(now));
+            self.awaited.clone().filter(|_| waits)
+        };
+        let status = |slot| Status { strangers: strangers(slot), awaits: awaits(slot), ..slot.status(now) };
+        self.slots.values().map(status).collect()
     }
 }
 

@@ -17,19 +17,20 @@ use std::io;
 use std::path::Path;
 
 use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+};
 use nix::net::if_::{if_indextoname, if_nametoindex};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use tracing::debug;
 
 use super::address::Addresses;
-use super::netlink::{Requests, attribute};
+use super::netlink::Requests;
 use super::socket::interfaces;
 use crate::vrrp::protocol::holding::Placed;
 use crate::vrrp::protocol::settings::Settings;
 use crate::vrrp::wire::announce::Mac;
-
-/// MACVLAN_MODE_BRIDGE (linux/if_link.h).
-const BRIDGE: u32 = 4;
-const IFLA_MACVLAN_MODE: u16 = 1;
 
 /// Netlink sockets of the network namespace that they were opened in.
 #[derive(Debug)]
@@ -76,8 +77,8 @@ impl Places {
         if if_nametoindex(name.as_str()).is_ok() {
             return Ok(());
         }
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        self.links.make(libc::RTM_NEWLINK, flags, &macvlan(&name, interface, mac))?;
+        let made = RouteNetlinkMessage::NewLink(macvlan(&name, interface, mac));
+        self.links.make(made, NLM_F_CREATE | NLM_F_EXCL)?;
         let tuned = tune(settings, &if_indextoname(interface)?.to_string_lossy(), &name);
         if tuned.is_err() {
             let _ = self.forget(settings, interface);
@@ -154,40 +155,40 @@ impl Places {
     }
 
     fn delete(&mut self, ifindex: u32) -> io::Result<()> {
-        match self.links.make(libc::RTM_DELLINK, 0, &link(ifindex, 0, 0)) {
+        match self.links.make(RouteNetlinkMessage::DelLink(link(Some(ifindex))), 0) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             result => result,
         }
     }
 
     fn set_up(&mut self, ifindex: u32, on: bool) -> io::Result<()> {
-        let flags = if on { libc::IFF_UP as u32 } else { 0 };
+        let mut link = link(Some(ifindex));
+        link.header.flags = if on { LinkFlags::Up } else { LinkFlags::empty() };
+        link.header.change_mask = LinkFlags::Up;
         debug!("interface {ifindex}: {}", if on { "up" } else { "down" });
-        self.links.make(libc::RTM_NEWLINK, 0, &link(ifindex, flags, libc::IFF_UP as u32))
+        self.links.make(RouteNetlinkMessage::NewLink(link), 0)
     }
 }
 
-/// struct ifinfomsg: flags among `change` are to be so.
-fn link(ifindex: u32, flags: u32, change: u32) -> Vec<u8> {
-    let mut body = vec![0; 4];
-    body.extend(ifindex.to_ne_bytes());
-    body.extend(flags.to_ne_bytes());
-    body.extend(change.to_ne_bytes());
-    body
+/// The link of this index; `None` for a new one.
+fn link(ifindex: Option<u32>) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = ifindex.unwrap_or_default();
+    link
 }
 
-fn macvlan(name: &str, parent: u32, mac: Mac) -> Vec<u8> {
-    let mut mode = Vec::new();
-    attribute(&mut mode, IFLA_MACVLAN_MODE, &BRIDGE.to_ne_bytes());
-    let mut info = Vec::new();
-    attribute(&mut info, libc::IFLA_INFO_KIND, b"macvlan");
-    attribute(&mut info, libc::IFLA_INFO_DATA, &mode);
-    let mut body = link(0, 0, 0);
-    attribute(&mut body, libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
-    attribute(&mut body, libc::IFLA_LINK, &parent.to_ne_bytes());
-    attribute(&mut body, libc::IFLA_ADDRESS, &mac);
-    attribute(&mut body, libc::IFLA_LINKINFO, &info);
-    body
+fn macvlan(name: &str, parent: u32, mac: Mac) -> LinkMessage {
+    let mut macvlan = link(None);
+    macvlan.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(parent),
+        LinkAttribute::Address(mac.to_vec()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
+        ]),
+    ];
+    macvlan
 }
 
 /// What the kernel is to do with the interface and with its new macvlan.

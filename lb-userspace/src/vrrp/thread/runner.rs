@@ -18,6 +18,7 @@ use super::{obey, syscall};
 use crate::vrrp::protocol::holding::Holdings;
 use crate::vrrp::protocol::machine::{Action, Event, State, Time};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Mismatch;
 use crate::vrrp::wire::announce;
 use crate::vrrp::wire::packet::Advert;
 use crate::vrrp::wire::refusal::Refusal;
@@ -49,6 +50,7 @@ impl<O: Owner> Runner<O> {
         let (handle, inbox) = command::channel()?;
         let mut runner = Self {
             holdings: Holdings::inherit(owner.noted()),
+            released: owner.released(),
             reloading: false,
             owner,
             epoch: Instant::now(),
@@ -61,7 +63,7 @@ impl<O: Owner> Runner<O> {
             look: None,
             looked: Time::ZERO,
             shutting_down: false,
-            ready: true,
+            awaited: None,
         };
         for settings in settings {
             runner.insert(settings);
@@ -197,7 +199,7 @@ impl<O: Owner> Runner<O> {
             ),
             _ => {}
         }
-        if let Some((_, theirs)) = &instance.counters().mismatch
+        if let Some(Mismatch { addresses: theirs, .. }) = &instance.counters().mismatch
             && instance.counters().mismatch != mismatch_before
             && slot.told.as_ref() != Some(theirs)
         {
@@ -305,6 +307,7 @@ impl<O: Owner> Runner<O> {
             match action {
                 Action::Gate(open) => self.owner.gate(settings, slot.interface, open),
                 Action::AddAddresses => self.put_addresses(index),
+                Action::KeepAddresses => self.keep_addresses(index),
                 Action::RemoveAddresses => {
                     self.disown_addresses(index, false);
                     if !self.reloading {

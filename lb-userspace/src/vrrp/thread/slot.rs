@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::vrrp::protocol::holding::Losses;
-use crate::vrrp::protocol::instance::{Instance, Status};
+use crate::vrrp::protocol::instance::Instance;
 use crate::vrrp::protocol::machine::{Cause, State, Time};
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 
 /// An instance as configured, and what became of it.
 pub(super) struct Slot {
@@ -27,6 +28,8 @@ pub(super) struct Slot {
     pub(super) tracked: Option<u8>,
     /// How tracking explains its priority.
     pub(super) why: Option<String>,
+    /// Somebody released it before it had an instance: an operator, before the agent that ran then ended.
+    pub(super) released: bool,
     /// It was removed from the configuration and goes when it has handed over.
     pub(super) leaving: bool,
 }
@@ -36,8 +39,13 @@ impl Slot {
         self.instance.as_ref().is_none_or(|i| i.machine().state() == State::Initialize)
     }
 
-    /// Whether its VIPs are this host's now.
+    /// Whether its VIPs are on this host now.
     pub(super) fn holds_addresses(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.machine().holds_addresses())
+    }
+
+    /// Whether they are so since it is their master, and not only as they were found.
+    pub(super) fn is_master(&self) -> bool {
         let state = self.instance.as_ref().map(|instance| instance.machine().state());
         matches!(state, Some(State::Master | State::Releasing))
     }

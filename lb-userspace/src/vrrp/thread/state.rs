@@ -1,6 +1,6 @@
 //! What the VRRP thread holds, and what it asks of this host.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use super::port::{Port, PortKey};
 use super::slot::Slot;
 use super::socket::{Changes, Interface};
 use crate::vrrp::protocol::holding::{Holdings, Placed};
-use crate::vrrp::protocol::instance::Status;
 use crate::vrrp::protocol::machine::Time;
 use crate::vrrp::protocol::settings::Settings;
+use crate::vrrp::protocol::status::Status;
 
 /// The longest time that an instance which has started leaves a master of lower priority alone because this host
 /// isn't ready: one real that stays down must not keep a director out.
@@ -62,6 +62,12 @@ pub trait Owner: Send {
     /// These are the VIPs that were put on this host's interfaces by [`Self::put`].
     fn note(&mut self, placed: &[Placed]);
 
+    /// The names of the instances that an owner before this one noted as released.
+    fn released(&self) -> BTreeSet<String>;
+
+    /// These instances are released: they leave their VIPs to others until that is taken back.
+    fn note_released(&mut self, names: &BTreeSet<String>);
+
     /// The instance is gone, and this host has none of its VIPs: undoes [`Self::prepare`].
     fn forget(&mut self, _settings: &Settings, _interface: u32) {}
 
@@ -80,11 +86,14 @@ pub struct Runner<O> {
     pub(super) slots: BTreeMap<usize, Slot>,
     pub(super) next_slot: usize,
     pub(super) holdings: Holdings,
+    /// The instances that are noted as released.
+    pub(super) released: BTreeSet<String>,
     /// When the interfaces are looked at again, and when they were.
     pub(super) look: Option<Time>,
     pub(super) looked: Time,
     pub(super) shutting_down: bool,
     /// Addresses may change their owners: none is taken off before all of them have.
     pub(super) reloading: bool,
-    pub(super) ready: bool,
+    /// What this host waits for before it can serve what is behind the VIPs.
+    pub(super) awaited: Option<String>,
 }

@@ -7,6 +7,9 @@ use super::state::{Owner, Runner};
 use crate::vrrp::protocol::group::{self, Command, Member};
 use crate::vrrp::protocol::machine::{Event, Standing, State};
 
+/// One that was never started.
+const IDLE: Standing = Standing { state: State::Initialize, held: false, keeps: false, stopping: false };
+
 impl<O: Owner> Runner<O> {
     /// The instances that change state together with this one, itself among them.
     pub(super) fn group_of(&self, index: usize) -> Vec<usize> {
@@ -31,6 +34,22 @@ impl<O: Owner> Runner<O> {
         }
         if now != before {
             self.synchronize(index, before.state);
+        }
+        if now.state != before.state {
+            self.note_released();
+        }
+    }
+
+    /// Writes down which instances are released, if that has changed.
+    pub(super) fn note_released(&mut self) {
+        let is_released = |slot: &&Slot| {
+            let yielded = slot.instance.as_ref().map(|instance| instance.machine().yielded());
+            yielded.unwrap_or(slot.released) && !slot.leaving
+        };
+        let released = self.slots.values().filter(is_released).map(|slot| slot.settings.name.clone()).collect();
+        if released != self.released {
+            self.owner.note_released(&released);
+            self.released = released;
         }
     }
 
@@ -67,7 +86,7 @@ impl<O: Owner> Runner<O> {
         let member = |slot: &Slot| {
             let standing = slot.instance.as_ref().map(|instance| instance.machine().standing());
             Member {
-                standing: standing.unwrap_or(Standing { state: State::Initialize, held: false, stopping: false }),
+                standing: standing.unwrap_or(IDLE),
                 able: standing.is_some() && slot.wanted && slot.obstacle.is_none(),
             }
         };

@@ -137,7 +137,10 @@ impl<O: Owner> Runner<O> {
         port.pacer.set_pace(settings.announce.pace);
         match &mut slot.instance {
             None => {
-                let instance = Instance::new(settings, own, now).map_err(|e| e.to_string())?;
+                let mut instance = Instance::new(settings, own, now).map_err(|e| e.to_string())?;
+                if slot.released {
+                    instance.handle(now, Event::Release, &mut Vec::new());
+                }
                 slot.instance = Some(instance);
             }
             Some(instance) if instance.own() != own => {
@@ -161,11 +164,12 @@ impl<O: Owner> Runner<O> {
         if let Some(priority) = slot.tracked {
             self.handle(index, Event::Priority(priority));
         }
-        self.handle(index, Event::Start { holds_addresses });
-        let unready = (!self.ready).then(|| self.now().saturating_add(UNREADY));
+        let now = self.now();
+        let unready = self.awaited.is_some().then(|| now.saturating_add(UNREADY));
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
-            instance.defer_preemption(unready);
+            instance.defer_preemption(now, unready);
         }
+        self.handle(index, Event::Start { holds_addresses });
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// What a version 3 checksum over IPv4 covers. RFC 9568 §5.2.8 leaves the pseudo-header out for IPv4,
 /// RFC 5798 put it in, and the routers in the field still do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
     /// The message and the pseudo-header of its IP packet.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::BTreeMap;
 
 /// The reason for which an advert was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
     /// Shorter or longer than its header says.
     Length,
@@ -101,6 +102,14 @@ impl Serialize for Refusal {
     }
 }
 
+impl<'de> Deserialize<'de> for Refusal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        let refusal = Self::ALL.into_iter().find(|refusal| refusal.key() == key);
+        refusal.ok_or_else(|| de::Error::custom(format!("{key:?} is no reason to refuse an advert")))
+    }
+}
+
 /// One counter for each reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals([u64; Refusal::ALL.len()]);
@@ -129,10 +138,22 @@ impl Refusals {
     }
 }
 
-/// A map from [`Refusal::key`] to its count.
+/// A map from [`Refusal::key`] to its count, of those that were counted.
 impl Serialize for Refusals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter().map(|(refusal, count)| (refusal.key(), count)))
+        serializer.collect_map(self.iter().filter(|(_, count)| *count > 0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Refusals {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut refusals = Self::default();
+        for (refusal, count) in BTreeMap::<Refusal, u64>::deserialize(deserializer)? {
+            if let Some(counter) = refusals.0.get_mut(refusal as usize) {
+                *counter = count;
+            }
+        }
+        Ok(refusals)
     }
 }
 

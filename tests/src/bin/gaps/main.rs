@@ -35,6 +35,9 @@ struct Options {
     /// Only these, of v2-1s, v3-100ms and v3-10ms.
     #[arg(long, value_delimiter = ',')]
     ways: Vec<String>,
+    /// Director A owns the VIP (priority 255, RFC 9568 §6.1).
+    #[arg(long)]
+    owner: bool,
     /// Writes the figures as JSON to this file as well.
     #[arg(long, global = true)]
     json: Option<PathBuf>,
@@ -89,16 +92,19 @@ fn gaps(options: &Options) -> Result<Vec<Row>> {
     for way in [Way::V2_1S, Way::V3_100MS, Way::V3_10MS] {
         let name = way.title().replace(' ', "-");
         if options.ways.is_empty() || options.ways.contains(&name) {
-            rows.extend(gaps_of(way, options.rounds)?);
+            rows.extend(gaps_of(way, options)?);
         }
     }
     Ok(rows)
 }
 
 /// Both programs' gaps of every fault, in turns.
-fn gaps_of(way: Way, rounds: usize) -> Result<Vec<Row>> {
+fn gaps_of(way: Way, options: &Options) -> Result<Vec<Row>> {
+    let priority = if options.owner { 255 } else { 200 };
+    let rounds = options.rounds;
     let [lb, keepalived] = [team::lab()?, team::lab()?];
-    let mut teams = [Team::start(&lb, Program::Lb, way)?, Team::start(&keepalived, Program::Keepalived, way)?];
+    let mut teams =
+        [Team::start(&lb, Program::Lb, way, priority)?, Team::start(&keepalived, Program::Keepalived, way, priority)?];
     let mut rows: Vec<Row> =
         Fault::ALL.iter().flat_map(|fault| Program::ALL.map(|program| Row::new(way, *fault, program))).collect();
     for round in 1..=rounds {

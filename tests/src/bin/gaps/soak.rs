@@ -38,7 +38,7 @@ pub(crate) fn run(length: Duration) -> Result<Vec<Count>> {
         wait_until_holds(lab.host("director-b"), VIP, false)?;
     }
     b.wait_for_router("web", "backup")?;
-    let elections = || Ok::<_, anyhow::Error>(b.routers()?.iter().map(|router| router.elections).sum::<u64>());
+    let elections = || Ok::<_, anyhow::Error>(b.routers()?.iter().map(|router| router.counters.elections).sum::<u64>());
     let entries = || d.log().matches("Entering MASTER STATE").count() as u64;
     let before = (elections()?, entries());
 

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::fault::Fault;
 
-/// Priorities of A and B.
-const PRIORITIES: [u8; 2] = [200, 100];
+/// B's priority.
+const B: u8 = 100;
 /// A gap is over when the backup has had its time and this much more.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -43,6 +43,8 @@ pub(crate) struct Team<'a> {
     lab: &'a Lab,
     program: Program,
     way: Way,
+    /// A's priority.
+    priority: u8,
     /// B's keeps running as it is.
     a: Option<Running<'a>>,
     _b: Running<'a>,
@@ -54,8 +56,8 @@ pub(crate) fn lab() -> Result<Lab> {
 }
 
 impl<'a> Team<'a> {
-    /// Starts both, and waits until A is master.
-    pub(crate) fn start(lab: &'a Lab, program: Program, way: Way) -> Result<Self> {
+    /// Starts both, and waits until A, which has this priority, is master.
+    pub(crate) fn start(lab: &'a Lab, program: Program, way: Way, priority: u8) -> Result<Self> {
         match program {
             Program::Lb => start_reals(lab)?,
             Program::Keepalived => {
@@ -64,10 +66,9 @@ impl<'a> Team<'a> {
                 }
             }
         }
-        let [first, second] = PRIORITIES;
-        let a = start(lab, lab.director(), program, way, first)?;
-        let b = start(lab, lab.host("director-b"), program, way, second)?;
-        let team = Self { lab, program, way, a: Some(a), _b: b };
+        let a = start(lab, lab.director(), program, way, priority)?;
+        let b = start(lab, lab.host("director-b"), program, way, B)?;
+        let team = Self { lab, program, way, priority, a: Some(a), _b: b };
         team.wait_until_a_is_master()?;
         Ok(team)
     }
@@ -105,7 +106,7 @@ impl<'a> Team<'a> {
 
     /// Lets A suffer this, and restores it: what the client saw until it was served again.
     pub(crate) fn suffer(&mut self, fault: Fault) -> Result<Report> {
-        if fault != Fault::Returned {
+        if !fault.is_return() {
             self.wait_until_a_is_master()?;
         }
         let probe = self.probe()?;
@@ -116,19 +117,27 @@ impl<'a> Team<'a> {
                 self.lab.client().ip(&format!("neighbour del {VIP} dev eth1"))?;
             }
             Fault::Stopped => self.stop()?,
-            Fault::Returned => self.start_a()?,
+            // keepalived's other process has started the next one.
+            Fault::Restarted if self.program == Program::Keepalived => {}
+            Fault::Restarted | Fault::Returned => self.start_a()?,
             Fault::Unplugged => self.lab.cable(self.a(), false)?,
+            Fault::Replugged => self.lab.cable(self.a(), true)?,
             Fault::PowerLost => {
                 self.freeze()?;
                 self.lab.cable(self.a(), false)?;
+            }
+            Fault::Booted => {
+                self.lab.cable(self.a(), true)?;
+                self.start_a()?;
             }
             Fault::Flapped => {
                 self.a().run("sh", &["-c", "ip link set eth1 down && sleep 0.02 && ip link set eth1 up"])?;
             }
         }
-        match fault {
-            Fault::Returned => self.wait_until_served_by(&probe, self.a())?,
-            _ => thread::sleep(self.way.down_interval(PRIORITIES[1])),
+        if fault.is_return() {
+            self.wait_until_served_by(&probe, self.a())?;
+        } else {
+            thread::sleep(self.way.down_interval(B));
         }
         thread::sleep(SETTLED);
         probe.wait_for_answers()?;
@@ -136,18 +145,14 @@ impl<'a> Team<'a> {
             self.wait_until_served_by(&probe, self.b())?;
         }
         let report = probe.finish();
-        self.restore(fault)?;
+        self.prepare_return(fault)?;
         Ok(report)
     }
 
-    fn restore(&mut self, fault: Fault) -> Result<()> {
+    /// What has to be done before what is measured next.
+    fn prepare_return(&mut self, fault: Fault) -> Result<()> {
         match (fault, self.program) {
-            (Fault::Killed | Fault::KilledWithoutArp, Program::Lb) => self.start_a(),
-            // Its other process has started the next one.
-            (Fault::Killed | Fault::KilledWithoutArp, Program::Keepalived) => Ok(()),
-            // A return follows.
-            (Fault::Stopped | Fault::Returned | Fault::Flapped, _) => Ok(()),
-            (Fault::Unplugged, _) => self.lab.cable(self.a(), true),
+            (Fault::KilledWithoutArp, Program::Lb) => self.start_a(),
             (Fault::PowerLost, program) => {
                 match self.a.take() {
                     Some(Running::Lb(mut agent)) => agent.process().kill()?,
@@ -159,14 +164,14 @@ impl<'a> Team<'a> {
                     Program::Lb => drop(agent::lb(self.a(), &["detach"])?),
                     Program::Keepalived => drop(self.a().ip(&format!("address del {VIP}/24 dev eth1"))),
                 }
-                self.lab.cable(self.a(), true)?;
-                self.start_a()
+                Ok(())
             }
+            _ => Ok(()),
         }
     }
 
     fn start_a(&mut self) -> Result<()> {
-        self.a = Some(start(self.lab, self.a(), self.program, self.way, PRIORITIES[0])?);
+        self.a = Some(start(self.lab, self.a(), self.program, self.way, self.priority)?);
         Ok(())
     }
 

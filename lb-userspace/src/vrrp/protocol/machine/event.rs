@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The instance's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not taking part: not started, disabled, or stopped (RFC 9568 §6.4.1).
@@ -38,6 +38,8 @@ pub struct Standing {
     pub state: State,
     /// Backup: its time to take over has come, and it waits for its group.
     pub held: bool,
+    /// Backup: the VIPs are here, left by an agent that died.
+    pub keeps: bool,
     /// Releasing: it takes no part any more after that.
     pub stopping: bool,
 }
@@ -93,6 +95,8 @@ pub enum Action {
     Gate(bool),
     /// Put those VIPs on the interface that are not there.
     AddAddresses,
+    /// Leave those VIPs where they are that an agent before this one left.
+    KeepAddresses,
     /// Take the VIPs off the interface.
     RemoveAddresses,
     /// Send an advert of this priority.
@@ -112,7 +116,9 @@ pub enum Cause {
     Created,
     /// It was started.
     Started,
-    /// It was started and found its VIPs on their interface.
+    /// It was started, found its VIPs on their interface, and listens for a master.
+    Found,
+    /// It found its VIPs on their interface, and heard no master.
     Adopted,
     /// It is the addresses' owner.
     Owner,
@@ -140,12 +146,34 @@ pub enum Cause {
     Synchronized,
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 16] = [
+        Self::Created,
+        Self::Started,
+        Self::Found,
+        Self::Adopted,
+        Self::Owner,
+        Self::MasterDown,
+        Self::MasterResigned,
+        Self::Preempted,
+        Self::Outranked,
+        Self::Released,
+        Self::Reclaimed,
+        Self::Stopped,
+        Self::HandedOver,
+        Self::NoSuccessor,
+        Self::Faulted,
+        Self::Synchronized,
+    ];
+
+    /// In words; no two have the same.
+    pub fn text(self) -> &'static str {
+        match self {
             Self::Created => "not started yet",
             Self::Started => "started",
-            Self::Adopted => "found its addresses on the interface",
+            Self::Found => "found its addresses on the interface, and listens for a master",
+            Self::Adopted => "found its addresses on the interface, and no master was heard",
             Self::Owner => "owns the addresses (priority 255)",
             Self::MasterDown => "the master was not heard any more",
             Self::MasterResigned => "the master resigned",
@@ -158,12 +186,26 @@ impl fmt::Display for Cause {
             Self::NoSuccessor => "no successor was heard in time",
             Self::Faulted => "its interface is gone",
             Self::Synchronized => "its sync group lost its addresses",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let cause = Self::ALL.into_iter().find(|cause| cause.text() == text);
+        cause.ok_or_else(|| de::Error::custom(format!("{text:?} is no cause of a state")))
     }
 }

@@ -17,6 +17,9 @@ use crate::vrrp::thread::socket::{FrameSender, interfaces};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The test that is a runner.
 const CHILD: &str = "vrrp::thread::lab::a_runner_in_a_process_of_its_own";
+/// Words before a runner's settings: a virtual MAC, no preemption, a death behind the first address that is put.
+const OPTIONS: [(&str, &str); 3] =
+    [("mac ", "LB_VRRP_LAB_MAC"), ("meek ", "LB_VRRP_LAB_MEEK"), ("dies ", "LB_VRRP_LAB_DIES")];
 pub(super) const KEEPALIVED: &str = "/usr/sbin/keepalived";
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
@@ -119,10 +122,13 @@ impl Lab {
     }
 
     pub(super) fn runner(&self, host: usize, settings: &str) -> Process {
-        let (settings, mac) = settings.strip_prefix("mac ").map_or((settings, false), |settings| (settings, true));
         let mut command = Command::new("ip");
-        if mac {
-            command.env("LB_VRRP_LAB_MAC", "1");
+        let mut settings = settings;
+        for (word, variable) in OPTIONS {
+            if let Some(rest) = settings.strip_prefix(word) {
+                command.env(variable, "1");
+                settings = rest;
+            }
         }
         command
             .args(["netns", "exec", &self.names[host]])

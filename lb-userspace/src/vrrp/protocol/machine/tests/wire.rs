@@ -50,6 +50,15 @@ impl Wire {
         }
     }
 
+    /// Makes it master at once, of this priority from its first advert on.
+    fn make_master(&mut self, index: usize, priority: u8) {
+        self.handle(index, Event::Priority(OWNER));
+        let heard = self.in_flight.len();
+        self.handle(index, Event::Start { holds_addresses: false });
+        self.in_flight.truncate(heard);
+        self.handle(index, Event::Priority(priority));
+    }
+
     /// The next advert or deadline, until `end`.
     fn step(&mut self, end: Time) -> bool {
         let arrival = self.in_flight.iter().map(|flight| flight.0).min();
@@ -72,8 +81,13 @@ impl Wire {
     }
 
     fn masters(&self) -> usize {
-        let holds = |m: &&Machine| matches!(m.state(), State::Master | State::Releasing);
-        self.machines.iter().filter(holds).count()
+        let is_master = |m: &&Machine| matches!(m.state(), State::Master | State::Releasing);
+        self.machines.iter().filter(is_master).count()
+    }
+
+    /// How many hosts have the VIPs.
+    fn holders(&self) -> usize {
+        self.machines.iter().filter(|machine| machine.holds_addresses()).count()
     }
 }
 
@@ -124,10 +138,37 @@ proptest! {
         prop_assert_eq!(wire.masters(), 1);
     }
 
+    /// The first was killed as their master, after it was heard at 0 s, and starts again `away` later.
+    #[test]
+    fn whoever_returns_to_its_vips_leaves_no_moment_without_them_and_displaces_nobody_that_it_may_not(
+        version in versions(),
+        priorities in prop::array::uniform2(1u8..=254),
+        preempt: bool,
+        away in 0u32..60,
+    ) {
+        let machines = (0..2).map(|i| machine(i as u8, priorities[i], version, preempt || i == 1));
+        let mut wire = Wire::new(machines.collect(), || false);
+        let interval = wire.machines[0].config().interval;
+        wire.handle(1, Event::Start { holds_addresses: false });
+        while wire.step(interval * away / 10) {}
+        let was_followed = wire.masters() == 1;
+        wire.handle(0, Event::Start { holds_addresses: true });
+        let end = wire.now + 20 * interval;
+        while wire.step(end) {
+            prop_assert!(wire.holders() >= 1, "nobody has them at {:?}", wire.now);
+            let displaced = was_followed && wire.machines[1].state() != State::Master;
+            prop_assert!(!displaced || preempt && priorities[0] > priorities[1], "at {:?}", wire.now);
+        }
+        prop_assert_eq!((wire.masters(), wire.holders()), (1, 1));
+        if away <= 17 {
+            prop_assert_eq!(wire.machines[1].state() == State::Master, priorities[1] > priorities[0], "no election");
+        }
+    }
+
     #[test]
     fn of_many_masters_after_a_partition_the_highest_remains(
         version in versions(),
-        priorities in prop::collection::vec(1u8.., 2..6),
+        priorities in prop::collection::vec(1u8..=254, 2..6),
     ) {
         let machines: Vec<_> = priorities.iter().zip(0..)
             .map(|(&priority, last)| machine(last, priority, version, true))
@@ -135,8 +176,8 @@ proptest! {
         let interval = machines[0].config().interval;
         let best = (0..machines.len()).max_by_key(|&i| (priorities[i], i)).unwrap();
         let mut wire = Wire::new(machines, || false);
-        for index in 0..priorities.len() {
-            wire.handle(index, Event::Start { holds_addresses: true });
+        for (index, &priority) in priorities.iter().enumerate() {
+            wire.make_master(index, priority);
         }
         while wire.step(interval) {}
         prop_assert_eq!(wire.masters(), 1);
@@ -178,7 +219,7 @@ proptest! {
         let lose = Rc::new(Cell::new(false));
         let next_lost = lose.clone();
         let mut wire = Wire::new(machines.collect(), move || next_lost.take());
-        wire.handle(0, Event::Start { holds_addresses: true });
+        wire.make_master(0, priorities[0]);
         wire.handle(1, Event::Start { holds_addresses: false });
         let master = wire.machines[0].config();
         let obeyed = Heard { source: master.address, priority: 254, interval: master.interval };
@@ -228,8 +269,7 @@ proptest! {
                     gate = open;
                 }
             }
-            let holds = matches!(machine.state(), State::Master | State::Releasing);
-            prop_assert_eq!(gate, holds, "the gate follows the state");
+            prop_assert_eq!(gate, machine.holds_addresses(), "the gate follows the state");
             prop_assert_eq!(machine.deadline().is_none(), machine.state() == State::Initialize);
         }
     }
