@@ -103,11 +103,22 @@ fn an_interface_that_is_made_again_is_sent_by_again_and_holds_nothing_up_meanwhi
 /// `bond0` comes late at a boot, and a driver that is loaded again takes its interface away.
 #[test]
 fn an_interface_that_is_not_there_is_waited_for() {
+    waited_for("auto");
+}
+
+/// Without native XDP.
+#[test]
+fn an_interface_that_is_not_there_is_waited_for_by_tc() {
+    waited_for("generic");
+}
+
+fn waited_for(mode: &str) {
     scenario(Lab::builder(), |lab| {
         let director_host = lab.director();
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         let reals = lab.reals().map(|host| real(host.v4(), ""));
         let config = director(&["eth1"]) + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"", reals);
+        let config = config.replacen("[director]\n", &format!("[director]\nmode = \"{mode}\"\n"), 1);
         let nic = director_host.nic().clone();
         let bridge = unplug(lab, &nic)?;
         let agent = Agent::start(director_host, &config)?;
