@@ -4,6 +4,7 @@
 //! newest that the model says.
 
 mod answer;
+mod interfaces;
 mod reload;
 mod say;
 mod sweep;
@@ -12,27 +13,28 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::api::{Answer, Request, Status};
+use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
 use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
+use super::devices::Devices;
 use super::guard::Guard;
 use super::routers::{self, Duty, Routers};
-use super::start;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
-use crate::planner::model::{self, Interface, Model};
+use crate::planner::model::{self, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
 use reload::Refusal;
@@ -40,6 +42,9 @@ use say::Names;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
+
+/// Changes of interfaces that come within this time are looked at together.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -110,6 +115,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
+    /// What alternative names of interfaces stand for.
+    devices: Devices,
     /// What VRRP was told last that this director waits for before it takes VIPs from another.
     awaited: Option<String>,
 }
@@ -159,6 +166,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            devices: Devices::default(),
             awaited: Some(routers::AWAITED.to_owned()),
         }
     }
@@ -166,6 +174,11 @@ impl Controller {
     /// The gates of virtual routers.
     pub fn gates(&self) -> &GateNumbers {
         &self.model.gates
+    }
+
+    /// The configuration as virtual routers get it, with the kernel's names of interfaces; after [`Self::start`].
+    pub fn named(&self) -> Arc<Config> {
+        self.devices.name(&self.model.config)
     }
 
     /// Takes charge of the virtual routers.
@@ -179,6 +192,7 @@ impl Controller {
     /// # Errors
     /// The maps can't hold what the configuration asks for, or can't be written.
     pub async fn start(&mut self) -> Result<()> {
+        self.follow_interfaces().await;
         self.write_now().await?;
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
@@ -194,10 +208,13 @@ impl Controller {
         self.guard.follow(self.model.config.director.when_agent_dies);
         let mut tick = tokio::time::interval(BEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut links, mut look) = (self.neighbours.links(), None);
         let fault = loop {
             // Not in a fixed order: none of these may keep another from its turn.
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
+                Ok(()) = links.changed() => { look.get_or_insert_with(|| Instant::now() + SETTLE); }
+                () = sleep_until(look) => { look = None; self.look_at_interfaces().await }
                 _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break None }
                 _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
                 fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
@@ -219,42 +236,14 @@ impl Controller {
         self.heart.beat();
         self.guard.look();
         self.sweep();
+        self.look_at_interfaces().await;
+    }
+
+    /// Also what couldn't be written is tried again.
+    async fn look_at_interfaces(&mut self) {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
-    }
-
-    /// Follows the director's own interfaces: one whose MAC changed, or that went and came back as another one,
-    /// to which the program is attached anew. Whether the maps are to be written.
-    async fn follow_interfaces(&mut self) -> bool {
-        let Ok(links) = host::links::snapshot().await else { return false };
-        let mut changed = false;
-        for held in self.model.interfaces.clone().into_values() {
-            let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };
-            let now = if link.index == held.index {
-                let vlans = host::links::vlans_on(&links, held.index);
-                Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
-            } else {
-                let mode = self.model.config.director.mode;
-                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links) {
-                    Ok(interface) => interface,
-                    Err(error) => {
-                        debug!("{}: {error:#}", held.name);
-                        continue;
-                    }
-                }
-            };
-            if now != held {
-                if (now.mac, now.index) == (held.mac, held.index) {
-                    info!("{}: the VLANs on it are {:?} now", now.name, now.vlans);
-                } else {
-                    info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
-                }
-                self.model.interfaces.insert(held.name, now);
-                changed = true;
-            }
-        }
-        changed
     }
 
     fn fold_duty(&mut self, duty: Duty) {
@@ -285,6 +274,9 @@ impl Controller {
         let mut room = BATCH;
         while let Some(event) = next {
             self.names.say_neighbour(self.model.hops.get(&event.address), &event);
+            if event.state.is_some_and(|hop| !self.model.can_send_by(&hop)) {
+                warn!("real {}: takes no traffic: {}", event.address, model::BY_KERNEL);
+            }
             self.model.set_hop(event, SystemTime::now());
             room -= 1;
             next = if room > 0 { more.try_recv().ok() } else { None };
@@ -314,5 +306,12 @@ impl Controller {
         self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

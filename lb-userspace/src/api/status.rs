@@ -13,7 +13,7 @@ pub struct Status {
     pub version: String,
     /// An agent answered. Without one the rest is what the pinned maps hold.
     pub agent: bool,
-    /// Where the program runs.
+    /// Where the program runs, or shall.
     pub interfaces: Vec<InterfaceStatus>,
     /// The services, in the order of their addresses.
     pub services: Vec<ServiceStatus>,
@@ -34,8 +34,14 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Where the program runs on it; `None` without an agent.
+    /// Where the program runs on it; `None` without an agent, and while it is waited for.
     pub mode: Option<Hook>,
+    /// Why it is waited for; `None` where the program runs on it.
+    #[serde(default)]
+    pub awaited: Option<String>,
+    /// Since when it is waited for, in seconds since 1970.
+    #[serde(default)]
+    pub since: Option<u64>,
 }
 
 /// Frames that the kernel could not do with what the program had decided. Their services have counted them.

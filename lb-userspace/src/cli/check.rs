@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 /// Prints the checked configuration, with the memory that its maps take, and what it is doubtful of.
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let path = arguments.file.unwrap_or(arguments.args.config);
-    let (loaded, links) = agent::read(&path).await?;
+    let (loaded, links) = agent::read(&path, |_| true).await?;
     output::print(&describe(&loaded.config, &memory(&loaded.config)))?;
     if let Some(warnings) = doubts(&loaded, &agent::segments(&links), program) {
         output::remark(&format!("\n{}", warnings.render(stderr().is_terminal())));

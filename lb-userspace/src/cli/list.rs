@@ -80,12 +80,20 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     let interfaces: Vec<String> = status
         .interfaces
         .iter()
+        .filter(|interface| interface.awaited.is_none())
         .map(|interface| match interface.mode {
             Some(mode) => format!("{} ({})", interface.name, mode.name()),
             None => interface.name.clone(),
         })
         .collect();
-    let _ = writeln!(out, "lb {}, director on {}", status.version, interfaces.join(", "));
+    let on = if interfaces.is_empty() { "no interface yet".to_owned() } else { interfaces.join(", ") };
+    let _ = writeln!(out, "lb {}, director on {on}", status.version);
+    for interface in &status.interfaces {
+        if let Some(why) = interface.awaited.as_ref().map(|why| why.lines().next().unwrap_or_default()) {
+            let since = interface.since.map(|time| since(time, now)).unwrap_or_default();
+            let _ = writeln!(out, "WAITED FOR: {}{since}:\n  {why}", interface.name);
+        }
+    }
     if !status.agent {
         let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
     }
@@ -236,11 +244,18 @@ mod tests {
         }
     }
 
-    fn list(services: Vec<ServiceStatus>, fault: Option<&str>) -> String {
+    fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>) -> String {
+        let of = |name: &str, awaited: Option<&str>| InterfaceStatus {
+            name: name.to_owned(),
+            mode: awaited.is_none().then_some(Hook::Native),
+            awaited: awaited.map(str::to_owned),
+            since: awaited.map(|_| 1_000_000),
+        };
+        let bond = awaited.map(|why| of("bond0", Some(why)));
         let status = Status {
             version: "0.1.0".to_owned(),
             agent: true,
-            interfaces: vec![InterfaceStatus { name: "eth1".to_owned(), mode: Some(Hook::Native) }],
+            interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
             services,
             drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
@@ -256,9 +271,11 @@ mod tests {
     #[test]
     fn the_list_has_ipvsadms_shape_in_80_columns() {
         let reals = vec![real("172.28.128.40", State::Up), real("172.28.128.50", State::Down)];
-        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None);
+        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None, Some("there is no interface bond0"));
         let expected = "\
 lb 0.1.0, director on eth1 (native)
+WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
+  there is no interface bond0
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler         Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
@@ -281,7 +298,7 @@ forwarded                                7000
             service("v6", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:210", "mh", reals),
             service(&"n".repeat(63), "fd28::210", "mh", Vec::new()),
         ];
-        let text = list(services, Some("the reload was refused:\nline 1\nline 2"));
+        let text = list(services, Some("the reload was refused:\nline 1\nline 2"), None);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Loaded;
-use super::machine::{Segments, off_subnet};
+use super::machine::{Segments, off_subnet, report_awaited};
 use super::report::{Error, Findings, suggest};
 
 /// Why a command can't be run, if it can't.
@@ -17,6 +17,7 @@ pub type Obstacle = Option<&'static str>;
 #[must_use]
 pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Obstacle) -> Option<Error> {
     let mut findings = Findings::default();
+    report_awaited(loaded, segments, &mut findings);
     unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
     programs(loaded, program, &mut findings);

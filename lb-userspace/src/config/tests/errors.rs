@@ -87,7 +87,7 @@ const ROWS: &[Row] = &[
     (9, "protocol = \"tcp\"\nscheduler = \"wlc\"", 10, "\"wlc\" is not a `scheduler`", "it isn't there yet, the nearest is wrr; write mh, sh, rr or wrr"),
     (10, "check = { type = \"htpp\" }", 10, "\"htpp\" is not a `type`", "did you mean \"http\"?"),
     (3, "[vrrp.\"a b\"]", 3, "\"a b\" can't be a name", "letters, digits"),
-    (2, "interfaces = [\"a-name-that-is-too-long\"]", 2, "can't be the name of an interface", "15 bytes"),
+    (2, "interfaces = [\"a/name\"]", 2, "can't be the name of an interface", "127 bytes"),
     (2, "interfaces = [\"eth1\"]\nhash_seed = -1", 3, "`hash_seed` = -1 is out of range", "from 0"),
     (1, "[limits]\nservices = 0\n[director]", 2, "`services` = 0 is out of range", "from 1 to 65536"),
     (1, "[limits]\nflows = 5000\n[director]", 2, "5000 is not a power of two", "4096 or 8192"),
