@@ -177,7 +177,7 @@ fn check(of: &Director, by: &Director) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn two_directors_come_to_the_same(steps in prop::collection::vec(steps(), 0..120)) {
