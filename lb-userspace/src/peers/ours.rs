@@ -115,11 +115,8 @@ mod tests {
     use super::*;
     use crate::config::Protocol;
 
-    const WEB: ServiceId = ServiceId {
-        vip: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-        protocol: Protocol::Tcp,
-        port: Some(80),
-    };
+    const WEB: ServiceId =
+        ServiceId { vip: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), protocol: Protocol::Tcp, port: Some(80) };
 
     fn real(last: u8) -> IpAddr {
         [192, 0, 2, last].into()

@@ -36,8 +36,7 @@ const ADDRESSES: List<Text<SocketAddr>> = List {
     item: Text { example: "\"192.0.2.3\"", ..LISTEN },
     empty: ("there is nobody to share state with", "name the other directors, or remove the section"),
 };
-const KEY_FILE: Text<PathBuf> =
-    Text { read: path, example: "\"/etc/lb/peers.key\"", values: "a path from the root" };
+const KEY_FILE: Text<PathBuf> = Text { read: path, example: "\"/etc/lb/peers.key\"", values: "a path from the root" };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,11 +67,7 @@ pub fn accept(
     findings: &mut Findings,
 ) -> Option<Peers> {
     if let Some((_, span)) = director.and_then(|director| director.hash_seed.written()) {
-        findings.report(
-            span,
-            "`hash_seed` has no meaning with [peers]: the seed follows from the key",
-            "remove it",
-        );
+        findings.report(span, "`hash_seed` has no meaning with [peers]: the seed follows from the key", "remove it");
     }
     let listen = read.listen.copied();
     let mut seen = FirstSeen::default();
@@ -117,7 +112,10 @@ impl Peers {
         let others: Vec<String> = self.addresses.iter().copied().map(shown).collect();
         out.push_str("\nPeers\n");
         out.push_str(&wrap(&format!("  shares its state with {}", others.join(", ")), "    "));
-        out.push_str(&wrap(&format!("  listens on {}, with the key of {}", self.listen, self.key_file.display()), "    "));
+        out.push_str(&wrap(
+            &format!("  listens on {}, with the key of {}", self.listen, self.key_file.display()),
+            "    ",
+        ));
         let _ = match self.bulk_wait {
             Duration::ZERO => writeln!(out, "  at its start waits for nobody's state"),
             wait => writeln!(out, "  at its start waits up to {} for their state", hours(wait)),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Peers, Protocol, Real,
-    Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Peers, Protocol,
+    Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -363,8 +363,18 @@ fn a_udp_check_sends_text_or_bytes() {
 fn the_peers_section() {
     let head = "[director]\ninterfaces = [\"eth1\"]\n[peers]\nkey_file = \"/etc/lb/peers.key\"\n";
     let rows = [
-        ("listen = \"10.0.0.1\"\naddresses = [\"10.0.0.2\", \"10.0.0.3:9\"]", "10.0.0.1:8849", ["10.0.0.2:8849", "10.0.0.3:9"], 10),
-        ("listen = \"[fd00::1]:7\"\naddresses = [\"fd00::2\", \"[fd00::3]\"]\nbulk_wait = \"0s\"", "[fd00::1]:7", ["[fd00::2]:8849", "[fd00::3]:8849"], 0),
+        (
+            "listen = \"10.0.0.1\"\naddresses = [\"10.0.0.2\", \"10.0.0.3:9\"]",
+            "10.0.0.1:8849",
+            ["10.0.0.2:8849", "10.0.0.3:9"],
+            10,
+        ),
+        (
+            "listen = \"[fd00::1]:7\"\naddresses = [\"fd00::2\", \"[fd00::3]\"]\nbulk_wait = \"0s\"",
+            "[fd00::1]:7",
+            ["[fd00::2]:8849", "[fd00::3]:8849"],
+            0,
+        ),
     ];
     for (text, listen, addresses, wait) in rows {
         let peers = load(&format!("{head}{text}\n")).unwrap().config.peers.unwrap();

@@ -54,7 +54,8 @@ pub async fn answer(shared: &Shared, mut stream: TcpStream) -> Result<Met, Strin
     let met = timeout(GREETING, async {
         let _ = stream.set_nodelay(true);
         let mut handshake = Handshake::answer(&shared.key).map_err(|error| error.to_string())?;
-        let hello = read(&mut stream, LONGEST_HANDSHAKE).await.map_err(|error| format!("called and hung up: {error}"))?;
+        let hello =
+            read(&mut stream, LONGEST_HANDSHAKE).await.map_err(|error| format!("called and hung up: {error}"))?;
         let stranger = "called with another key, and was refused: copy one key_file to all directors";
         handshake.read(&hello).map_err(|_| stranger)?;
         let reply = handshake.write().map_err(|error| error.to_string())?;

@@ -139,7 +139,7 @@ impl Link<'_> {
                     self.session.fill(ours, self.shared.flows.as_ref());
                 });
             }
-            let Some(message) = self.session.next() else { return Ok(()) };
+            let Some(message) = self.session.transmit() else { return Ok(()) };
             self.channel.seal(&message, &mut self.output).map_err(|error| Fault::Connection(error.to_string()))?;
         }
         Ok(())

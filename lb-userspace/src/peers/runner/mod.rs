@@ -107,8 +107,7 @@ impl Handle {
         let deadline = Deadline::now() + within;
         loop {
             let peers = self.shared.peers.iter();
-            let missing: Vec<SocketAddr> =
-                peers.filter(|peer| !peer.record().taken).map(|peer| peer.address).collect();
+            let missing: Vec<SocketAddr> = peers.filter(|peer| !peer.record().taken).map(|peer| peer.address).collect();
             if missing.is_empty() {
                 return Taken::All;
             }
@@ -208,15 +207,17 @@ async fn follow(shared: Arc<Shared>, place: usize, mut calls: mpsc::Receiver<Met
     loop {
         let met = match next.take() {
             Some(met) => met,
-            None => meet(&shared, peer.address, &mut calls, &mut wait, |error| {
-                let known = peer.record().error.replace(error.to_owned());
-                // It is said once, not each time that it is called.
-                if known.as_deref() != Some(error) {
-                    peer.warn(error);
-                }
-                shared.changed.send_replace(());
-            })
-            .await,
+            None => {
+                meet(&shared, peer.address, &mut calls, &mut wait, |error| {
+                    let known = peer.record().error.replace(error.to_owned());
+                    // It is said once, not each time that it is called.
+                    if known.as_deref() != Some(error) {
+                        peer.warn(error);
+                    }
+                    shared.changed.send_replace(());
+                })
+                .await
+            }
         };
         let since = Instant::now();
         let (fault, replaced) = link::serve(&shared, place, peer, met, &mut calls, &items).await;

@@ -1,7 +1,6 @@
 //! Runners over real TCP on loopback addresses of their own, and peers that behave badly.
 
 mod bad;
-#[cfg(not(debug_assertions))]
 mod bench;
 mod good;
 

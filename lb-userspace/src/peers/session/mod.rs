@@ -7,12 +7,12 @@
 //! [`FLUSH`] for others to fill a message with. What waits to be sent is bounded: a peer that doesn't take it is cut.
 
 mod fault;
-mod outgoing;
-mod receive;
 #[cfg(test)]
 pub(super) mod model;
+mod outgoing;
 #[cfg(test)]
 mod property;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -176,8 +176,8 @@ impl Session {
     }
 
     /// The next message to send.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.next()
+    pub fn transmit(&mut self) -> Option<Vec<u8>> {
+        self.outgoing.pop()
     }
 
     /// Does what is due.

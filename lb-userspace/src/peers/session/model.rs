@@ -81,14 +81,7 @@ impl View {
                 self.stale = self.flows.clone();
             }
             Told::Service { service, kind, serving } => {
-                let new = Seen {
-                    kind,
-                    serving,
-                    members: vec![],
-                    ring_size: 0,
-                    slots: BTreeMap::new(),
-                    stale: false,
-                };
+                let new = Seen { kind, serving, members: vec![], ring_size: 0, slots: BTreeMap::new(), stale: false };
                 let seen = self.services.entry(service).or_insert_with(|| new.clone());
                 (seen.kind, seen.serving) = (kind, serving);
                 if seen.stale || !serving {

@@ -138,7 +138,7 @@ impl Outgoing {
     }
 
     /// The first message that waits.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
         let bytes = self.queue.pop_front()?;
         self.bytes -= bytes.len();
         Some(bytes)

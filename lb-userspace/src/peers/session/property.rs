@@ -16,14 +16,44 @@ use crate::peers::wire::Greeting;
 #[derive(Debug, Clone)]
 enum Step {
     /// At this director: a service is offered, served or not, with reals of these weights.
-    Offer { at: bool, service: usize, serving: bool, tracked: bool, weight: u32 },
-    Members { at: bool, service: usize, weights: Vec<u32> },
-    Slots { at: bool, service: usize, ring: u32, whole: bool, words: Vec<(u32, u8, u8)> },
-    Flow { at: bool, service: usize, client: u16, real: u8, stage: Stage },
-    Gone { at: bool, service: usize },
+    Offer {
+        at: bool,
+        service: usize,
+        serving: bool,
+        tracked: bool,
+        weight: u32,
+    },
+    Members {
+        at: bool,
+        service: usize,
+        weights: Vec<u32>,
+    },
+    Slots {
+        at: bool,
+        service: usize,
+        ring: u32,
+        whole: bool,
+        words: Vec<(u32, u8, u8)>,
+    },
+    Flow {
+        at: bool,
+        service: usize,
+        client: u16,
+        real: u8,
+        stage: Stage,
+    },
+    Gone {
+        at: bool,
+        service: usize,
+    },
     /// So many messages reach the other one.
-    Deliver { to: bool, count: usize },
-    Wait { milliseconds: u64 },
+    Deliver {
+        to: bool,
+        count: usize,
+    },
+    Wait {
+        milliseconds: u64,
+    },
     Cut,
 }
 
@@ -128,7 +158,7 @@ impl Director {
             if self.session.is_filling() {
                 self.session.fill(&self.ours, &self.table);
             }
-            out.extend(self.session.next());
+            out.extend(self.session.transmit());
         }
         out
     }

@@ -149,7 +149,9 @@ impl Incoming {
         let real = |place: u16| -> Result<Option<IpAddr>, Fault> {
             match usize::from(place).checked_sub(1) {
                 None => Ok(None),
-                Some(place) => slots.reals.get(place).copied().map(Some).ok_or(Fault::Lie("a real that it never named")),
+                Some(place) => {
+                    slots.reals.get(place).copied().map(Some).ok_or(Fault::Lie("a real that it never named"))
+                }
             }
         };
         let word = |&(slot, current, base): &(u32, u16, u16)| {

@@ -40,7 +40,7 @@ impl Side {
         let mut all = Vec::new();
         loop {
             self.session.fill(&self.ours, &self.table);
-            match self.session.next() {
+            match self.session.transmit() {
                 Some(bytes) => all.push(Message::parse(&bytes).unwrap()),
                 None => return all,
             }
@@ -51,7 +51,7 @@ impl Side {
     fn greeted() -> Self {
         let mut side = Self::new(1);
         side.tell(Time::ZERO, &offer(0, true, 1));
-        side.session.next().unwrap();
+        side.session.transmit().unwrap();
         side.hear(Time::ZERO, &Greeting::new(2, 1).encode()).unwrap();
         side.says();
         side
@@ -82,7 +82,7 @@ fn bulk_has_everything_and_deltas_follow() {
     side.table.set(&flow(web, 1, 1, Stage::Open));
     side.table.set(&flow(service(1), 1, 1, Stage::Open));
     assert_eq!(side.session.state(), State::Greeting);
-    assert!(Greeting::parse(&side.session.next().unwrap()).is_ok());
+    assert!(Greeting::parse(&side.session.transmit().unwrap()).is_ok());
     assert!(side.says().is_empty(), "nothing goes to a peer that has not greeted");
     assert_eq!(side.hear(Time::ZERO, &Greeting::new(2, 1).encode()), Ok(vec![Told::Begin]));
     let said = side.says();
@@ -143,7 +143,8 @@ fn who_cannot_be_talked_to() {
 fn lies_end_the_session() {
     let v4 = |last| [192, 0, 2, last].into();
     let v6 = real(service(1), 1);
-    let words = |words: Vec<(u32, u16, u16)>| Slots { service: 0, ring_size: 7, whole: true, reals: vec![v4(40)], words };
+    let words =
+        |words: Vec<(u32, u16, u16)>| Slots { service: 0, ring_size: 7, whole: true, reals: vec![v4(40)], words };
     let entry = Entry { service: 0, client: (v4(9), 1), port: 80, real: v4(40), stage: Stage::Open, age: 0 };
     let flows = |entry: Entry| {
         let mut records = Records::new(entry.real.is_ipv6());
@@ -226,7 +227,7 @@ fn long_lists_are_told_in_parts() {
     side.tell(Time::ZERO, &Change::Members(web, members.clone()));
     side.tell(Time::ZERO, &Change::Slots { service: web, ring_size: 8009, whole: true, slots: words.clone() });
     let mut told = Vec::new();
-    while let Some(bytes) = side.session.next() {
+    while let Some(bytes) = side.session.transmit() {
         told.extend(other.hear(Time::ZERO, &bytes).unwrap());
     }
     assert_eq!(told.remove(0), Told::Members(web, members));
@@ -286,7 +287,7 @@ fn a_peer_that_takes_nothing_is_cut_at_the_bound() {
     for client in 0..60_000 {
         side.table.set(&flow(service(0), client, 1, Stage::Open));
     }
-    side.session.next().unwrap();
+    side.session.transmit().unwrap();
     side.hear(Time::ZERO, &Greeting::new(2, 1).encode()).unwrap();
     for _ in 0..5 {
         side.session.fill(&side.ours, &side.table);

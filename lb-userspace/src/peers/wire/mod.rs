@@ -212,3 +212,5 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use tests::samples;

@@ -10,55 +10,54 @@ fn v6(last: u16) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, last).into()
 }
 
-fn samples() -> Vec<Message> {
+/// One of each kind and family, in an order that a peer may send them in.
+pub fn samples() -> Vec<Message> {
     let web = ServiceId { vip: [192, 0, 2, 1].into(), protocol: Protocol::Tcp, port: Some(80) };
     let dns = ServiceId { vip: v6(1), protocol: Protocol::Udp, port: None };
     let mut four = Records::new(false);
     let mut six = Records::new(true);
-    for n in 1..=3 {
+    for (n, stage) in [(1, Stage::Open), (2, Stage::Closed), (3, Stage::Gone)] {
         let entry = Entry {
-            service: n,
+            service: 0,
             client: (Ipv4Addr::new(198, 51, 100, 7).into(), 40_000 + n),
             port: 80,
             real: Ipv4Addr::new(192, 0, 2, 40).into(),
-            stage: [Stage::Open, Stage::Closed, Stage::Gone][usize::from(n) - 1],
+            stage,
             age: n.into(),
         };
         assert!(four.push(&entry) && !six.push(&entry));
-        let entry = Entry { client: (v6(7), n), real: v6(40), ..entry };
+        let entry = Entry { service: 300, client: (v6(7), n), real: v6(40), ..entry };
         assert!(six.push(&entry) && !four.push(&entry));
         assert!(!six.push(&Entry { real: [192, 0, 2, 40].into(), ..entry }));
     }
+    let member = Member { real: v6(40), weight: u32::MAX, state: State::Quiesced, drained: true };
     vec![
         Message::Begin,
-        Message::End(Counts { services: 1, members: 2, slots: 3, flows: u64::MAX }),
         Message::Services(vec![
             Service::new(0, web, Kind::Stateless, true, u64::MAX),
-            Service::new(u16::MAX, dns, Kind::Tracked, false, 0),
+            Service::new(300, dns, Kind::Tracked, false, 0),
         ]),
-        Message::Gone(7),
-        Message::Members {
-            service: 3,
-            more: true,
-            members: vec![Member { real: v6(40), weight: u32::MAX, state: State::Quiesced, drained: true }],
-        },
+        Message::Members { service: 300, more: true, members: vec![member] },
+        Message::Members { service: 300, more: false, members: vec![Member { state: State::Up, ..member }] },
         Message::Slots(Slots {
-            service: 3,
+            service: 300,
             ring_size: 65537,
             whole: true,
-            reals: vec![[192, 0, 2, 40].into(), v6(50)],
+            reals: vec![v6(40), v6(50)],
             words: vec![(65536, 1, 2), (0, 0, 0)],
         }),
-        Message::Ping(1),
-        Message::Pong(u64::MAX),
         Message::Flows(four),
         Message::Flows(six),
+        Message::Ping(1),
+        Message::End(Counts { services: 2, members: 1, slots: 2, flows: 6 }),
+        Message::Gone(300),
+        Message::Ping(u64::MAX),
     ]
 }
 
 #[test]
 fn messages_are_read_as_they_were_written() {
-    for message in samples() {
+    for message in samples().into_iter().chain([Message::Pong(u64::MAX), Message::Gone(u16::MAX)]) {
         let bytes = message.encode();
         assert_eq!(Message::parse(&bytes), Ok(message.clone()));
         // No part of one is a message, but for whole records.
@@ -100,8 +99,7 @@ fn the_fullest_messages_fit_in_a_frame() {
         let address = if ipv6 { v6(1) } else { [192, 0, 2, 1].into() };
         let mut records = Records::new(ipv6);
         while !records.is_full() {
-            let entry =
-                Entry { service: 0, client: (address, 1), port: 80, real: address, stage: Stage::Open, age: 0 };
+            let entry = Entry { service: 0, client: (address, 1), port: 80, real: address, stage: Stage::Open, age: 0 };
             assert!(records.push(&entry));
         }
         assert_eq!(records.len(), most);
