@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::director::DirectorKeys;
 use super::seen::FirstSeen;
-use crate::config::read::source::Source;
+use super::vips::Vips;
+use crate::config::read::source::{Source, Span};
 use crate::config::read::value::{peer, short};
 use crate::config::read::{List, Read, Shown, Text, Time, hours, key, keys};
 use crate::config::report::{Fault, Findings, text::wrap};
@@ -59,17 +60,26 @@ keys! {
     }
 }
 
-/// Its rules; `None` when something that it can't be without was refused.
+/// Its rules; `None` when something that it can't be without was refused. With the place of `listen`.
 pub fn accept(
     read: &Read<PeersKeys>,
     director: Option<&Read<DirectorKeys>>,
+    vips: &Vips,
     source: &Source,
     findings: &mut Findings,
-) -> Option<Peers> {
+) -> Option<(Peers, Span)> {
     if let Some((_, span)) = director.and_then(|director| director.hash_seed.written()) {
         findings.report(span, "`hash_seed` has no meaning with [peers]: the seed follows from the key", "remove it");
     }
     let listen = read.listen.copied();
+    let own = read.listen.written().map(|(&listen, span)| (listen, span));
+    let all = own.into_iter().chain(read.addresses.items().iter().map(|item| (*item.get_ref(), item.span())));
+    for (address, span) in all {
+        if let Some(owner) = vips.owner(address.ip()) {
+            let message = format!("{} is a VIP of {owner}: it moves from one director to another", address.ip());
+            findings.report(span, message, "write the address that the director itself always has");
+        }
+    }
     let mut seen = FirstSeen::default();
     for item in read.addresses.items() {
         let address = *item.get_ref();
@@ -81,12 +91,13 @@ pub fn accept(
             check(listen, address, item, findings);
         }
     }
-    Some(Peers {
+    let peers = Peers {
         listen: listen?,
         addresses: read.addresses.items().iter().map(|item| *item.get_ref()).collect(),
         key_file: read.key_file.cloned()?,
         bulk_wait: read.bulk_wait.copied()?,
-    })
+    };
+    Some((peers, read.listen.span()?))
 }
 
 /// Reports a peer that this director can't call from its own address.

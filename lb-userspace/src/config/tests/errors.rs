@@ -104,6 +104,7 @@ const ROWS: &[Row] = &[
     (1, "[peers]\nlisten = \"192.0.2.2\"\naddresses = [\"192.0.2.3\", \"192.0.2.3:9\"]\nkey_file = \"/k\"\n[director]", 3, "192.0.2.3 is named twice", "name it once"),
     (1, "[peers]\nlisten = \"192.0.2.2\"\naddresses = [\"192.0.2.3\"]\nkey_file = \"k\"\n[director]", 4, "\"k\" is not a path from the root", "/etc/lb/peers.key"),
     (1, "[peers]\nlisten = \"192.0.2.2\"\naddresses = [\"192.0.2.3\"]\nkey_file = \"/k\"\nbulk_wait = \"2h\"\n[director]", 5, "`bulk_wait` = 2h is out of range", "don't wait"),
+    (1, "[peers]\nlisten = \"192.0.2.1\"\naddresses = [\"192.0.2.3\"]\nkey_file = \"/k\"\n[director]", 2, "192.0.2.1 is a VIP of [", "always has"),
     (2, "interfaces = [\"eth1\"]\nhash_seed = 7\n[peers]\nlisten = \"192.0.2.2\"\naddresses = [\"192.0.2.3\"]\nkey_file = \"/k\"", 3, "`hash_seed` has no meaning with [peers]", "remove it"),
     // VRRP.
     (5, "id = 0", 5, "`id` = 0 is out of range", "from 1 to 255"),

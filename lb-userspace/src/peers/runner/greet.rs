@@ -87,7 +87,9 @@ fn ended(error: io::Error) -> String {
 async fn connect(own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // The other one knows this director by its address.
-    socket.bind(SocketAddr::new(own.ip(), 0))?;
+    socket
+        .bind(SocketAddr::new(own.ip(), 0))
+        .map_err(|error| io::Error::new(error.kind(), format!("this director's own address {}: {error}", own.ip())))?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
