@@ -1,9 +1,9 @@
 //! State that directors share, so that the death of one moves nobody's connection: who serves what, how its reals are,
 //! which slots aren't settled, and the connections that nobody can derive.
 //!
-//! [`state`] has what is told, in names that all directors share. [`wire`] puts it into messages, [`noise`] encrypts
+//! [`state`] has what is told, in names that all directors share. `wire` puts it into messages, `noise` encrypts
 //! them, [`session`] is one connection's protocol without a socket or a clock, and [`runner`] has the tasks at the
-//! edge. [`ours`] folds what this director told, [`differences`] knows where configurations differ, [`key`] is the
+//! edge. `ours` folds what this director told, [`differences`] knows where configurations differ, [`key`] is the
 //! secret that all of it rests on.
 //!
 //! # The seam
@@ -18,7 +18,7 @@
 //! | `Service` | for each service at its start and after a reload that changed it; `serving` when the service's gate opens or closes: with VRRP, when this director becomes or is no longer master |
 //! | `Members` | when a real's weight or state changes, or it is drained: the whole list, in the order that the ring is computed from |
 //! | `Slots` | for each word that is written: by a change, by settling, by a sweep. `whole` when a ring is made anew |
-//! | `Flows` | in batches of a few milliseconds, what became open, closed, moved or was forgotten, of services that are served here. *First* the table changes, then it is told: bulk is read from the table ([`state::Flows`]) |
+//! | `Flows` | in batches of a few milliseconds, and before a VIP is given up: what became open, closed, moved or was forgotten, of services that are served here. *First* the table changes, then it is told: bulk is read from the table ([`state::Flows`]) |
 //! | `Gone` | when a reload removes a service |
 //!
 //! What isn't served here may be told all the same: it is kept, and passed on when it begins to be served.

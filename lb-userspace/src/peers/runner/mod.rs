@@ -1,8 +1,8 @@
 //! The tasks that talk to the peers.
 //!
 //! Tasks, and what cancelling each does:
-//! - One listens ([`listen`]), and has a task for each caller until that has greeted: callers are refused.
-//! - One for each peer ([`follow`]) calls it while there is no connection, and serves the one that there is: the
+//! - One listens (`listen`), and has a task for each caller until that has greeted. Without it callers are refused.
+//! - One for each peer (`follow`) calls it while there is no connection, and serves the one that there is: the
 //!   connection ends, and the peer calls again until somebody answers.
 //!
 //! All end when the [`Handle`] is dropped. Either of a pair may call. When both do at once, the call of the one whose
@@ -65,7 +65,7 @@ pub struct Handle {
     _tasks: JoinSet<()>,
 }
 
-/// Starts them. `rings` is a fingerprint of how this director computes rings and hashes, the seed included: slots are
+/// Starts them, in the runtime that this is called in. `rings` is a fingerprint of how this director computes rings and hashes, the seed included: slots are
 /// shared among directors of the same alone. `flows` is where bulk is read. What the peers tell comes by the receiver,
 /// which must be read: a peer whose words nobody takes has to wait, and is cut at its own end.
 #[must_use]

@@ -104,7 +104,7 @@ impl Outgoing {
         self.put(&Message::Begin);
         let mut services = Vec::new();
         for (service, own) in ours.iter() {
-            let Some((told, _)) = self.number(*service, own) else { continue };
+            let Some((told, _)) = self.number(*service, own.serving, own) else { continue };
             services.push(told);
             if own.serving {
                 self.services.insert(*service);
@@ -118,9 +118,9 @@ impl Outgoing {
     }
 
     /// What is told of a service, and whether it was told before that it is served.
-    fn number(&mut self, service: ServiceId, own: &Own) -> Option<(Service, bool)> {
-        let (number, served) = self.numbers.give(service, own.serving)?;
-        Some((Service::new(number, service, own.kind, own.serving, own.digest), served))
+    fn number(&mut self, service: ServiceId, serving: bool, own: &Own) -> Option<(Service, bool)> {
+        let (number, served) = self.numbers.give(service, serving)?;
+        Some((Service::new(number, service, own.kind, serving, own.digest), served))
     }
 
     /// Puts a message behind all others.
@@ -170,7 +170,7 @@ impl Outgoing {
                 continue;
             }
             match mem::take(&mut self.scan) {
-                Scan::At(part, services) => self.read(part, services, ours, flows),
+                Scan::At(part, services) => self.read(part, services, flows),
                 Scan::Idle => {}
             }
             if matches!(self.scan, Scan::Idle) {
@@ -191,13 +191,13 @@ impl Outgoing {
         }
     }
 
-    fn read(&mut self, part: u64, services: Option<BTreeSet<ServiceId>>, ours: &Ours, flows: &dyn Flows) {
+    fn read(&mut self, part: u64, services: Option<BTreeSet<ServiceId>>, flows: &dyn Flows) {
         let mut read = mem::take(&mut self.spare);
         read.clear();
         let next = flows.read(part, &mut read);
         for flow in &read {
             if services.as_ref().is_none_or(|services| services.contains(&flow.service)) {
-                self.flow(None, flow, ours);
+                self.flow(None, flow);
             }
         }
         self.spare = read;
@@ -270,18 +270,18 @@ impl Outgoing {
         match change {
             Change::Service(service, offer) => self.offer(*service, offer.serving, ours),
             Change::Members(service, members) => {
-                if let Some(number) = self.told(service, ours) {
+                if let Some(number) = self.told(service) {
                     self.members(number, members);
                 }
             }
             Change::Slots { service, ring_size, whole, slots } => {
-                if self.told(service, ours).is_some() {
+                if self.told(service).is_some() {
                     self.slots(*service, *ring_size, *whole, slots.iter().copied());
                 }
             }
             Change::Flows(flows) => {
                 for flow in flows {
-                    self.flow(Some(now), flow, ours);
+                    self.flow(Some(now), flow);
                 }
             }
             Change::Gone(service) => {
@@ -294,17 +294,20 @@ impl Outgoing {
         }
     }
 
+    /// The number of a service that is served, as far as it was told: what a director says before it gives a VIP up
+    /// goes out though it has given it up by now.
+    fn served(&self, service: &ServiceId) -> Option<u16> {
+        self.numbers.numbers.get(service).filter(|told| told.serving).map(|told| told.number)
+    }
+
     /// The number of a service that is served and whose members and slots were told.
-    fn told(&self, service: &ServiceId, ours: &Ours) -> Option<u16> {
-        if self.services.contains(service) || !ours.get(service)?.serving {
-            return None;
-        }
-        self.numbers.get(service)
+    fn told(&self, service: &ServiceId) -> Option<u16> {
+        if self.services.contains(service) { None } else { self.served(service) }
     }
 
     fn offer(&mut self, service: ServiceId, serving: bool, ours: &Ours) {
         let Some(own) = ours.get(&service) else { return };
-        let Some((told, served)) = self.number(service, own) else { return };
+        let Some((told, served)) = self.number(service, serving, own) else { return };
         self.put(&Message::Services(vec![told]));
         self.count(|counts| counts.services += 1);
         if !serving {
@@ -322,11 +325,8 @@ impl Outgoing {
     }
 
     /// Puts a connection into its batch: at once when it is read from the table, else within [`FLUSH`].
-    fn flow(&mut self, told: Option<Time>, flow: &Flow, ours: &Ours) {
-        if !ours.get(&flow.service).is_some_and(|own| own.serving) {
-            return;
-        }
-        let Some(service) = self.numbers.get(&flow.service) else { return };
+    fn flow(&mut self, told: Option<Time>, flow: &Flow) {
+        let Some(service) = self.served(&flow.service) else { return };
         let Flow { client, port, real, stage, age, .. } = *flow;
         let [four, six] = &mut self.flows;
         let ipv6 = flow.service.vip.is_ipv6();

@@ -122,6 +122,21 @@ fn bulk_has_everything_and_deltas_follow() {
 }
 
 #[test]
+fn what_is_told_before_a_vip_is_given_up_goes_out() {
+    let mut side = Side::greeted();
+    let web = service(0);
+    // The connection hears of both when this director has already given up.
+    let flows = Change::Flows(vec![flow(web, 1, 1, Stage::Open)]);
+    let end = offer(0, false, 1);
+    side.ours.apply(&end);
+    side.session.change(Time::ZERO, &flows, &side.ours, &mut side.differences);
+    side.session.change(Time::ZERO, &end, &side.ours, &mut side.differences);
+    side.session.change(Time::ZERO, &flows, &side.ours, &mut side.differences);
+    side.session.tick(FLUSH).unwrap();
+    assert!(matches!(side.says().as_slice(), [Message::Flows(flows), Message::Services(_)] if flows.len() == 1));
+}
+
+#[test]
 fn who_cannot_be_talked_to() {
     let (_, newest) = VERSIONS;
     let good = Greeting::new(2, 1);
