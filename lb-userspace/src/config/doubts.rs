@@ -20,6 +20,7 @@ pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Ob
     report_awaited(loaded, segments, &mut findings);
     unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
+    unreachable(loaded, segments, &mut findings);
     programs(loaded, program, &mut findings);
     for (vip, interface, span) in off_subnet(loaded, segments) {
         if vip.net.prefix_len() < vip.net.max_prefix_len() {
@@ -75,6 +76,21 @@ fn any_port(loaded: &Loaded, findings: &mut Findings) {
                 format!("write \"{host}:80\" for one port, or \"{host}:any\" to say that all are meant"),
             );
         }
+    }
+}
+
+/// An address for the peers that this machine doesn't have.
+fn unreachable(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
+    let (Some(peers), Some(span)) = (&loaded.config.peers, &loaded.places.listen) else {
+        return;
+    };
+    let listen = peers.listen.ip();
+    if !segments.interfaces.iter().flat_map(|one| &one.addresses).any(|net| net.addr() == listen) {
+        findings.report(
+            span.clone(),
+            format!("no interface here has {listen}: no peer finds this director"),
+            "write this director's own address; or give it to an interface before the agent starts",
+        );
     }
 }
 

@@ -236,6 +236,10 @@ reals = [{ address = "172.28.128.40" }]
 address = "192.0.2.9:any"
 protocol = "udp"
 reals = [{ address = "172.28.128.40" }]
+[peers]
+listen = "172.28.128.77"
+addresses = ["172.28.128.78"]
+key_file = "/etc/lb/peers.key"
 "#;
     let loaded = parse(Path::new("lb.toml"), text).unwrap();
     check(&loaded, &machine(), |_| false).unwrap();
@@ -251,6 +255,7 @@ reals = [{ address = "172.28.128.40" }]
         (11, "no virtual router owns 172.28.128.52", "did you mean 172.28.128.53, of [vrrp.dns]?"),
         (15, "no virtual router owns 198.51.100.200", "add it to a [vrrp.NAME]"),
         (19, "172.28.128.53 has no port", "\"172.28.128.53:80\""),
+        (27, "no interface here has 172.28.128.77", "before the agent starts"),
     ];
     assert_eq!(warnings.diagnostics().len(), expected.len(), "{warnings}");
     for (one, (line, fault, mend)) in warnings.diagnostics().iter().zip(expected) {
@@ -258,7 +263,7 @@ reals = [{ address = "172.28.128.40" }]
         assert!(one.message.contains(fault) && one.mend.contains(mend), "{fault}, {mend}: {warnings}");
     }
     let told = warnings.to_string();
-    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("6 warnings"), "{told}");
+    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("7 warnings"), "{told}");
     let quiet = parse(Path::new("lb.toml"), &file("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\"")).unwrap();
     assert!(doubts(&quiet, &machine(), |_| None).is_none());
 }
