@@ -199,8 +199,10 @@ mod tests {
         model
     }
 
+    const ROOM: crate::dataplane::Room = crate::dataplane::Room { services: 16, reals: 64, slots: 1 << 20 };
+
     fn planned(model: &Model) -> Desired {
-        plan(model, &mut Allocation::adopt(&Adopted::default(), 16, 16))
+        plan(model, &mut Allocation::adopt(&Adopted::default(), ROOM))
     }
 
     const HOP: Resolved = Resolved { mac: [4; 6], ifindex: 4, source_mac: [2; 6], vlan: Some(9), by_kernel: false };
