@@ -91,6 +91,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
         }
         return Err(error);
     }
+    controller.join_peers().await?;
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));

@@ -102,6 +102,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         let _ =
             writeln!(out, "NOT SENT: {interface}: {refused} frames not handed on, {unsent} not taken by its driver");
     }
+    status.peers.iter().for_each(|peers| super::peers::render(&mut out, peers));
     if let Some(fault) = &status.fault {
         let lines: Vec<&str> = fault.lines().collect();
         let (shown, more) = lines.split_at(lines.len().min(FAULT_LINES));
@@ -260,6 +261,7 @@ mod tests {
             drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
             fault: fault.map(str::to_owned),
+            peers: None,
             log_dropped: 0,
         };
         let arguments = Arguments { json: false, exact: false, verdicts: true, numeric: false };

@@ -5,6 +5,7 @@ mod detach;
 mod exit;
 mod list;
 mod output;
+mod peers;
 mod plan;
 mod release;
 mod reload;

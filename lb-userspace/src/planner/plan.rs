@@ -51,10 +51,10 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             value.turns = range.start;
             desired.turns.insert(range.start, turns);
         }
-        desired.rings.insert(
-            ring.start,
-            Ring { pool: reals.start, seed, size: service.ring_size, members, in_use: model.has_duty(service.address) },
-        );
+        let in_use = model.has_duty(service.address);
+        let taken = if in_use { None } else { model.theirs.words(key, service.ring_size, &numbers) };
+        let size = service.ring_size;
+        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use, taken });
         desired.services.insert(key, value);
         kept.services.insert(key);
         kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));

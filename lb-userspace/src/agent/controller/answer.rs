@@ -85,7 +85,8 @@ impl Controller {
         let refused = self.refused.as_ref().map(ToString::to_string);
         let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
         let fault = (!faults.is_empty()).then(|| faults.join("\n"));
-        status::status(&self.model, &self.desired, &self.stats, fault).map_err(|error| {
+        let status = status::status(&self.model, &self.desired, &self.stats, fault);
+        status.map(|status| Status { peers: self.peers(), ..status }).map_err(|error| {
             error!("the counters can't be read: {error}");
             format!("the counters can't be read: {error}")
         })
