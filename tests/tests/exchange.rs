@@ -105,6 +105,16 @@ fn connections_that_took_turns_outlive_their_director() {
         let mut directors = Directors::start(lab)?;
         let mut connections = directors.connect()?;
         all_go_on(&mut connections)?;
+        // Both know of each, and which real has it.
+        for director in ["director-a", "director-b"].map(|name| lab.host(name)) {
+            let listed = lb(director, &["list", "--connections"])?;
+            assert_eq!(listed.lines().count(), 1 + CONNECTIONS, "{listed}");
+            let real = lab.real(1).v4();
+            let of_one = lb(director, &["list", "--connections", "--service", "web", "--real", &real.to_string()])?;
+            let held = connections.iter().filter(|(_, title)| *title == lab.real(1).title()).count();
+            assert_eq!(of_one.matches(" open ").count(), held, "{of_one}");
+            assert!(!lb(director, &["list", "--connections", "--client", "192.0.2.0/24"])?.contains("open"));
+        }
         // The power goes: neither its agent nor its cable is there any more.
         lab.cable(lab.host("director-a"), false)?;
         directors.a.process().kill()?;

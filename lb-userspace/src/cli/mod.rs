@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod check;
+mod connections;
 mod detach;
 mod exit;
 mod list;
