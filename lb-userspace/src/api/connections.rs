@@ -85,7 +85,9 @@ impl Walk {
         let mut part = Vec::with_capacity(2 * PART);
         for line in 0..self.table.lines() {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
-                let Some(connection) = self.connection(At { line, way }, word).filter(|it| wanted.fits(it)) else { continue };
+                let Some(connection) = self.connection(At { line, way }, word).filter(|it| wanted.fits(it)) else {
+                    continue;
+                };
                 // A connection is made of what JSON has.
                 if serde_json::to_writer(&mut part, &connection).is_ok() {
                     part.push(b'\n');
