@@ -3,6 +3,9 @@
 //!
 //! One blocking task at a time looks at slots and table, some ten times a second.
 
+mod bulk;
+mod words;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,19 +21,18 @@ use tracing::{debug, info, warn};
 
 use super::Controller;
 use crate::agent::status::plain_address;
-use crate::config::{self, Config, Protocol};
-use crate::dataplane::{Dataplane, News, Remembered, Watch};
-use crate::peers::state::{self, Flow, Kind, Member, Offer, ServiceId, State};
+use crate::config::Config;
+use crate::dataplane::{Dataplane, News, Watch};
+use crate::peers::state::{self, Flow, Member, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
-use crate::planner::model::{Model, Standing};
-use crate::planner::plan::{key, mapped_address};
+use crate::planner::plan::mapped_address;
 use crate::planner::theirs::Theirs;
+use bulk::{Bulk, Shared};
+use words::{members, offer, service_id, service_key, shared_id, told_flow};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(80);
 const SHARE: u32 = 10;
-/// Words of the table that are read as one part of bulk.
-const PART: u64 = 512;
 
 /// The exchange that runs.
 pub(super) struct Exchange {
@@ -45,14 +47,6 @@ pub(super) struct Exchange {
     /// What the looking task remembers between two looks; `None` while it has it.
     watch: Option<(Watch, BTreeMap<u32, u64>)>,
     next_look: Instant,
-}
-
-/// What bulk is read by.
-struct Shared {
-    table: Remembered,
-    reals: HashMap<(u32, u16), IpAddr>,
-    now: (u32, Instant),
-    tick: Duration,
 }
 
 /// What a look found.
@@ -336,106 +330,4 @@ impl Controller {
         };
         services.map(change).collect()
     }
-}
-
-impl Shared {
-    fn now(&self) -> u32 {
-        let (ticks, at) = self.now;
-        let since = at.elapsed().as_millis() / self.tick.as_millis().max(1);
-        ticks.wrapping_add(u32::try_from(since).unwrap_or_default())
-    }
-}
-
-/// The table, as peers that are met are told of it.
-struct Bulk {
-    shared: Arc<Mutex<Shared>>,
-}
-
-impl state::Flows for Bulk {
-    fn read(&self, part: u64, flows: &mut Vec<Flow>) -> Option<u64> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = u64::from(shared.table.lines());
-        let end = (part + PART).min(lines);
-        let now = shared.now();
-        for line in part..end {
-            let line = u32::try_from(line).ok()?;
-            for (way, word) in shared.table.words(line).ok()?.into_iter().enumerate() {
-                let Some(flow) = lb_common::flow::Flow::of(word).filter(|flow| flow.stage != Stage::Opening) else {
-                    continue;
-                };
-                let Some((key, service)) = shared.table.known(crate::dataplane::At { line, way }, flow) else {
-                    continue;
-                };
-                let Some(real) = shared.reals.get(&(service.reals, flow.real)) else { continue };
-                let age = (shared.tick * flow.idle(now)).as_secs();
-                let age = u32::try_from(age).unwrap_or(u32::MAX);
-                flows.extend(told_flow(service.key, &key, *real, Some(flow.stage), age));
-            }
-        }
-        (end < lines).then_some(end)
-    }
-}
-
-fn told_flow(service: ServiceKey, key: &FlowKey, real: IpAddr, stage: Option<Stage>, age: u32) -> Option<Flow> {
-    let [a, b, c, d] = key.ports;
-    let stage = match stage {
-        Some(Stage::Open) => state::Stage::Open,
-        Some(Stage::Closing) => state::Stage::Closed,
-        None => state::Stage::Gone,
-        Some(Stage::Opening) => return None,
-    };
-    Some(Flow {
-        service: shared_id(&service),
-        client: (plain_address(key.client), u16::from_be_bytes([a, b])),
-        port: u16::from_be_bytes([c, d]),
-        real,
-        stage,
-        age,
-    })
-}
-
-fn service_id(service: &config::Service) -> ServiceId {
-    ServiceId { vip: service.address, protocol: service.protocol, port: service.port }
-}
-
-fn shared_id(key: &ServiceKey) -> ServiceId {
-    let port = u16::from_be_bytes(key.port);
-    let protocol = if key.protocol == lb_common::header::protocol::TCP { Protocol::Tcp } else { Protocol::Udp };
-    ServiceId { vip: plain_address(key.address), protocol, port: (port != 0).then_some(port) }
-}
-
-fn service_key(id: &ServiceId) -> ServiceKey {
-    ServiceKey {
-        address: mapped_address(id.vip),
-        port: id.port.unwrap_or(0).to_be_bytes(),
-        protocol: crate::planner::model::protocol_number(id.protocol),
-        reserved: 0,
-    }
-}
-
-fn offer(model: &Model, service: &config::Service) -> Offer {
-    Offer {
-        kind: if service.scheduler.is_tracked() { Kind::Tracked } else { Kind::Stateless },
-        serving: model.has_duty(service.address),
-        configured: service.reals.iter().map(|real| (real.address, real.weight)).collect(),
-    }
-}
-
-fn members(model: &Model, service: &config::Service) -> Vec<Member> {
-    let all = crate::planner::model::reals(service, &model.draining);
-    let member = |real: &config::Real| Member {
-        real: real.address,
-        weight: real.weight,
-        state: match model.standing(service, real) {
-            Standing::Up { .. } => State::Up,
-            Standing::Quiesced => State::Quiesced,
-            Standing::Checking => State::Checking,
-            Standing::Down { .. } => State::Down,
-        },
-        drained: false,
-    };
-    let mut members: Vec<Member> = all.map(member).collect();
-    members.sort_by_key(|member| member.real);
-    debug_assert!(key(service) == service_key(&service_id(service)));
-    members
 }
