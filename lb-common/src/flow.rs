@@ -126,6 +126,12 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Whether there is one.
+    #[inline(always)]
+    pub(crate) fn is_there(&self) -> bool {
+        self.held != 0
+    }
+
     /// Number of the flow's real.
     #[inline(always)]
     pub(crate) fn real(&self) -> u16 {
@@ -189,27 +195,19 @@ impl Found {
     }
 }
 
-/// The entry with this tag in one of two lines.
+/// The entry with this tag in a line, which is the flow's second or its first. Where there is none it is one that isn't
+/// [there](Found::is_there): without values in the other case the compiler would save registers that hold nothing, which
+/// the verifier refuses.
 #[inline(always)]
-pub(crate) fn find(first: *mut FlowLine, second: *mut FlowLine, tag: u32) -> Option<Found> {
-    let (line, second, place) = match find_in(first, tag) {
-        None => (second, true, find_in(second, tag)),
-        place => (first, false, place),
-    };
-    let (index, held) = place?;
-    let index = forget(index, held);
-    Some(Found { word: way(line, index as usize), held, second, way: index })
-}
-
-#[inline(always)]
-fn find_in(line: *mut FlowLine, tag: u32) -> Option<(u64, u64)> {
+pub(crate) fn find(line: *mut FlowLine, tag: u32, second: bool) -> Found {
     for index in 0..FlowLine::WAYS {
         let held = way(line, index).load();
         if held >> TAG_SHIFT == u64::from(tag) {
-            return Some((index as u64, held));
+            let index = forget(index as u64, held);
+            return Found { word: way(line, index as usize), held, second, way: index };
         }
     }
-    None
+    Found { word: way(line, 0), held: 0, second, way: 0 }
 }
 
 /// Where a flow is.
