@@ -51,7 +51,8 @@ pub(crate) fn choose<'e, E: Environment>(
         if let Some(choice) = reach(tables, service, answer) {
             return Ok(choice);
         }
-        environment.recall(Query { again: true, ..query })
+        // A new connection has had its turn.
+        if answer.connection { answer } else { environment.recall(Query { again: true, ..query }) }
     };
     if number == NOBODY {
         return Err(unserved(service));
