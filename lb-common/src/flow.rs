@@ -132,6 +132,13 @@ impl Found {
         self.held != 0
     }
 
+    /// Whether it is there, open and was seen in this very tick.
+    #[inline(always)]
+    pub(crate) fn is_steady(&self, now: u32) -> bool {
+        let stage_and_seen = self.held << (64 - TAG_SHIFT) >> (64 - TAG_SHIFT + STAGE_SHIFT);
+        stage_and_seen == u64::from(now & SEEN) << (SEEN_SHIFT - STAGE_SHIFT) | Stage::Open as u64
+    }
+
     /// Number of the flow's real.
     #[inline(always)]
     pub(crate) fn real(&self) -> u16 {

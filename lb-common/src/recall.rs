@@ -3,6 +3,7 @@
 //! It is apart from the rest of the path since in the kernel it is a function of its own (`lb-ebpf/src/recall.rs`), which the
 //! verifier walks through once, not once for each way that leads to it. So all that goes in and out is words.
 
+use crate::atomic::opaque;
 use crate::environment::Tables;
 use crate::flow::{self, Flow, Inserted, Place, Stage};
 use crate::hash::Hash;
@@ -30,12 +31,19 @@ pub struct Query {
     pub again: bool,
 }
 
+/// Bit of a query's last word: `again`.
+const AGAIN: u64 = 1 << 8;
+/// Bit of `opens` that `No` and `Unknown` have.
+const GOES_ON: u8 = 1;
+const _: () = assert!(Opens::No as u8 & Opens::Unknown as u8 & GOES_ON != 0);
+const _: () = assert!((Opens::Yes as u8 | Opens::Ends as u8) & GOES_ON == 0);
+
 impl Query {
     /// As words.
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
         let ports_and_service = u64::from(self.ports.0) << 32 | u64::from(self.service);
-        let slot_and_opens = u64::from(self.slot.word()) << 32 | u64::from(self.again) << 8 | self.opens as u64;
+        let slot_and_opens = u64::from(self.slot.word()) << 32 | u64::from(self.again) * AGAIN | self.opens as u64;
         [self.hash, self.client.start, self.client.end, ports_and_service, slot_and_opens]
     }
 
@@ -50,7 +58,7 @@ impl Query {
             service: ports_and_service as u32,
             slot: Slot::of((slot_and_opens >> 32) as u32),
             opens: Opens::of(slot_and_opens as u8),
-            again: slot_and_opens >> 8 & 1 != 0,
+            again: slot_and_opens & AGAIN != 0,
         }
     }
 }
@@ -81,13 +89,27 @@ impl Answer {
 /// The real of a packet whose flow the table may know. A remembered one may be dead: see [`Query::again`].
 #[inline(always)]
 pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
-    let Query { slot, opens, .. } = query;
+    recall_words(tables, query.words())
+}
+
+/// The same, of a query's words.
+#[inline(always)]
+pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
+    let [hash, start, end, ports_and_service, slot_and_opens] = words;
     let nobody = Answer { number: NOBODY, connection: false };
     let Some(director) = tables.director() else { return nobody };
-    let place = Place::of(query.hash, director.flow_lines);
+    let place = Place::of(hash, director.flow_lines);
     let Some(first) = tables.flow_line(place.lines[0]) else { return nobody };
     let now = tables.ticks(director.tick_shift);
-    let (mut second, mut found) = (first, flow::find(first, place.tag, false));
+    let in_first = flow::find(first, place.tag, false);
+    // Most packets neither open nor end anything, and aren't the first of their tick.
+    if slot_and_opens & (AGAIN | u64::from(GOES_ON)) == u64::from(GOES_ON) && in_first.is_steady(now) {
+        return Answer { number: in_first.real(), connection: false };
+    }
+    // Nothing of the rest is computed before this.
+    let query = Query::of([hash, start, end, ports_and_service, opaque(slot_and_opens)]);
+    let Query { slot, opens, .. } = query;
+    let (mut second, mut found) = (first, in_first);
     if !found.is_there() {
         let Some(line) = tables.flow_line(place.lines[1]) else { return nobody };
         (second, found) = (line, flow::find(line, place.tag, true));
