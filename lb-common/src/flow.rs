@@ -24,6 +24,9 @@ const STAGE_SHIFT: u32 = 16;
 const SEEN_SHIFT: u32 = STAGE_SHIFT + 2;
 const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
 
+/// Lines of a page of 4 KiB.
+const PAGE: u32 = 64;
+
 /// A line with fewer free words than this shares its new flows with the other.
 const ROOMY: u64 = 2;
 
@@ -111,7 +114,10 @@ impl Place {
         // A tag of 0 would be a free word's.
         let tag = (other as u32 & ((1 << 28) - 1)) | u32::from(other & ((1 << 28) - 1) == 0);
         // `scale` goes by the high half; the slot is chosen by that of the hash.
-        Self { lines: [scale(hash << 32, lines), scale(other, lines)], tag }
+        let first = scale(hash << 32, lines);
+        // Lines of one page of memory, as far as the table's size allows: one walk through the page table finds both.
+        let near = lines.wrapping_sub(1) & !lines & (PAGE - 1);
+        Self { lines: [first, first ^ (((other >> 32) as u32 | 1) & near)], tag }
     }
 }
 
