@@ -296,7 +296,7 @@ fn room(line: *mut FlowLine) -> Room {
 const FIRSTS: u64 = {
     let (mut table, mut index) = (0, 0);
     while index < 8 {
-        table |= index << ((((1 << index) * 0x17u64 >> 4) & 7) << 2);
+        table |= index << (((((1 << index) * 0x17u64) >> 4) & 7) << 2);
         index += 1;
     }
     table
@@ -326,7 +326,7 @@ fn worth(word: u64, now: u32, timeouts: &Timeouts) -> u64 {
     // The longest of the timeouts, whichever protocol it is.
     let over = below(u64::from(timeouts.tcp), idle);
     let stage = (word >> STAGE_SHIFT & 3) & !over | Stage::Opening as u64 & over;
-    (stage << SEEN_BITS | u64::from(SEEN) - idle) & taken
+    ((stage << SEEN_BITS) | (u64::from(SEEN) - idle)) & taken
 }
 
 /// All bits where `a` is less than `b`, of two numbers below 2^63; else none.

@@ -43,7 +43,8 @@ impl Query {
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
         let ports_and_service = u64::from(self.ports.0) << 32 | u64::from(self.service);
-        let slot_and_opens = u64::from(self.slot.word()) << 32 | u64::from(self.again) * AGAIN | self.opens as u64;
+        let again = if self.again { AGAIN } else { 0 };
+        let slot_and_opens = u64::from(self.slot.word()) << 32 | again | self.opens as u64;
         [self.hash, self.client.start, self.client.end, ports_and_service, slot_and_opens]
     }
 

@@ -153,9 +153,10 @@ fn main() -> Result<()> {
 fn testbed(flows: u32) -> Result<Testbed> {
     let mut testbed = Testbed::new(Sizes { services: 256, reals: 1024, slots: 1 << 21, flows })?;
     let mut services = services();
-    let moving = services.iter_mut().position(|service| service.port == MOVING).context("no service that moves")?;
     for turn in [0, 1] {
-        for (number, real) in (0..).zip(&mut services[moving].reals) {
+        let moving =
+            services.iter_mut().filter(|service| service.port == MOVING).flat_map(|service| &mut service.reals);
+        for (number, real) in (0..).zip(moving) {
             real.weight = u32::from(number % 2 == turn);
         }
         testbed.apply(&desired(&services))?;
