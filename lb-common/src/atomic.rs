@@ -23,18 +23,20 @@ impl Word {
 /// walks everything behind a search once for each place that was found.
 #[inline(always)]
 pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
-    hide(value ^ unknown) ^ unknown
+    opaque(value ^ unknown) ^ unknown
 }
 
+/// The same value, which the compiler knows nothing of: it makes no branches of what is computed from it.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-fn hide(value: u64) -> u64 {
+pub(crate) fn opaque(value: u64) -> u64 {
     value
 }
 
+/// The same value, which the compiler knows nothing of: it makes no branches of what is computed from it.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn hide(mut value: u64) -> u64 {
+pub(crate) fn opaque(mut value: u64) -> u64 {
     // SAFETY: a register is copied to itself. (Without any instruction there would be two lines of the source at one place of
     // the program, which the kernel refuses.)
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };

@@ -44,6 +44,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
     if network.fragment {
         return Err(judge_fragment(environment, director, &network));
     }
+    let network = network.forgotten(director.hash_seed);
     let mut parsed = parse_transport(&packet, network)?;
     let (index, service) = find_service(environment.tables(), director, &parsed)?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {

@@ -10,7 +10,7 @@
 //! Whole keys stand beside the lines for those who list and exchange flows.
 #![expect(unsafe_code, reason = "a line is shared with other CPUs and reached by pointer")]
 
-use crate::atomic::{Word, forget};
+use crate::atomic::{Word, forget, opaque};
 use crate::hash::{Hash, scale, spread};
 use crate::maps::{FlowLine, Timeouts};
 use crate::parse::Opens;
@@ -23,6 +23,9 @@ const AHEAD: u32 = SEEN / 2;
 const STAGE_SHIFT: u32 = 16;
 const SEEN_SHIFT: u32 = STAGE_SHIFT + 2;
 const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
+
+/// Lines of a page of 4 KiB.
+const PAGE: u32 = 64;
 
 /// A line with fewer free words than this shares its new flows with the other.
 const ROOMY: u64 = 2;
@@ -111,7 +114,10 @@ impl Place {
         // A tag of 0 would be a free word's.
         let tag = (other as u32 & ((1 << 28) - 1)) | u32::from(other & ((1 << 28) - 1) == 0);
         // `scale` goes by the high half; the slot is chosen by that of the hash.
-        Self { lines: [scale(hash << 32, lines), scale(other, lines)], tag }
+        let first = scale(hash << 32, lines);
+        // Lines of one page of memory, as far as the table's size allows: one walk through the page table finds both.
+        let near = lines.wrapping_sub(1) & !lines & (PAGE - 1);
+        Self { lines: [first, first ^ (((other >> 32) as u32 | 1) & near)], tag }
     }
 }
 
@@ -126,6 +132,19 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Whether there is one.
+    #[inline(always)]
+    pub(crate) fn is_there(&self) -> bool {
+        self.held != 0
+    }
+
+    /// Whether it is there, open and was seen in this very tick.
+    #[inline(always)]
+    pub(crate) fn is_steady(&self, now: u32) -> bool {
+        let stage_and_seen = self.held << (64 - TAG_SHIFT) >> (64 - TAG_SHIFT + STAGE_SHIFT);
+        stage_and_seen == u64::from(now & SEEN) << (SEEN_SHIFT - STAGE_SHIFT) | Stage::Open as u64
+    }
+
     /// Number of the flow's real.
     #[inline(always)]
     pub(crate) fn real(&self) -> u16 {
@@ -189,27 +208,19 @@ impl Found {
     }
 }
 
-/// The entry with this tag in one of two lines.
+/// The entry with this tag in a line, which is the flow's second or its first. Where there is none it is one that isn't
+/// [there](Found::is_there): without values in the other case the compiler would save registers that hold nothing, which
+/// the verifier refuses.
 #[inline(always)]
-pub(crate) fn find(first: *mut FlowLine, second: *mut FlowLine, tag: u32) -> Option<Found> {
-    let (line, second, place) = match find_in(first, tag) {
-        None => (second, true, find_in(second, tag)),
-        place => (first, false, place),
-    };
-    let (index, held) = place?;
-    let index = forget(index, held);
-    Some(Found { word: way(line, index as usize), held, second, way: index })
-}
-
-#[inline(always)]
-fn find_in(line: *mut FlowLine, tag: u32) -> Option<(u64, u64)> {
+pub(crate) fn find(line: *mut FlowLine, tag: u32, second: bool) -> Found {
     for index in 0..FlowLine::WAYS {
         let held = way(line, index).load();
         if held >> TAG_SHIFT == u64::from(tag) {
-            return Some((index as u64, held));
+            let index = forget(index as u64, held);
+            return Found { word: way(line, index as usize), held, second, way: index };
         }
     }
-    None
+    Found { word: way(line, 0), held: 0, second, way: 0 }
 }
 
 /// Where a flow is.
@@ -227,11 +238,11 @@ pub struct Inserted {
 #[inline(always)]
 pub(crate) fn insert(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, timeouts: &Timeouts) -> Option<Inserted> {
     let here = room(first);
-    let there = if here.free < ROOMY { room(second) } else { Room { free: 0, last: 0 } };
+    let there = if here.free < ROOMY { room(second) } else { Room { free: 0, first: 0 } };
     let elsewhere = there.free > here.free;
     let (line, roomy) = if elsewhere { (second, there) } else { (first, here) };
     if roomy.free > 0 {
-        let index = roomy.last as usize;
+        let index = roomy.first as usize;
         let taken = way(line, index).replace(0, flow.word());
         return taken.then_some(Inserted { second: elsewhere, way: index });
     }
@@ -260,30 +271,45 @@ pub fn insert_shared(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, ti
 #[derive(Clone, Copy)]
 struct Room {
     free: u64,
-    /// The last of them.
-    last: u64,
+    /// The first of them.
+    first: u64,
 }
 
+/// Without a branch for a word: the verifier would walk every way through them.
 #[inline(always)]
 fn room(line: *mut FlowLine) -> Room {
-    let mut room = Room { free: 0, last: 0 };
+    let (mut taken, mut bits) = (0, 0);
     for index in 0..FlowLine::WAYS {
         let held = way(line, index).load();
-        if held == 0 {
-            room = Room { free: room.free + 1, last: index as u64 };
-        }
-        room = Room { free: forget(room.free, held), last: forget(room.last, held) };
+        // A stage is never 0.
+        let one = opaque(held | held >> 1) >> STAGE_SHIFT & 1;
+        taken += one;
+        bits |= one << index;
     }
-    room
+    // Of the first free word a single bit; these eight products differ in the three bits above their lowest four.
+    let bit = !bits & (bits + 1);
+    let first = FIRSTS >> (((bit * 0x17) >> 4 & 7) << 2) & 7;
+    Room { free: FlowLine::WAYS as u64 - taken, first }
 }
 
-/// The least worth of a line's words, times eight, and which it is.
+/// Which bit it is, by those three bits, in four bits each.
+const FIRSTS: u64 = {
+    let (mut table, mut index) = (0, 0);
+    while index < 8 {
+        table |= index << (((((1 << index) * 0x17u64) >> 4) & 7) << 2);
+        index += 1;
+    }
+    table
+};
+
+/// The least worth of a line's words, times eight, and which it is. As `room`, without a branch.
 #[inline(always)]
 fn least(line: *mut FlowLine, now: u32, timeouts: &Timeouts) -> u64 {
-    let mut least = u64::MAX;
+    let mut least = u64::MAX >> 1;
     for index in 0..FlowLine::WAYS {
-        let held = way(line, index).load();
-        least = forget(least.min(worth(held, now, timeouts) << 3 | index as u64), held);
+        let worth = worth(way(line, index).load(), now, timeouts) << 3 | index as u64;
+        let less = below(worth, least);
+        least = worth & less | least & !less;
     }
     least
 }
@@ -294,15 +320,19 @@ const KEPT: u64 = (Stage::Open as u64) << SEEN_BITS << 3;
 /// How much an entry is worth keeping: the stage counts first, then when it was last seen; 0 where there is none.
 #[inline(always)]
 fn worth(word: u64, now: u32, timeouts: &Timeouts) -> u64 {
-    let stage = word >> STAGE_SHIFT & 3;
-    if stage == 0 {
-        return 0;
-    }
-    let idle = now.wrapping_sub((word >> SEEN_SHIFT) as u32) & SEEN;
-    let idle = if idle > AHEAD { 0 } else { idle };
+    let taken = opaque(0u64.wrapping_sub(opaque(word | word >> 1) >> STAGE_SHIFT & 1));
+    let idle = u64::from(now.wrapping_sub((word >> SEEN_SHIFT) as u32) & SEEN);
+    let idle = idle & !below(u64::from(AHEAD), idle);
     // The longest of the timeouts, whichever protocol it is.
-    let stage = if idle > timeouts.tcp { Stage::Opening as u64 } else { stage };
-    stage << SEEN_BITS | u64::from(SEEN - idle)
+    let over = below(u64::from(timeouts.tcp), idle);
+    let stage = (word >> STAGE_SHIFT & 3) & !over | Stage::Opening as u64 & over;
+    ((stage << SEEN_BITS) | (u64::from(SEEN) - idle)) & taken
+}
+
+/// All bits where `a` is less than `b`, of two numbers below 2^63; else none.
+#[inline(always)]
+fn below(a: u64, b: u64) -> u64 {
+    opaque(0u64.wrapping_sub(opaque(a.wrapping_sub(b)) >> 63))
 }
 
 #[inline(always)]

@@ -43,7 +43,7 @@ pub use hash::{Hash, flow_hash, scale, service_hash, source_hash, spread};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
-pub use recall::{Answer, Query, recall};
+pub use recall::{Answer, Query, recall, recall_words};
 pub use rewrite::{address, retag};
 pub use verdict::{Action, Verdict};
 

@@ -1,5 +1,6 @@
 //! From a frame to the flow that it belongs to.
 
+use crate::atomic::forget;
 use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Quic, Tcp, Udp, Vlan, ethertype, protocol};
 use crate::ip::{Ip, Ports};
 use crate::packet::Packet;
@@ -33,6 +34,22 @@ pub struct Network {
     /// Bytes of the payload, by the packet's own length.
     rest: u32,
 }
+
+impl Network {
+    /// The same packet, of which the verifier doesn't know any more which headers it has: it goes on with one packet, not
+    /// with one for each way through the headers. `unknown` is any value that it doesn't know.
+    #[inline(always)]
+    pub(crate) fn forgotten(self, unknown: u64) -> Self {
+        // Masked so that the verifier sees a bound; no headers that are read past are longer.
+        let payload = forget(self.payload as u64, unknown) & (FARTHEST - 1);
+        let length = forget(u64::from(self.length), unknown) as u32;
+        let rest = forget(u64::from(self.rest), unknown) as u32;
+        Self { payload: payload as usize, length, rest, ..self }
+    }
+}
+
+/// No payload starts behind this: two tags, IPv6's header and five extensions are shorter.
+const FARTHEST: u64 = 1 << 14;
 
 /// A TCP or UDP packet: its flow, and what forwarding needs of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

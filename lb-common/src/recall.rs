@@ -3,6 +3,7 @@
 //! It is apart from the rest of the path since in the kernel it is a function of its own (`lb-ebpf/src/recall.rs`), which the
 //! verifier walks through once, not once for each way that leads to it. So all that goes in and out is words.
 
+use crate::atomic::opaque;
 use crate::environment::Tables;
 use crate::flow::{self, Flow, Inserted, Place, Stage};
 use crate::hash::Hash;
@@ -26,14 +27,24 @@ pub struct Query {
     pub slot: Slot,
     /// What the packet says of its connection.
     pub opens: Opens,
+    /// Asked again, since the remembered real turned out to be dead. Mostly it lives, and whoever asks looks it up anyway.
+    pub again: bool,
 }
+
+/// Bit of a query's last word: `again`.
+const AGAIN: u64 = 1 << 8;
+/// Bit of `opens` that `No` and `Unknown` have.
+const GOES_ON: u8 = 1;
+const _: () = assert!(Opens::No as u8 & Opens::Unknown as u8 & GOES_ON != 0);
+const _: () = assert!((Opens::Yes as u8 | Opens::Ends as u8) & GOES_ON == 0);
 
 impl Query {
     /// As words.
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
         let ports_and_service = u64::from(self.ports.0) << 32 | u64::from(self.service);
-        let slot_and_opens = u64::from(self.slot.word()) << 32 | self.opens as u64;
+        let again = if self.again { AGAIN } else { 0 };
+        let slot_and_opens = u64::from(self.slot.word()) << 32 | again | self.opens as u64;
         [self.hash, self.client.start, self.client.end, ports_and_service, slot_and_opens]
     }
 
@@ -48,6 +59,7 @@ impl Query {
             service: ports_and_service as u32,
             slot: Slot::of((slot_and_opens >> 32) as u32),
             opens: Opens::of(slot_and_opens as u8),
+            again: slot_and_opens & AGAIN != 0,
         }
     }
 }
@@ -75,40 +87,60 @@ impl Answer {
     }
 }
 
-/// The real of a packet whose flow the table may know.
+/// The real of a packet whose flow the table may know. A remembered one may be dead: see [`Query::again`].
 #[inline(always)]
 pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
-    let Query { slot, opens, .. } = query;
+    recall_words(tables, query.words())
+}
+
+/// The same, of a query's words.
+#[inline(always)]
+pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
+    let [hash, start, end, ports_and_service, slot_and_opens] = words;
     let nobody = Answer { number: NOBODY, connection: false };
-    let (Some(director), Some(service)) = (tables.director(), tables.service(query.service)) else { return nobody };
-    let place = Place::of(query.hash, director.flow_lines);
-    let (Some(first), Some(second)) = (tables.flow_line(place.lines[0]), tables.flow_line(place.lines[1])) else {
-        return nobody;
-    };
+    let Some(director) = tables.director() else { return nobody };
+    let place = Place::of(hash, director.flow_lines);
+    let Some(first) = tables.flow_line(place.lines[0]) else { return nobody };
     let now = tables.ticks(director.tick_shift);
-    let found = flow::find(first, second, place.tag);
-    let anew = found.is_some_and(|found| found.starts_anew(opens, now, &director.timeouts));
-    let tracked = service.flags & Service::TRACKED != 0;
-    let note_key = |at: Inserted| {
+    let in_first = flow::find(first, place.tag, false);
+    // Most packets neither open nor end anything, and aren't the first of their tick.
+    if slot_and_opens & (AGAIN | u64::from(GOES_ON)) == u64::from(GOES_ON) && in_first.is_steady(now) {
+        return Answer { number: in_first.real(), connection: false };
+    }
+    // Nothing of the rest is computed before this.
+    let query = Query::of([hash, start, end, ports_and_service, opaque(slot_and_opens)]);
+    let Query { slot, opens, .. } = query;
+    let (mut second, mut found) = (first, in_first);
+    if !found.is_there() {
+        let Some(line) = tables.flow_line(place.lines[1]) else { return nobody };
+        (second, found) = (line, flow::find(line, place.tag, true));
+    }
+    let anew = found.is_there() && found.starts_anew(opens, now, &director.timeouts);
+    let note_key = |at: Inserted, service: &Service| {
         let line = if at.second { place.lines[1] } else { place.lines[0] };
         tables.note_key(line, at.way, FlowKey::words(query.client, query.ports, service.id));
     };
-    if let Some(found) = found
-        && !anew
-        && lives(tables, service, found.real())
-    {
-        if found.see(opens, now) && tracked {
-            note_key(found.at());
+    if found.is_there() && !anew && !query.again {
+        if found.see(opens, now)
+            && let Some(service) = tables.service(query.service)
+            && service.flags & Service::TRACKED != 0
+        {
+            note_key(found.at(), service);
         }
         return Answer { number: found.real(), connection: false };
     }
+    let Some(service) = tables.service(query.service) else { return nobody };
+    if found.is_there() && !anew && lives(tables, service, found.real()) {
+        return Answer { number: found.real(), connection: false };
+    }
+    let tracked = service.flags & Service::TRACKED != 0;
     // A datagram of a session that isn't known may be in the midst of it: where the slot says whose it is, it is so.
     let opener = opens == Opens::Yes || anew || (opens == Opens::Unknown && tracked);
     let connection = opener && (tracked || opens == Opens::Yes);
     let moving = slot.state() == State::Moving;
     let chosen = if opener && tracked {
         next_turn(tables, service)
-    } else if opener || found.is_some() || !moving {
+    } else if opener || found.is_there() || !moving {
         slot.current
     } else {
         slot.base
@@ -118,7 +150,7 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
         return Answer { number: slot.current, connection };
     }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
-    if let Some(found) = found {
+    if found.is_there() {
         if lives(tables, service, chosen) {
             found.replace(flow);
         }
@@ -133,7 +165,7 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
             // are to settle must know whose the flows are; nobody else asks before they are open.
             if !tracked {
-                note_key(at);
+                note_key(at, service);
             }
             Answer { number: chosen, connection }
         }
@@ -174,6 +206,7 @@ mod tests {
                 service: 0xfedc_ba98,
                 slot: Slot { current: 0xffff, base: 3 },
                 opens,
+                again: opens == Opens::No,
             };
             assert_eq!(Query::of(query.words()), query);
         }

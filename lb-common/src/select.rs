@@ -1,6 +1,6 @@
 //! Who takes a packet: its slot's real, or whoever the flow table says.
 
-use crate::environment::{Environment, Tables as _};
+use crate::environment::{Environment, Tables};
 use crate::hash::{Hash, flow_hash, scale, source_hash};
 use crate::maps::{Director, NOBODY, Real, Service};
 use crate::parse::{Network, Opens, Parsed};
@@ -46,17 +46,28 @@ pub(crate) fn choose<'e, E: Environment>(
         let own: Hash =
             if by_source { flow_hash(director.hash_seed, client, vip, parsed.ports, protocol) } else { hash };
         let (ports, opens) = (parsed.ports, parsed.opens);
-        environment.recall(Query { hash: own, client, ports, service: index, slot, opens })
+        let query = Query { hash: own, client, ports, service: index, slot, opens, again: false };
+        let answer = environment.recall(query);
+        if let Some(choice) = reach(tables, service, answer) {
+            return Ok(choice);
+        }
+        // A new connection has had its turn.
+        if answer.connection { answer } else { environment.recall(Query { again: true, ..query }) }
     };
     if number == NOBODY {
         return Err(unserved(service));
     }
-    match tables.real(service.reals.wrapping_add(u32::from(number))) {
-        Some(real) if real.flags & Real::USABLE != 0 && u32::from(number) < service.room => {
-            Ok(Choice { counter: service.counters.wrapping_add(u32::from(number)), real, connection })
-        }
-        _ => Err(Verdict::NoReal),
-    }
+    reach(tables, service, Answer { number, connection }).ok_or(Verdict::NoReal)
+}
+
+/// The real of this answer, where frames may be sent to it.
+#[inline(always)]
+fn reach<'e, T: Tables>(tables: &'e T, service: &Service, answer: Answer) -> Option<Choice<'e>> {
+    let number = u32::from(answer.number);
+    let real = tables.real(service.reals.wrapping_add(number))?;
+    let usable = real.flags & Real::USABLE != 0 && number < service.room && answer.number != NOBODY;
+    let counter = service.counters.wrapping_add(number);
+    usable.then_some(Choice { counter, real, connection: answer.connection })
 }
 
 /// The verdict of a packet whose service has nobody to take it. It is the same for every packet of a connection:

@@ -25,6 +25,8 @@ use serde::Serialize;
 
 const VIP: [u8; 4] = [172, 28, 128, 210];
 const VIP6: [u8; 16] = [0xfd, 0, 0, 0x28, 1, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xd2];
+/// Port of the service whose slots are moving.
+const MOVING: u16 = 8888;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
@@ -64,8 +66,19 @@ struct Row {
     frame: Vec<u8>,
     flows: u32,
     expect: u32,
-    floor: bool,
+    program: Program,
     times: Vec<f64>,
+}
+
+/// What a row's frames go through.
+#[derive(Clone, Copy)]
+enum Program {
+    /// The floor: a bare XDP_TX.
+    Floor,
+    /// The balancer with a flow table for 16M flows.
+    Large,
+    /// The balancer with a flow table for 1M flows.
+    Small,
 }
 
 #[derive(Serialize)]
@@ -93,22 +106,29 @@ fn main() -> Result<()> {
     if let Some(reason) = lacking() {
         bail!("the bench can't run here: {reason}");
     }
-    let mut testbed = Testbed::new(Sizes { services: 256, reals: 1024, slots: 1 << 21, flows: 1 << 24 })?;
-    testbed.apply(&desired(&services()))?;
+    let mut large = testbed(1 << 24)?;
+    let mut small = testbed(1 << 20)?;
     let mut harness = Ebpf::load(&harness_object()?)?;
     load(&mut harness, "driver")?;
     load(&mut harness, "floor")?;
     let mut targets = ProgramArray::try_from(harness.take_map("target").context("map target")?)?;
     let mut drive: Array<_, Drive> = Array::try_from(harness.take_map("drive").context("map drive")?)?;
     let floor = xdp(&mut harness, "floor")?.fd()?.try_clone()?;
-    let balancer = testbed.dataplane.xdp()?.fd()?.try_clone()?;
-    let verified_instructions = testbed.dataplane.xdp()?.info()?.verified_instruction_count();
+    let large = large.dataplane.xdp()?;
+    let small = small.dataplane.xdp()?.fd()?.try_clone()?;
+    let verified_instructions = large.info()?.verified_instruction_count();
+    let large = large.fd()?.try_clone()?;
 
     let mut rows = rows();
     // The first round warms caches and the flow table, and isn't counted.
     for round in 0..=options.rounds {
         for row in &mut rows {
-            targets.set(0, if row.floor { &floor } else { &balancer }, 0)?;
+            let program = match row.program {
+                Program::Floor => &floor,
+                Program::Large => &large,
+                Program::Small => &small,
+            };
+            targets.set(0, program, 0)?;
             drive.set(0, row.drive(round), 0)?;
             let driver = xdp(&mut harness, "driver")?;
             let time = row.time(driver, options.frames)?;
@@ -128,6 +148,22 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// A loaded program with room for so many flows, whose service at port 8888 is in the midst of a change: all its slots
+/// are moving.
+fn testbed(flows: u32) -> Result<Testbed> {
+    let mut testbed = Testbed::new(Sizes { services: 256, reals: 1024, slots: 1 << 21, flows })?;
+    let mut services = services();
+    for turn in [0, 1] {
+        let moving =
+            services.iter_mut().filter(|service| service.port == MOVING).flat_map(|service| &mut service.reals);
+        for (number, real) in (0..).zip(moving) {
+            real.weight = u32::from(number % 2 == turn);
+        }
+        testbed.apply(&desired(&services))?;
+    }
+    Ok(testbed)
+}
+
 fn services() -> Vec<ServiceSpec> {
     let reals = |first: u8, count: u8| (first..first + count).map(RealSpec::new).collect::<Vec<_>>();
     let spec = |address, port, protocol, flags| ServiceSpec {
@@ -143,6 +179,7 @@ fn services() -> Vec<ServiceSpec> {
         spec(mapped(VIP), 53, 17, 0),
         spec(VIP6, 80, 6, 0),
         spec(mapped(VIP), 8080, 6, Service::TRACKED),
+        spec(mapped(VIP), MOVING, 6, 0),
     ];
     // A director serves more than one VIP.
     services.extend((1..=100).map(|n| ServiceSpec { ring_size: 251, ..spec(mapped([172, 28, 129, n]), 443, 6, 0) }));
@@ -153,19 +190,23 @@ fn rows() -> Vec<Row> {
     let client = [10, 0, 0, 1];
     let ipv4 = |port, segment| tcp4(client, 0x4000, VIP, port, segment);
     let ipv6 = tcp6(VIP6, 0x4000, VIP6, 80, Segment::Ack);
-    let row = |name, frame, flows, expect| Row { name, frame, flows, expect, floor: false, times: Vec::new() };
+    let row =
+        |name, frame, flows, expect| Row { name, frame, flows, expect, program: Program::Large, times: Vec::new() };
+    let small = |name, frame, flows| Row { program: Program::Small, ..row(name, frame, flows, XDP_TX) };
     vec![
-        Row { floor: true, ..row("floor: bare XDP_TX", ipv4(80, Segment::Ack), 1, XDP_TX) },
+        Row { program: Program::Floor, ..row("floor: bare XDP_TX", ipv4(80, Segment::Ack), 1, XDP_TX) },
         row("settled, IPv4, hot", ipv4(80, Segment::Ack), 1, XDP_TX),
         row("settled, IPv6, hot", ipv6, 1, XDP_TX),
         row("settled, IPv4, UDP, hot", udp4(client, 0x4000, VIP, 53), 1, XDP_TX),
         row("settled, 128k flows", ipv4(80, Segment::Ack), 128 << 10, XDP_TX),
         row("settled, 1M flows", ipv4(80, Segment::Ack), 1 << 20, XDP_TX),
         row("settled, 8M flows", ipv4(80, Segment::Ack), 8 << 20, XDP_TX),
+        row("settled, SYN of a new flow each", ipv4(80, Segment::Syn), 0, XDP_TX),
+        row("moving, known flow, hot", ipv4(MOVING, Segment::Ack), 1, XDP_TX),
         row("tracked hit, hot", ipv4(8080, Segment::Ack), 1, XDP_TX),
-        row("tracked hit, 128k flows", ipv4(8080, Segment::Ack), 128 << 10, XDP_TX),
-        row("tracked hit, 1M flows", ipv4(8080, Segment::Ack), 1 << 20, XDP_TX),
-        row("tracked hit, 8M flows", ipv4(8080, Segment::Ack), 8 << 20, XDP_TX),
+        small("tracked hit, 128k flows in 1M", ipv4(8080, Segment::Ack), 128 << 10),
+        row("tracked hit, 1M flows in 16M", ipv4(8080, Segment::Ack), 1 << 20, XDP_TX),
+        row("tracked hit, 8M flows in 16M", ipv4(8080, Segment::Ack), 8 << 20, XDP_TX),
         row("tracked, new flow each", ipv4(8080, Segment::Syn), 0, XDP_TX),
         row("not a service: other address", tcp4(client, 0x4000, [172, 28, 128, 2], 22, Segment::Ack), 1, XDP_PASS),
         row("not a service: VIP, other port", ipv4(22, Segment::Ack), 1, XDP_PASS),

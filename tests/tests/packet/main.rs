@@ -13,6 +13,7 @@ mod slots;
 mod table;
 mod tracked;
 mod truncation;
+mod verified;
 mod vlan;
 mod world;
 
