@@ -1,6 +1,7 @@
 //! Those who ask: single requests, loops in the background, and a connection that must not notice anything.
 
 mod background;
+mod connections;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use background::{Background, Entry, Report};
+pub use connections::{Connections, Lost};
 
 use crate::lab::{Host, sys};
 

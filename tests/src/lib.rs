@@ -11,6 +11,7 @@ pub mod frame;
 pub mod host;
 pub mod keepalived;
 pub mod lab;
+pub mod long_lived;
 pub mod pair;
 pub mod probe;
 pub mod responder;

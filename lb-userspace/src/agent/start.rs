@@ -1,8 +1,9 @@
 //! What happens before the first event: the configuration is read and held against the machine, the program
 //! loaded and attached, the maps brought to what was adopted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tracing::{info, warn};
 
 use crate::api::RUN;
-use crate::config::{self, Config, Limits, Loaded, Mode};
+use crate::config::{self, Config, Limits, Loaded, Mode, Real};
 use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
 use crate::health::Health;
 use crate::host::links::{self, Link};
@@ -164,10 +165,12 @@ pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link])
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a
-/// check or the neighbour table says otherwise.
+/// check or the neighbour table says otherwise. One that the configuration doesn't name, but a service of it had, drains:
+/// it did so when the last agent ended, or was left out meanwhile.
 pub fn adopt(
     config: Arc<Config>,
     interfaces: BTreeMap<String, Interface>,
+    links: &[Link],
     adopted: &Adopted,
     now: SystemTime,
 ) -> Model {
@@ -177,7 +180,14 @@ pub fn adopt(
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
         let held: HashMap<Address, &maps::Real> =
             adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
-        for real in &service.reals {
+        let named: HashSet<Address> = service.reals.iter().map(|real| mapped_address(real.address)).collect();
+        let left =
+            held.values().filter(|entry| entry.flags & maps::Real::USABLE != 0 && !named.contains(&entry.address));
+        let left: Vec<Real> = left.map(|entry| left_out(entry, &model.interfaces, links)).collect();
+        for real in &left {
+            model.draining.begin(key(service), real.clone(), now);
+        }
+        for real in service.reals.iter().chain(&left) {
             let entry = held.get(&mapped_address(real.address));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
@@ -190,6 +200,21 @@ pub fn adopt(
         }
     }
     model
+}
+
+/// A real that the configuration doesn't name, by its entry. Off the segments of this machine it was configured with its
+/// MAC address; on one the neighbour table knows better.
+fn left_out(entry: &maps::Real, interfaces: &BTreeMap<String, Interface>, links: &[Link]) -> Real {
+    let address = IpAddr::from(entry.address).to_canonical();
+    let near = links.iter().flat_map(|link| &link.addresses).any(|segment| segment.contains(&address));
+    let by = interfaces.values().find(|interface| interface.has(entry.ifindex));
+    Real {
+        address,
+        weight: 0,
+        mac: (!near).then_some(entry.mac),
+        interface: by.filter(|_| !near).map(|interface| interface.name.clone()),
+        vlan: (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan),
+    }
 }
 
 /// Lets the health checks have as many connections at once as the system allows this process.

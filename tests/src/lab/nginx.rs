@@ -54,7 +54,7 @@ fn config(title: &str, dir: &str, port: u16) -> String {
 master_process off;
 pid {dir}/nginx.pid;
 error_log stderr;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     default_type text/plain;

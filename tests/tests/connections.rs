@@ -1,0 +1,150 @@
+//! No connection is ever moved: thousands of them, each asking once a second, live through every change of a running
+//! director. Those that a change may cost are reset at once; no other one is reset, moved or silent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+use lb_tests::agent::binary;
+use lb_tests::lab::scenario;
+use lb_tests::long_lived::{Plan, Scene};
+use lb_userspace::api::State;
+
+/// Connections to each service; more are opened as it goes.
+const COUNT: usize = 2000;
+
+/// Directors share their connections. Without that nobody but the master knows who has a tracked service's, or those of
+/// slots that changed.
+const EXCHANGE: bool = false;
+
+/// A real whose check fails for a while keeps its connections.
+const QUIESCE: bool = false;
+
+/// A service of either family has each.
+const SCHEDULERS: &[&str] = &["mh", "rr"];
+
+/// Those that take the client by a hash alone.
+const STATELESS: &[&str] = &["mh"];
+
+/// Takes the CPUs for itself.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `test` with connections to a service of each scheduler and family.
+fn scene(directors: u8, schedulers: &'static [&'static str], test: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let reals = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
+    let keys = if QUIESCE { "on_failure = \"quiesce\"" } else { "" };
+    let exchange = EXCHANGE && directors > 1;
+    let plan = Plan { schedulers, reals, check_interval: "250ms", keys, exchange };
+    scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, COUNT)?));
+}
+
+#[test]
+fn one_director() {
+    scene(1, SCHEDULERS, |scene| {
+        scene.keeps_all_with_new_ones("a real is added", (4, true), |scene| {
+            scene.plan.reals.insert(4, 1);
+            scene.reload()?;
+            scene.wait_for_state(4, State::Up)
+        })?;
+        scene.keeps_all("a weight is changed", |scene| {
+            scene.plan.reals.insert(1, 3);
+            scene.reload()
+        })?;
+        scene.keeps_all_with_new_ones("a real has weight 0", (2, false), |scene| {
+            scene.plan.reals.insert(2, 0);
+            scene.reload()?;
+            scene.wait_for_state(2, State::Quiesced)
+        })?;
+        scene.keeps_all_with_new_ones("a real leaves the configuration", (3, false), |scene| {
+            scene.plan.reals.remove(&3);
+            scene.reload()
+        })?;
+        scene.keeps_all("the agent is killed", |scene| scene.kill(0))?;
+        scene.keeps_all("it is started again", |scene| scene.start_again(0, None))?;
+        scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
+            scene.plan.reals.insert(2, 1);
+            scene.plan.reals.insert(3, 2);
+            scene.reload()?;
+            scene.wait_for_state(3, State::Up)
+        })?;
+        scene.keeps_all("another key changes", |scene| {
+            scene.plan.check_interval = "200ms";
+            scene.reload()
+        })?;
+        scene.keeps_all("the agent is upgraded", |scene| {
+            let upgraded = scene.director(0)?.dir().join("lb-new");
+            fs::copy(binary()?, &upgraded)?;
+            scene.stop(0)?;
+            scene.goes_on()?;
+            scene.start_again(0, Some(upgraded))
+        })?;
+        let flaps = |scene: &mut Scene<'_>| {
+            scene.check_of(1, false)?;
+            scene.wait_for_state(1, State::Down)
+        };
+        if QUIESCE {
+            scene.keeps_all("a real's check fails", flaps)?;
+        } else {
+            scene.resets_those_of(1, "a real's check fails", flaps)?;
+        }
+        scene.keeps_all("its check succeeds", |scene| {
+            scene.check_of(1, true)?;
+            scene.wait_for_state(1, State::Up)
+        })?;
+        scene.resets_those_of(4, "a real dies", |scene| scene.cable("real-4", false))?;
+        scene.keeps_all_with_new_ones("it is back", (4, true), |scene| {
+            scene.cable("real-4", true)?;
+            scene.wait_for_state(4, State::Up)
+        })
+    });
+}
+
+#[test]
+fn two_directors() {
+    scene(2, if EXCHANGE { SCHEDULERS } else { STATELESS }, |scene| {
+        if EXCHANGE {
+            scene.keeps_all_with_new_ones("a real is added", (4, true), |scene| {
+                scene.plan.reals.insert(4, 1);
+                scene.reload()?;
+                scene.wait_for_state(4, State::Up)
+            })?;
+        }
+        scene.keeps_all("the master hands over", |scene| {
+            scene.vrrp(0, "release")?;
+            scene.wait_for_master(1)
+        })?;
+        scene.keeps_all("it takes the VIP back", |scene| {
+            scene.vrrp(0, "reclaim")?;
+            scene.wait_for_master(0)
+        })?;
+        scene.keeps_all("the master's agent is killed", |scene| {
+            scene.kill(0)?;
+            scene.wait_for_master(1)
+        })?;
+        scene.keeps_all("it is started again", |scene| {
+            scene.start_again(0, None)?;
+            scene.wait_for_master(0)
+        })?;
+        scene.keeps_all("the master is upgraded", |scene| {
+            scene.stop(0)?;
+            scene.wait_for_master(1)?;
+            scene.goes_on()?;
+            scene.start_again(0, None)?;
+            scene.wait_for_master(0)
+        })?;
+        scene.keeps_all("the master loses its power", |scene| {
+            scene.cable("director-a", false)?;
+            scene.kill(0)?;
+            scene.wait_for_master(1)
+        })?;
+        scene.keeps_all("it boots", |scene| {
+            // Nothing is left in its memory.
+            lb_tests::agent::lb(scene.director(0)?, &["detach"])?;
+            scene.cable("director-a", true)?;
+            scene.start_again(0, None)?;
+            scene.wait_for_master(0)
+        })
+    });
+}
