@@ -26,6 +26,13 @@ pub struct FlowTimes {
     pub closing: Duration,
 }
 
+impl FlowTimes {
+    /// How long any connection may be silent.
+    pub fn longest(self) -> Duration {
+        self.tcp.max(self.udp)
+    }
+}
+
 impl Default for FlowTimes {
     fn default() -> Self {
         let [tcp, udp, opening, closing] = [900, 300, 60, 120].map(Duration::from_secs);

@@ -195,7 +195,7 @@ impl Dataplane {
         };
         let mut slots = Slots::default();
         for service in adopted.services.values() {
-            slots.adopt(&maps.slots, service.ring, service.ring_size, service.reals, clock::now());
+            slots.adopt(&maps.slots, service.ring, service.ring_size, clock::now());
         }
         Ok(Self {
             ebpf,

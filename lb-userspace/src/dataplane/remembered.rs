@@ -247,7 +247,7 @@ fn look_at(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use lb_common::maps::mapped;
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use nix::unistd::ftruncate;
@@ -263,12 +263,12 @@ mod tests {
         Arc::new(Mapped::new("array", &memory, LINES).unwrap())
     }
 
-    fn service(id: u32, flags: u16) -> Service {
+    pub(in crate::dataplane) fn service(id: u32, flags: u16) -> Service {
         let key = ServiceKey { address: mapped([192, 0, 2, 1]), port: [0, 80], protocol: 6, reserved: 0 };
         Service { key, id, reals: 8, room: 8, ring_size: 251, flags, ..Service::FREE }
     }
 
-    fn table() -> Remembered {
+    pub(in crate::dataplane) fn table() -> Remembered {
         Remembered {
             services: Arc::new(HashMap::from([(3, service(3, Service::TRACKED))])),
             seed: 7,
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    fn key(port: u16) -> FlowKey {
+    pub(in crate::dataplane) fn key(port: u16) -> FlowKey {
         let [a, b] = port.to_be_bytes();
         FlowKey { client: mapped([10, 0, 0, 1]), ports: [a, b, 0, 80], service: 3 }
     }

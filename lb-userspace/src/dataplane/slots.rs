@@ -39,7 +39,6 @@ struct Held {
     /// `None` for one that pinned maps held: whose slots these are is known by their words alone.
     ring: Option<Ring>,
     size: u32,
-    pool: u32,
     /// Slots that aren't settled; those that move, since when.
     unsettled: BTreeMap<u32, Option<Duration>>,
     /// Changes so far: a sweep says nothing of a ring that changed meanwhile.
@@ -68,14 +67,14 @@ impl Open {
 impl Slots {
     /// Takes over a ring that pinned maps hold. `now` is a clock that never runs backwards: a slot that moves is taken to do so
     /// since now.
-    pub fn adopt(&mut self, words: &impl Words, start: u32, size: u32, pool: u32, now: Duration) {
+    pub fn adopt(&mut self, words: &impl Words, start: u32, size: u32, now: Duration) {
         let slot = |index: u32| Slot::of(words.word(start.saturating_add(index)));
         let unsettled = (0..size).filter_map(|index| match slot(index).state() {
             State::Settled => None,
             State::Moving => Some((index, Some(now))),
             State::Exceptions => Some((index, None)),
         });
-        let held = Held { ring: None, size, pool, unsettled: unsettled.collect(), changes: 0 };
+        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: 0 };
         self.rings.insert(start, held);
     }
 
@@ -83,12 +82,11 @@ impl Slots {
     pub fn write(&mut self, words: &mut impl Words, desired: &Desired, loosened: &BTreeSet<u32>, now: Duration) {
         self.rings.retain(|start, _| desired.rings.contains_key(start));
         for (start, ring) in &desired.rings {
-            let known = self.rings.get(start).is_some_and(|held| (held.size, held.pool) == (ring.size, ring.pool));
-            if !known {
+            // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
+            let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) else {
                 self.rings.insert(*start, Held::fill(words, *start, ring, now));
                 continue;
-            }
-            let Some(held) = self.rings.get_mut(start) else { continue };
+            };
             let lives = |number: u16| desired.lives(ring.pool, number);
             if loosened.contains(start) {
                 held.loosen(words, *start);
@@ -178,7 +176,7 @@ impl Held {
             }
             words.put(start.saturating_add(slot), idle.word());
         }
-        Self { ring: Some(ring.clone()), size: ring.size, pool: ring.pool, unsettled, changes: 0 }
+        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes: 0 }
     }
 
     fn change(
@@ -345,11 +343,26 @@ mod tests {
         slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
         let before = (words.clone(), slots.unsettled());
         let mut next = Slots::default();
-        next.adopt(&words, 4, SIZE, 0, now(100));
+        next.adopt(&words, 4, SIZE, now(100));
         next.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(100));
         assert_eq!((words.clone(), next.unsettled()), before);
         assert!(!next.give_up_bases(&mut words, now(950), now(900)));
         assert!(next.give_up_bases(&mut words, now(1000), now(900)));
+    }
+
+    #[test]
+    fn a_pool_that_outgrows_its_room_moves_nobody() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        let before = words.clone();
+        // A third real, and the pool is at 8 now.
+        let mut grown = desired(&[(1, 1), (2, 1), (3, 1)]);
+        grown.pools = grown.pools.into_values().map(|pool| (8, pool)).collect();
+        grown.rings.values_mut().for_each(|ring| ring.pool = 8);
+        slots.write(&mut words, &grown, &BTreeSet::new(), now(1));
+        let owner = |words: &Vec<u32>, index| Slot::of(words.word(index)).owner();
+        assert!((4..4 + SIZE).all(|index| owner(&before, index) == owner(&words, index)));
+        assert!(states(&words)[1] > 0, "the third has its share");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lb_common::maps::Service;
 
 use super::remembered::{At, Remembered};
 use super::slots::Open;
-use super::{Dataplane, Error};
+use super::{Dataplane, Error, Pool};
 
 /// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
 const LINGERS: u32 = 2;
@@ -37,6 +37,8 @@ pub struct Swept {
     met: HashSet<(u32, u32)>,
     /// An entry whose key doesn't go with it: it may be any slot's.
     unknown: bool,
+    /// Numbers that entries without keys name.
+    anybodys: HashSet<u16>,
     /// How long it took.
     pub took: Duration,
 }
@@ -70,11 +72,18 @@ impl Dataplane {
         if !swept.unknown {
             self.slots.settle(&mut self.maps.slots, &swept.open, &swept.met);
         }
-        self.slots.give_up_bases(&mut self.maps.slots, super::clock::now(), self.applied.timeouts.tcp);
+        self.slots.give_up_bases(&mut self.maps.slots, super::clock::now(), self.applied.timeouts.longest());
         for (start, ring) in &self.applied.rings {
             let named = self.slots.named(&self.maps.slots, *start);
             swept.named.extend(named.into_iter().map(|number| (ring.pool, number)));
         }
+        // They may be of any pool that has a real of this number.
+        let numbers = |(pool, held): (&u32, &Pool)| {
+            let pool = *pool;
+            held.reals.keys().map(move |number| (pool, *number)).collect::<Vec<_>>()
+        };
+        let all = self.applied.pools.iter().flat_map(numbers);
+        swept.named.extend(all.filter(|(_, number)| swept.anybodys.contains(number)));
     }
 }
 
@@ -100,14 +109,19 @@ impl Sweep {
         let datagrams = known.is_some_and(|(_, service)| service.key.protocol == header::protocol::UDP);
         // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
         let gone = known.is_some_and(|(_, service)| !self.reals.contains(&(service.reals + u32::from(flow.real))));
+        // One that was seen once and has its key isn't a tracked service's new connection: of a slot that moved, it may be in the
+        // midst of its life.
+        let midst = known.is_some() && flow.stage == Stage::Opening;
+        let lives_as = if midst { Flow { stage: Stage::Open, ..flow } } else { flow };
         // Where a packet came meanwhile, it isn't over.
-        if (gone || flow.is_over(self.now, self.table.timeouts(), datagrams)) && self.table.forget(at, word) {
+        if (gone || lives_as.is_over(self.now, self.table.timeouts(), datagrams)) && self.table.forget(at, word) {
             return;
         }
         swept.used += 1;
         let Some((key, service)) = known else {
             // A tracked service's opening connections have no keys yet, and those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
+            swept.anybodys.insert(flow.real);
             return;
         };
         swept.named.insert((service.reals, flow.real));
@@ -125,5 +139,26 @@ impl Sweep {
                 swept.met.insert((service.ring, slot));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::remembered::tests::{key, service, table};
+    use super::*;
+
+    /// Whether a flow that was last seen at this tick is there after a sweep at tick 1000.
+    fn stays(stage: Stage, seen: u32) -> bool {
+        let table = table();
+        table.put(&key(1), &service(3, Service::TRACKED), 5, stage, seen);
+        let sweep = Sweep { table, reals: HashSet::from([13]), open: Open::default(), now: 1000 };
+        sweep.run().unwrap().used == 1
+    }
+
+    #[test]
+    fn a_flow_that_a_moving_slot_has_met_once_is_remembered_as_long_as_an_open_one() {
+        assert!(stays(Stage::Open, 800) && stays(Stage::Opening, 800));
+        assert!(!stays(Stage::Open, 90) && !stays(Stage::Opening, 90));
+        assert!(stays(Stage::Closing, 900) && !stays(Stage::Closing, 800));
     }
 }
