@@ -3,8 +3,7 @@
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::maps::{
-    Director, FlowLine, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac,
-    VirtualMacKey,
+    Director, FlowLine, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use lb_common::{Answer, Environment, Packet, Query, Tables, Verdict, Word};
 

@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
-    VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
+    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
 /// Flags of the maps that the agent writes through a mapping; their entries start at the start of a page.
