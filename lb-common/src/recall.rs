@@ -97,7 +97,8 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
         && !anew
         && lives(tables, service, found.real())
     {
-        if found.see(opens, now) && tracked {
+        // Also where the service isn't tracked any more.
+        if found.see(opens, now) {
             note_key(found.at());
         }
         return Answer { number: found.real(), connection: false };
@@ -131,14 +132,16 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
-            // are to settle must know whose the flows are; nobody else asks before they are open.
-            if !tracked {
+            // are to settle must know whose the flows are, and one that has been open before isn't over soon; nobody else
+            // asks before they are open.
+            if !(tracked && opener) {
                 note_key(at);
             }
             Answer { number: chosen, connection }
         }
         // Later packets will find nothing, and go by the slot: so must this one.
-        None if opener => Answer { number: slot.owner(), connection },
+        None if opener && lives(tables, service, slot.owner()) => Answer { number: slot.owner(), connection },
+        None if opener => Answer { number: slot.current, connection },
         None => Answer { number: chosen, connection },
     }
 }

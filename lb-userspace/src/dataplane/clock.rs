@@ -33,6 +33,13 @@ impl Default for FlowTimes {
     }
 }
 
+impl FlowTimes {
+    /// How long any connection may be silent.
+    pub fn longest(self) -> Duration {
+        self.tcp.max(self.udp)
+    }
+}
+
 /// How the kernel's jiffies and ticks go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {

@@ -44,5 +44,5 @@ pub use maps::{Adopted, Maps, Room};
 pub use pin::{Pins, detach};
 pub use slots::{Open, Slots, Words};
 pub use stats::{Counters, StatsReader};
-pub use sweep::{Live, Sweep, Swept};
+pub use sweep::{Live, Rules, Sweep, Swept};
 pub use table::{place, size_for};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_common::slot::{Slot, State};
 
-use super::{Desired, Ring};
+use super::{Desired, FlowTimes, Ring};
 
 /// The words that rings and turns are made of, wherever they are.
 pub trait Words {
@@ -44,6 +44,11 @@ struct Held {
     unsettled: BTreeMap<u32, Option<Duration>>,
     /// Changes so far: a sweep says nothing of a ring that changed meanwhile.
     changes: u64,
+    /// The flow table may hold flows of slots that are settled: some weren't, once.
+    remembered: bool,
+    /// Since when its flows are not all remembered any more. Those that were opening then have no keys: a sweep doesn't see
+    /// whose they are.
+    loosened: Option<Duration>,
 }
 
 /// Slots that a sweep is to look for, and the state of their rings when it began.
@@ -75,7 +80,16 @@ impl Slots {
             State::Moving => Some((index, Some(now))),
             State::Exceptions => Some((index, None)),
         });
-        let held = Held { ring: None, size, pool, unsettled: unsettled.collect(), changes: 0 };
+        // What happened before isn't known.
+        let held = Held {
+            ring: None,
+            size,
+            pool,
+            unsettled: unsettled.collect(),
+            changes: 0,
+            remembered: true,
+            loosened: Some(now),
+        };
         self.rings.insert(start, held);
     }
 
@@ -83,15 +97,15 @@ impl Slots {
     pub fn write(&mut self, words: &mut impl Words, desired: &Desired, loosened: &BTreeSet<u32>, now: Duration) {
         self.rings.retain(|start, _| desired.rings.contains_key(start));
         for (start, ring) in &desired.rings {
-            let known = self.rings.get(start).is_some_and(|held| (held.size, held.pool) == (ring.size, ring.pool));
-            if !known {
+            // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
+            let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) else {
                 self.rings.insert(*start, Held::fill(words, *start, ring));
                 continue;
-            }
-            let Some(held) = self.rings.get_mut(start) else { continue };
+            };
+            held.pool = ring.pool;
             let lives = |number: u16| desired.lives(ring.pool, number);
             if loosened.contains(start) {
-                held.loosen(words, *start);
+                held.loosen(words, *start, now);
             }
             if held.ring.as_ref() != Some(ring) {
                 held.change(words, *start, ring, lives, now);
@@ -115,9 +129,12 @@ impl Slots {
         any
     }
 
-    /// The slots with exceptions, for a sweep.
-    pub fn open(&self, words: &impl Words) -> Open {
-        let rings = self.rings.iter().filter_map(|(start, held)| {
+    /// The slots with exceptions, for a sweep that begins now, in a table that remembers flows for these times.
+    pub fn open(&self, words: &impl Words, now: Duration, times: FlowTimes) -> Open {
+        // Ticks are rounded up, and may be longer than seconds.
+        let opening = 2 * times.opening + Duration::from_secs(2);
+        let seen = |held: &Held| held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
+        let rings = self.rings.iter().filter(|(_, held)| seen(held)).filter_map(|(start, held)| {
             let current = |slot: u32| Slot::of(words.word(start.saturating_add(slot))).current;
             let slots = held.unsettled.iter().filter(|(_, since)| since.is_none());
             let slots: BTreeMap<u32, u16> = slots.map(|(slot, _)| (*slot, current(*slot))).collect();
@@ -161,7 +178,15 @@ impl Held {
             }
             words.put(start.saturating_add(slot), Slot::settled(target).word());
         }
-        Self { ring: Some(ring.clone()), size: ring.size, pool: ring.pool, unsettled, changes: 0 }
+        Self {
+            ring: Some(ring.clone()),
+            size: ring.size,
+            pool: ring.pool,
+            unsettled,
+            changes: 0,
+            remembered: false,
+            loosened: None,
+        }
     }
 
     fn change(
@@ -172,8 +197,9 @@ impl Held {
         lives: impl Fn(u16) -> bool + Copy,
         now: Duration,
     ) {
+        let remembered = self.remembered;
         for (slot, target) in (0..).zip(ring.targets()) {
-            self.set(words, start, slot, |held| held.change(target, lives, false), now);
+            self.set(words, start, slot, |held| held.change(target, lives, remembered), now);
         }
         self.ring = Some(ring.clone());
     }
@@ -189,7 +215,8 @@ impl Held {
     }
 
     /// Slots that were settled while every flow was remembered: those flows may be anybody's.
-    fn loosen(&mut self, words: &mut impl Words, start: u32) {
+    fn loosen(&mut self, words: &mut impl Words, start: u32, now: Duration) {
+        self.loosened = Some(now);
         for slot in 0..self.size {
             let loosen = |held: Slot| if held.is_settled() { Slot { base: 0, ..held } } else { held };
             self.set(words, start, slot, loosen, Duration::ZERO);
@@ -205,6 +232,7 @@ impl Held {
         }
         words.put(index, after.word());
         self.changes += 1;
+        self.remembered |= after.state() == State::Moving;
         match after.state() {
             State::Settled => {
                 self.unsettled.remove(&slot);
@@ -266,7 +294,7 @@ mod tests {
         assert!(!slots.give_up_bases(&mut words, now(900), now(900)), "not yet");
         assert!(slots.give_up_bases(&mut words, now(901), now(900)));
         assert_eq!(states(&words), [settled, 0, moving]);
-        let open = slots.open(&words);
+        let open = slots.open(&words, now(900), FlowTimes::default());
         let (&one, &current) = open.rings[&4].1.iter().next().unwrap();
         assert_eq!((open.current(4, one), open.current(5, one), current), (Some(3), None, 3));
         slots.settle(&mut words, &open, &HashSet::from([(4, one)]));
@@ -280,7 +308,7 @@ mod tests {
         slots.write(&mut words, &both, &BTreeSet::new(), now(0));
         slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
         slots.write(&mut words, &both, &BTreeSet::new(), now(2));
-        let open = slots.open(&words);
+        let open = slots.open(&words, now(900), FlowTimes::default());
         slots.write(&mut words, &desired(&[(1, 0), (2, 1)]), &BTreeSet::new(), now(3));
         slots.write(&mut words, &both, &BTreeSet::new(), now(4));
         let before = states(&words);
@@ -322,5 +350,46 @@ mod tests {
         slots.write(&mut words, &both, &BTreeSet::new(), now(0));
         slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
         assert_eq!(states(&words), [0, 0, 251]);
+    }
+
+    #[test]
+    fn a_pool_that_outgrows_its_room_moves_nobody() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        let before = words.clone();
+        // A third real, and the pool is at 8 now.
+        let mut grown = desired(&[(1, 1), (2, 1), (3, 1)]);
+        grown.pools = grown.pools.into_values().map(|pool| (8, pool)).collect();
+        grown.rings.values_mut().for_each(|ring| ring.pool = 8);
+        slots.write(&mut words, &grown, &BTreeSet::new(), now(1));
+        let owner = |words: &Vec<u32>, index| Slot::of(words.word(index)).owner();
+        assert!((4..4 + SIZE).all(|index| owner(&before, index) == owner(&words, index)));
+        assert!(states(&words)[1] > 0, "the third has its share");
+    }
+
+    #[test]
+    fn a_dead_real_s_slots_ask_the_table_where_it_may_hold_their_flows() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let both = desired(&[(1, 1), (2, 1)]);
+        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+        slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(1));
+        assert_eq!(states(&words), [251, 0, 0], "nothing was ever remembered");
+        slots.write(&mut words, &both, &BTreeSet::new(), now(2));
+        slots.give_up_bases(&mut words, now(902), now(900));
+        let open = slots.open(&words, now(902), FlowTimes::default());
+        slots.settle(&mut words, &open, &HashSet::new());
+        assert_eq!(states(&words), [251, 0, 0]);
+        slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(903));
+        assert!(states(&words)[2] > 0);
+    }
+
+    #[test]
+    fn flows_that_were_opening_without_keys_are_waited_for() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let both = desired(&[(1, 1), (2, 1)]);
+        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+        slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
+        assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
+        assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
     }
 }

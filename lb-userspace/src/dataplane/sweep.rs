@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lb_common::flow::{Flow, Place, Stage};
@@ -11,8 +11,8 @@ use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Real, Service, Timeouts};
 use lb_common::{Hash, Ip, Ports, flow_hash, header, scale, source_hash};
 
 use super::mapped::Mapped;
-use super::slots::Open;
-use super::{Dataplane, Error};
+use super::slots::{Open, Slots, Words};
+use super::{Dataplane, Desired, Error};
 
 /// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
 const LINGERS: u32 = 2;
@@ -39,20 +39,29 @@ pub struct Swept {
     met: HashSet<(u32, u32)>,
     /// An entry whose key doesn't go with it: it may be any slot's.
     unknown: bool,
+    /// Numbers that such entries name.
+    anybodys: HashSet<u16>,
     /// How long it took.
     pub took: Duration,
 }
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
 pub struct Sweep {
+    rules: Rules,
+    lines: Arc<Mapped<FlowLine>>,
+    keys: Arc<Mapped<FlowKeys>>,
+}
+
+/// What a sweep makes of an entry, wherever the table lies.
+#[derive(Debug, Clone)]
+pub struct Rules {
     services: HashMap<u32, Service>,
     usable: HashSet<u32>,
     open: Open,
     seed: u64,
     now: u32,
     timeouts: Timeouts,
-    lines: Arc<Mapped<FlowLine>>,
-    keys: Arc<Mapped<FlowKeys>>,
+    lines: u32,
 }
 
 impl Dataplane {
@@ -61,30 +70,18 @@ impl Dataplane {
     /// # Errors
     /// The clock can't be read.
     pub fn begin_sweep(&mut self) -> Result<Sweep, Error> {
-        let now = self.ticks()?;
+        let (now, lines) = (self.ticks()?, self.maps.flows.len());
         let usable = self.held_reals.iter().filter(|(_, real)| real.flags & Real::USABLE != 0);
-        Ok(Sweep {
-            services: self.applied.services.values().map(|service| (service.id, *service)).collect(),
-            usable: usable.map(|(index, _)| *index).collect(),
-            open: self.slots.open(&self.maps.slots),
-            seed: self.applied.hash_seed,
-            now,
-            timeouts: self.clock.timeouts(self.applied.timeouts),
-            lines: self.maps.flows.clone(),
-            keys: self.maps.flow_keys.clone(),
-        })
+        let usable = usable.map(|(index, _)| *index).collect();
+        let timeouts = self.clock.timeouts(self.applied.timeouts);
+        let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
+        let rules = Rules::new(&self.applied, usable, open, (now, timeouts), lines);
+        Ok(Sweep { rules, lines: self.maps.flows.clone(), keys: self.maps.flow_keys.clone() })
     }
 
     /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
     pub fn end_sweep(&mut self, swept: &mut Swept) {
-        if !swept.unknown {
-            self.slots.settle(&mut self.maps.slots, &swept.open, &swept.met);
-        }
-        self.slots.give_up_bases(&mut self.maps.slots, super::clock::now(), self.applied.timeouts.tcp);
-        for (start, ring) in &self.applied.rings {
-            let named = self.slots.named(&self.maps.slots, *start);
-            swept.named.extend(named.into_iter().map(|number| (ring.pool, number)));
-        }
+        swept.end(&mut self.slots, &mut self.maps.slots, &self.applied, super::clock::now());
     }
 }
 
@@ -94,45 +91,74 @@ impl Sweep {
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
-        let mut swept = Swept { open: self.open.clone(), ..Swept::default() };
+        let mut swept = self.rules.begin();
         for line in 0..self.lines.len() {
             for (way, word) in self.lines.entry(line)?.enumerate() {
                 let held = word.load(Ordering::Relaxed);
                 if let Some(flow) = Flow::of(held) {
-                    self.look(&mut swept, (line, way), (word, held), flow)?;
+                    let key = self.keys.get(line)?.keys.get(way).copied();
+                    // Where a packet came meanwhile, it isn't over.
+                    let forget = || word.compare_exchange(held, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+                    self.rules.look(&mut swept, line, flow, key, forget);
                 }
             }
         }
         Ok(swept)
     }
+}
 
-    fn look(
-        &self,
-        swept: &mut Swept,
-        (line, way): (u32, usize),
-        (word, held): (&AtomicU64, u64),
-        flow: Flow,
-    ) -> Result<(), Error> {
-        let key = self.keys.get(line)?.keys.get(way).copied();
+impl Swept {
+    /// Settles what was found settled, gives up bases that have been silent for as long as a connection may be, and notes the
+    /// numbers that slots name. `now` is the clock of [`Slots`].
+    pub fn end(&mut self, slots: &mut Slots, words: &mut impl Words, desired: &Desired, now: Duration) {
+        if !self.unknown {
+            slots.settle(words, &self.open, &self.met);
+        }
+        slots.give_up_bases(words, now, desired.timeouts.longest());
+        for (start, ring) in &desired.rings {
+            self.named.extend(slots.named(words, *start).into_iter().map(|number| (ring.pool, number)));
+        }
+        // They may be of any pool that has a real of this number.
+        let all = desired.pools.iter().flat_map(|(pool, held)| held.reals.keys().map(|number| (*pool, *number)));
+        self.named.extend(all.filter(|(_, number)| self.anybodys.contains(number)));
+    }
+}
+
+impl Rules {
+    /// For what the maps hold, of whose reals those of these indices in `reals` can have frames; `now` in ticks, for a table
+    /// of so many lines.
+    pub fn new(
+        desired: &Desired,
+        usable: HashSet<u32>,
+        open: Open,
+        (now, timeouts): (u32, Timeouts),
+        lines: u32,
+    ) -> Self {
+        let services = desired.services.values().map(|service| (service.id, *service)).collect();
+        Self { services, usable, open, seed: desired.hash_seed, now, timeouts, lines }
+    }
+
+    /// Nothing found yet.
+    pub fn begin(&self) -> Swept {
+        Swept { open: self.open.clone(), ..Swept::default() }
+    }
+
+    /// Looks at an entry of a line. `forget` frees its place, or tells that it has changed.
+    pub fn look(&self, swept: &mut Swept, line: u32, flow: Flow, key: Option<FlowKey>, forget: impl FnOnce() -> bool) {
         let known = key.and_then(|key| Some((key, *self.services.get(&key.service)?)));
         let known = known.filter(|(key, service)| {
-            let place = Place::of(own_hash(self.seed, key, service), self.lines.len());
+            let place = Place::of(own_hash(self.seed, key, service), self.lines);
             place.tag == flow.tag && place.lines.contains(&line)
         });
-        let datagrams = known.is_some_and(|(_, service)| service.key.protocol == header::protocol::UDP);
-        // Its real is dead, and its next packet would say so.
-        let dead = known.is_some_and(|(_, service)| !self.usable.contains(&(service.reals + u32::from(flow.real))));
-        if dead || flow.is_over(self.now, &self.timeouts, datagrams) {
-            // Where a packet came meanwhile, it isn't over.
-            if word.compare_exchange(held, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                return Ok(());
-            }
+        if self.is_over(flow, known.as_ref()) && forget() {
+            return;
         }
         swept.used += 1;
         let Some((key, service)) = known else {
             // A tracked service's opening connections have no keys yet, and those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
-            return Ok(());
+            swept.anybodys.insert(flow.real);
+            return;
         };
         swept.named.insert((service.reals, flow.real));
         let live = swept.flows.entry((service.id, flow.real)).or_default();
@@ -149,7 +175,20 @@ impl Sweep {
                 swept.met.insert((service.ring, slot));
             }
         }
-        Ok(())
+    }
+
+    fn is_over(&self, flow: Flow, known: Option<&(FlowKey, Service)>) -> bool {
+        let Some((_, service)) = known else { return flow.is_over(self.now, &self.timeouts, false) };
+        // Its real is dead, and its next packet would say so.
+        if !self.usable.contains(&(service.reals + u32::from(flow.real))) {
+            return true;
+        }
+        let datagrams = service.key.protocol == header::protocol::UDP;
+        // One that was seen once and has its key isn't a tracked service's new connection: of a slot that moved, it may be in
+        // the midst of its life.
+        let midst = flow.stage == Stage::Opening;
+        let flow = if midst { Flow { stage: Stage::Open, ..flow } } else { flow };
+        flow.is_over(self.now, &self.timeouts, datagrams)
     }
 }
 
@@ -165,4 +204,53 @@ fn slot_hash(seed: u64, key: &FlowKey, service: &Service) -> Hash {
         return source_hash(seed, Ip::from(key.client));
     }
     own_hash(seed, key, service)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::maps::{ServiceKey, mapped};
+
+    use super::*;
+    use crate::dataplane::Pool;
+
+    const TIMEOUTS: Timeouts = Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 };
+    const LINES: u32 = 64;
+
+    /// What a sweep at second 1000 makes of a flow last seen at this second, with its key or without.
+    fn swept(flags: u16, (stage, seen): (Stage, u32), with_key: bool) -> (Swept, bool) {
+        let service_key = ServiceKey { address: mapped([192, 0, 2, 1]), port: [0, 80], protocol: 6, reserved: 0 };
+        let service = Service { key: service_key, ring_size: 7, room: 8, flags, ..Service::FREE };
+        let real = Real { flags: Real::USABLE, ..zerocopy::FromZeros::new_zeroed() };
+        let desired = Desired {
+            services: BTreeMap::from([(service_key, service)]),
+            pools: BTreeMap::from([(0, Pool { room: 8, reals: BTreeMap::from([(3, real)]) })]),
+            ..Desired::default()
+        };
+        let rules = Rules::new(&desired, HashSet::from([3]), Open::default(), (1000, TIMEOUTS), LINES);
+        let key = FlowKey { client: mapped([10, 0, 0, 9]), ports: [1, 2, 0, 80], service: 0 };
+        let place = Place::of(own_hash(0, &key, &service), LINES);
+        let flow = Flow { tag: place.tag, seen, stage, real: 3 };
+        let (mut swept, mut gone) = (rules.begin(), false);
+        rules.look(&mut swept, place.lines[0], flow, with_key.then_some(key), || {
+            gone = true;
+            true
+        });
+        swept.end(&mut Slots::default(), &mut Vec::new(), &desired, Duration::ZERO);
+        (swept, gone)
+    }
+
+    #[test]
+    fn a_flow_that_a_moving_slot_has_met_once_is_remembered_as_long_as_an_open_one() {
+        for flags in [0, Service::TRACKED] {
+            assert!(!swept(flags, (Stage::Opening, 800), true).1);
+            assert!(swept(flags, (Stage::Opening, 90), true).1);
+        }
+        assert!(swept(Service::TRACKED, (Stage::Opening, 800), false).1, "a SYN that nothing followed");
+    }
+
+    #[test]
+    fn a_number_is_named_by_entries_without_keys_too() {
+        let (swept, gone) = swept(Service::TRACKED, (Stage::Opening, 990), false);
+        assert!(!gone && swept.named.contains(&(0, 3)));
+    }
 }
