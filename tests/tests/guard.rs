@@ -139,7 +139,7 @@ fn an_agent_that_only_comes_to_fail_does_not_take_the_duty_from_the_guard() {
         let _other = occupy(director, "eth2")?;
         write(director, &config(lab, "2s").replace("[\"eth1\"]", "[\"eth1\", \"eth2\"]"))?;
         let refused = format!("{:#}", Agent::start_again(director).err().expect("it can't start"));
-        assert!(refused.contains("Another XDP program"), "{refused}");
+        assert!(refused.contains("another XDP program"), "{refused}");
         wait_until(DEADLINE, "the guard to release the VIP", || !holds_vip(director)).map(|_| ())
     });
 }

@@ -28,6 +28,8 @@ main() {
     step 'generic IPv4' both "$VIP"
     step 'generic IPv6' both "$VIP6"
     step 'generic detach' detached
+    . ./bond.sh
+    bonds
 }
 
 # Runs the step's command and says how it went.

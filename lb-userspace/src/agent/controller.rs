@@ -4,6 +4,8 @@
 //! newest that the model says.
 
 mod answer;
+mod exchange;
+mod interfaces;
 mod reload;
 mod say;
 mod sweep;
@@ -12,34 +14,39 @@ mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::api::{Answer, Request, Status};
+use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
 use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
+use super::devices::Devices;
 use super::guard::Guard;
-use super::routers::{self, Routers};
-use super::start;
+use super::routers::{self, Duty, Routers};
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
-use crate::planner::model::{self, Interface, Model};
+use crate::planner::model::{self, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
+use exchange::Exchange;
 use reload::Refusal;
 use say::Names;
 
 /// Most events that are folded before the maps are written.
 const BATCH: usize = 4096;
+
+/// Changes of interfaces that come within this time are looked at together.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// What the controller listens to.
 pub struct Inputs {
@@ -49,6 +56,8 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
+    /// The virtual routers: whose their VIPs' traffic is.
+    pub duties: mpsc::UnboundedReceiver<Duty>,
     /// SIGHUP: reload.
     pub hangup: Signal,
     /// SIGTERM: stop.
@@ -89,6 +98,8 @@ pub struct Controller {
     writing: JoinSet<Result<()>>,
     /// Something newer than what it writes is to be written.
     stale: bool,
+    /// With other directors.
+    exchange: Option<Exchange>,
     /// The task that walks through the flow table, if one does.
     sweeping: JoinSet<Result<Swept>>,
     /// What the last walk found, when it began, and when the next is due.
@@ -108,6 +119,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
+    /// What alternative names of interfaces stand for.
+    devices: Devices,
     /// What VRRP was told last that this director waits for before it takes VIPs from another.
     awaited: Option<String>,
 }
@@ -144,6 +157,7 @@ impl Controller {
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
+            exchange: None,
             sweeping: JoinSet::new(),
             swept: Swept::default(),
             next_sweep: Instant::now(),
@@ -157,6 +171,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            devices: Devices::default(),
             awaited: Some(routers::AWAITED.to_owned()),
         }
     }
@@ -164,6 +179,11 @@ impl Controller {
     /// The gates of virtual routers.
     pub fn gates(&self) -> &GateNumbers {
         &self.model.gates
+    }
+
+    /// The configuration as virtual routers get it, with the kernel's names of interfaces; after [`Self::start`].
+    pub fn named(&self) -> Arc<Config> {
+        self.devices.name(&self.model.config)
     }
 
     /// Takes charge of the virtual routers.
@@ -177,6 +197,7 @@ impl Controller {
     /// # Errors
     /// The maps can't hold what the configuration asks for, or can't be written.
     pub async fn start(&mut self) -> Result<()> {
+        self.follow_interfaces().await;
         self.write_now().await?;
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
@@ -192,10 +213,13 @@ impl Controller {
         self.guard.follow(self.model.config.director.when_agent_dies);
         let mut tick = tokio::time::interval(BEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut links, mut look) = (self.neighbours.links(), None);
         let fault = loop {
             // Not in a fixed order: none of these may keep another from its turn.
             tokio::select! {
                 _ = tick.tick() => self.tick().await,
+                Ok(()) = links.changed() => { look.get_or_insert_with(|| Instant::now() + SETTLE); }
+                () = sleep_until(look) => { look = None; self.look_at_interfaces().await }
                 _ = inputs.terminate.recv() => { info!("SIGTERM: stopping"); break None }
                 _ = inputs.interrupt.recv() => { info!("SIGINT: stopping"); break None }
                 fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
@@ -203,6 +227,8 @@ impl Controller {
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
+                Some(duty) = inputs.duties.recv() => self.fold_duty(duty),
+                event = next_of(&mut self.exchange) => self.fold_exchange(event),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
                 _ = inputs.dump.recv() => self.dump(),
@@ -216,42 +242,21 @@ impl Controller {
         self.heart.beat();
         self.guard.look();
         self.sweep();
+        self.look_at_interfaces().await;
+    }
+
+    /// Also what couldn't be written is tried again.
+    async fn look_at_interfaces(&mut self) {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
     }
 
-    /// Follows the director's own interfaces: one whose MAC changed, or that went and came back as another one,
-    /// to which the program is attached anew. Whether the maps are to be written.
-    async fn follow_interfaces(&mut self) -> bool {
-        let Ok(links) = host::links::snapshot().await else { return false };
-        let mut changed = false;
-        for held in self.model.interfaces.clone().into_values() {
-            let Some(link) = links.iter().find(|link| link.name == held.name) else { continue };
-            let now = if link.index == held.index {
-                let vlans = host::links::vlans_on(&links, held.index);
-                Interface { mac: link.mac.unwrap_or(held.mac), vlans, ..held.clone() }
-            } else {
-                let mode = self.model.config.director.mode;
-                match start::attach(&mut *self.dataplane.lock().await, &held.name, mode, &links) {
-                    Ok(interface) => interface,
-                    Err(error) => {
-                        debug!("{}: {error:#}", held.name);
-                        continue;
-                    }
-                }
-            };
-            if now != held {
-                if (now.mac, now.index) == (held.mac, held.index) {
-                    info!("{}: the VLANs on it are {:?} now", now.name, now.vlans);
-                } else {
-                    info!("{}: its MAC is {} now, its index {}", now.name, super::status::mac(now.mac), now.index);
-                }
-                self.model.interfaces.insert(held.name, now);
-                changed = true;
-            }
+    fn fold_duty(&mut self, duty: Duty) {
+        if self.model.set_duty(duty.router, duty.here) {
+            self.settle();
+            self.tell_members();
         }
-        changed
     }
 
     fn fold_health(&mut self, first: health::Event, more: &mut mpsc::Receiver<health::Event>) {
@@ -276,6 +281,9 @@ impl Controller {
         let mut room = BATCH;
         while let Some(event) = next {
             self.names.say_neighbour(self.model.hops.get(&event.address), &event);
+            if event.state.is_some_and(|hop| !self.model.can_send_by(&hop)) {
+                warn!("real {}: takes no traffic: {}", event.address, model::BY_KERNEL);
+            }
             self.model.set_hop(event, SystemTime::now());
             room -= 1;
             next = if room > 0 { more.try_recv().ok() } else { None };
@@ -305,5 +313,19 @@ impl Controller {
         self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
+    }
+}
+
+async fn next_of(exchange: &mut Option<Exchange>) -> exchange::Event {
+    match exchange {
+        Some(exchange) => exchange.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -15,6 +15,7 @@
 
 mod changes;
 mod controller;
+mod devices;
 mod guard;
 mod noted;
 mod owned;
@@ -45,6 +46,7 @@ use routers::Routers;
 pub use guard::{releases, watch};
 pub use owned::{Owned, Released, release};
 pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
+pub(crate) use status::plain_address;
 pub use status::{name, status_of_maps};
 
 /// A part of the agent failed, and it ended in order for another start.
@@ -64,7 +66,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     // Before anything that takes time: until then these end the process.
     let (dump, ignored) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     let hangup = signal(SignalKind::hangup())?;
-    let (loaded, links) = start::read(&path).await?;
+    let (loaded, links) = start::read(&path, |_| true).await?;
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
     start::raise_descriptor_limit();
@@ -79,6 +81,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let checks = health::Runner::spawn(health_sender, cancel.clone(), pulse.heart("the health checks' task"));
     let follower =
         host::neighbour::Runner::spawn(neighbour_sender, cancel.clone(), pulse.heart("the neighbours' task"));
+    let links = follower.links();
     let stats = StatsReader::open(&Pins::default())?;
     let heart = pulse.heart("the controller's task");
     let mut controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower, heart);
@@ -89,22 +92,26 @@ pub async fn run(path: PathBuf) -> Result<()> {
         }
         return Err(error);
     }
+    controller.join_peers().await?;
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));
     let (entered_sender, entered) = mpsc::unbounded_channel();
+    let (duty_sender, duties) = mpsc::unbounded_channel();
     let heart = pulse.heart("the VRRP thread");
     let heard = heart.listener();
-    let routers = Routers::spawn(&config, controller.gates(), &Pins::default(), entered_sender, heart)?;
+    let named = controller.named();
+    let routers = Routers::spawn(&named, controller.gates(), &Pins::default(), entered_sender, duty_sender, heart)?;
     let (fault_sender, fault) = oneshot::channel();
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
-    let tracks = Tracks::spawn(config.clone(), routers.handle().clone(), pulse.heart("the tracks' task"));
-    let notifier = Notifier::spawn(config.clone(), entered, pulse.heart("the notifier's task"));
+    let tracks = Tracks::spawn(named.clone(), routers.handle().clone(), links, pulse.heart("the tracks' task"));
+    let notifier = Notifier::spawn(named, entered, pulse.heart("the notifier's task"));
     controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,
         neighbours,
         requests,
+        duties,
         hangup,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,

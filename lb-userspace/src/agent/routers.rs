@@ -25,6 +25,15 @@ use super::owned::{self, Owned};
 use crate::planner::gates::{GateNumbers, settings_of};
 use crate::pulse::Heart;
 
+/// Whose the traffic of a virtual router's VIPs is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duty {
+    /// The router's name.
+    pub router: String,
+    /// This director's.
+    pub here: bool,
+}
+
 /// What is waited for until the controller says more.
 pub const AWAITED: &str = "the first checks of the reals";
 /// The virtual routers that are released, by their names.
@@ -38,7 +47,8 @@ pub struct Routers {
 }
 
 impl Routers {
-    /// Starts the thread with the configuration's virtual routers. Their changes of state go to `entered`.
+    /// Starts the thread with the configuration's virtual routers. Their changes of state go to `entered`, and whether the
+    /// VIPs' traffic is this director's goes to `duties`.
     ///
     /// # Errors
     /// The settings are wrong, or the system refuses a socket.
@@ -47,6 +57,7 @@ impl Routers {
         gates: &GateNumbers,
         pins: &Pins,
         entered: mpsc::UnboundedSender<Status>,
+        duties: mpsc::UnboundedSender<Duty>,
         heart: Heart,
     ) -> Result<Self> {
         let gates = Arc::new(Mutex::new(gates.clone()));
@@ -56,6 +67,7 @@ impl Routers {
             gates: gates.clone(),
             owned: owned::read(),
             entered,
+            duties,
         };
         let settings = settings_of(config);
         forget_old_macs(&mut host.maps, &settings)?;
@@ -135,6 +147,7 @@ struct Host {
     gates: Arc<Mutex<GateNumbers>>,
     owned: Vec<Owned>,
     entered: mpsc::UnboundedSender<Status>,
+    duties: mpsc::UnboundedSender<Duty>,
 }
 
 impl Host {
@@ -160,6 +173,8 @@ impl Owner for Host {
             error!("vrrp.{}: its gate can't be set: {error}", settings.name);
         }
         self.set_virtual_mac(settings, interface, open);
+        // Who has gone needs no word.
+        let _ = self.duties.send(Duty { router: settings.name.clone(), here: open });
     }
 
     fn places(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {

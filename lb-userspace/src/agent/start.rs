@@ -18,6 +18,8 @@ use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
 use crate::health::Health;
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
+use crate::host::stack;
+use crate::peers::Key;
 
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{key, mapped_address};
@@ -73,14 +75,18 @@ pub fn is_locked() -> Result<bool> {
 #[error(transparent)]
 pub struct Misconfigured(pub config::Error);
 
-/// Reads the configuration and holds it against the machine.
+/// Reads the configuration and holds it against the machine, where an interface may be missing that is `awaited` by name.
 ///
 /// # Errors
 /// Every fault of the file, at its place.
-pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
-    let loaded = config::read(path).map_err(Misconfigured)?;
+pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
+    let mut loaded = config::read(path).map_err(Misconfigured)?;
+    if let Some(peers) = &loaded.config.peers {
+        // What all directors of one key compute alike, and nobody else.
+        loaded.config.director.hash_seed = Key::read(&peers.key_file).context("[peers]: key_file")?.hash_seed();
+    }
     let links = links::snapshot().await?;
-    config::machine::check(&loaded, &segments(&links))?;
+    config::machine::check(&loaded, &segments(&links), awaited)?;
     Ok((loaded, links))
 }
 
@@ -88,6 +94,7 @@ pub async fn read(path: &Path) -> Result<(Loaded, Vec<Link>)> {
 pub fn segments(links: &[Link]) -> config::machine::Segments {
     let interface = |link: &Link| config::machine::Interface {
         name: link.name.clone(),
+        altnames: link.altnames.clone(),
         index: link.index,
         parent: link.vlan.and_then(|vlan| vlan.parent),
         master: link.controller,
@@ -104,7 +111,7 @@ pub fn sizes(config: &Config) -> Sizes {
     Sizes { services, reals, slots, flows }
 }
 
-/// Loads the program over what is pinned, and attaches it to the configuration's interfaces.
+/// Loads the program over what is pinned, and attaches it to those of the configuration's interfaces that are there.
 ///
 /// # Errors
 /// Nothing stays that was not there before.
@@ -121,7 +128,7 @@ pub fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<Stri
 fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
     let mut dataplane = Dataplane::open(pins.clone(), sizes(config))?;
     let mut interfaces = BTreeMap::new();
-    for name in &config.director.interfaces {
+    for name in config.director.interfaces.iter().filter(|name| links::named(links, name).is_some()) {
         let interface = attach(&mut dataplane, name, config.director.mode, links)?;
         interfaces.insert(name.clone(), interface);
     }
@@ -136,9 +143,9 @@ fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, B
 /// # Errors
 /// There is no such interface, or it can't run the program.
 pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link]) -> Result<Interface> {
-    let link = links.iter().find(|link| link.name == name);
-    let (index, mac) = match link {
-        Some(Link { index, mac: Some(mac), .. }) => (*index, *mac),
+    let link = links::named(links, name);
+    let (index, device, mac) = match link.map(|link| (link, stack::mac(links, link.index))) {
+        Some((link, Some(mac))) => (link.index, link.name.clone(), mac),
         Some(_) => bail!("{name} has no MAC address: it is no Ethernet interface.\nSee `interfaces` in [director]."),
         None => bail!("no interface {name} on this machine.\nSee `ip link`, and `interfaces` in [director]."),
     };
@@ -152,7 +159,8 @@ pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link])
         Hook::Tc => "tc",
     };
     info!("{name}: program {how}, {place}");
-    Ok(Interface { name: name.to_owned(), index, mac, mode: attached.hook(), vlans: links::vlans_on(links, index) })
+    let (vlans, slaves) = (stack::vlans(links, index), stack::slaves(links, index));
+    Ok(Interface { name: name.to_owned(), device, index, mac, mode: attached.hook(), vlans, slaves })
 }
 
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a
@@ -164,6 +172,7 @@ pub fn adopt(
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
+    model.fresh = adopted.services.is_empty();
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
         let held: HashMap<Address, &maps::Real> =
@@ -172,7 +181,8 @@ pub fn adopt(
             let entry = held.get(&mapped_address(real.address));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
-            let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };
+            let maps::Real { mac, ifindex, source_mac, .. } = **entry;
+            let hop = Resolved { mac, ifindex, source_mac, vlan, by_kernel: false };
             model.hops.insert(real.address, Hop::Reached(hop));
             if let Some(target) = target(service, real) {
                 model.health.insert(target, Health::Up { since: now });

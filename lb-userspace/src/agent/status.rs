@@ -50,17 +50,27 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         });
     }
     services.sort_by(|a, b| (a.address, a.port, &a.protocol).cmp(&(b.address, b.port, &b.protocol)));
-    let interfaces = model.interfaces.values();
+    let runs = model.interfaces.values().map(|interface| InterfaceStatus {
+        name: interface.name.clone(),
+        mode: Some(interface.mode),
+        awaited: None,
+        since: None,
+    });
+    let awaited = model.awaited.iter().map(|(name, awaited)| InterfaceStatus {
+        name: name.clone(),
+        mode: None,
+        awaited: Some(awaited.why.clone()),
+        since: Some(seconds(awaited.since)),
+    });
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent: true,
-        interfaces: interfaces
-            .map(|interface| InterfaceStatus { name: interface.name.clone(), mode: Some(interface.mode) })
-            .collect(),
+        interfaces: runs.chain(awaited).collect(),
         services,
         drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault,
+        peers: None,
         log_dropped: crate::log::dropped(),
     })
 }
@@ -104,11 +114,15 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent: false,
-        interfaces: interfaces.into_iter().map(|name| InterfaceStatus { name, mode: None }).collect(),
+        interfaces: interfaces
+            .into_iter()
+            .map(|name| InterfaceStatus { name, mode: None, awaited: None, since: None })
+            .collect(),
         services,
         drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault: None,
+        peers: None,
         log_dropped: 0,
     })
 }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::dataplane::{Counters, Hook};
 
 /// Everything that `lb list` shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the agent, or of the command line where no agent answers.
     pub version: String,
     /// An agent answered. Without one the rest is what the pinned maps hold.
     pub agent: bool,
-    /// Where the program runs.
+    /// Where the program runs, or shall.
     pub interfaces: Vec<InterfaceStatus>,
     /// The services, in the order of their addresses.
     pub services: Vec<ServiceStatus>,
@@ -24,6 +24,9 @@ pub struct Status {
     pub verdicts: Vec<VerdictStatus>,
     /// What keeps the maps from what they should hold, and why the last reload was refused; `None` when neither.
     pub fault: Option<String>,
+    /// How the exchange with other directors goes; `None` without `[peers]`.
+    #[serde(default)]
+    pub peers: Option<crate::peers::Status>,
     /// Log lines that the agent had to drop, since nobody took them.
     #[serde(default)]
     pub log_dropped: u64,
@@ -34,8 +37,14 @@ pub struct Status {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Where the program runs on it; `None` without an agent.
+    /// Where the program runs on it; `None` without an agent, and while it is waited for.
     pub mode: Option<Hook>,
+    /// Why it is waited for; `None` where the program runs on it.
+    #[serde(default)]
+    pub awaited: Option<String>,
+    /// Since when it is waited for, in seconds since 1970.
+    #[serde(default)]
+    pub since: Option<u64>,
 }
 
 /// Frames that the kernel could not do with what the program had decided. Their services have counted them.

@@ -12,6 +12,7 @@ use super::{ConfigArgs, output};
 use crate::agent;
 use crate::config::{Config, MapMemory, Obstacle, describe, doubts};
 use crate::dataplane::map_rows;
+use crate::peers::Key;
 
 /// Which file is checked.
 #[derive(Debug, Args)]
@@ -26,10 +27,13 @@ pub(super) struct Arguments {
 /// Prints the checked configuration, with the memory that its maps take, and what it is doubtful of.
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let path = arguments.file.unwrap_or(arguments.args.config);
-    let (loaded, links) = agent::read(&path).await?;
+    let (loaded, links) = agent::read(&path, |_| true).await?;
     output::print(&describe(&loaded.config, &memory(&loaded.config)))?;
     if let Some(warnings) = doubts(&loaded, &agent::segments(&links), program) {
         output::remark(&format!("\n{}", warnings.render(stderr().is_terminal())));
+    }
+    if let Some(error) = loaded.config.peers.as_ref().and_then(|peers| Key::read(&peers.key_file).err()) {
+        output::remark(&format!("\n{error}"));
     }
     Ok(())
 }

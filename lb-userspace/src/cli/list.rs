@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use ipnet::IpNet;
 
 use super::exit::Code;
 use super::output::{print, print_json};
@@ -15,7 +16,7 @@ use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};
 
 /// What to list, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
@@ -26,6 +27,19 @@ pub(super) struct Arguments {
     /// Print the packets by verdict as well.
     #[arg(long)]
     verdicts: bool,
+    /// Print the connections that are remembered, one a line: all of a tracked service (rr, wrr), of others those whose slot
+    /// has changed.
+    #[arg(short = 'c', long)]
+    connections: bool,
+    /// With --connections: those of clients in this network alone.
+    #[arg(long, value_name = "NET", requires = "connections", value_parser = super::connections::network)]
+    client: Option<IpNet>,
+    /// With --connections: those of this service alone.
+    #[arg(long, value_name = "NAME", requires = "connections")]
+    service: Option<String>,
+    /// With --connections: those of this real alone.
+    #[arg(long, value_name = "ADDRESS", requires = "connections")]
+    real: Option<IpAddr>,
     /// Does nothing: addresses are always numeric. Taken since `ipvsadm -ln` is in people's fingers.
     #[arg(short = 'n', long, hide = true)]
     numeric: bool,
@@ -33,6 +47,10 @@ pub(super) struct Arguments {
 
 /// Asks the agent, or reads the pinned maps where none answers.
 pub(super) async fn run(arguments: Arguments) -> Result<Code> {
+    if arguments.connections {
+        let Arguments { client, service, real, json, .. } = arguments;
+        return super::connections::run(&api::Wanted { client, service, real }, json).await;
+    }
     let status = match api::status(&api::socket()).await {
         Ok(status) => status,
         Err(ClientError::NoAgent { .. }) => status_of_maps()?,
@@ -80,12 +98,20 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     let interfaces: Vec<String> = status
         .interfaces
         .iter()
+        .filter(|interface| interface.awaited.is_none())
         .map(|interface| match interface.mode {
             Some(mode) => format!("{} ({})", interface.name, mode.name()),
             None => interface.name.clone(),
         })
         .collect();
-    let _ = writeln!(out, "lb {}, director on {}", status.version, interfaces.join(", "));
+    let on = if interfaces.is_empty() { "no interface yet".to_owned() } else { interfaces.join(", ") };
+    let _ = writeln!(out, "lb {}, director on {on}", status.version);
+    for interface in &status.interfaces {
+        if let Some(why) = interface.awaited.as_ref().map(|why| why.lines().next().unwrap_or_default()) {
+            let since = interface.since.map(|time| since(time, now)).unwrap_or_default();
+            let _ = writeln!(out, "WAITED FOR: {}{since}:\n  {why}", interface.name);
+        }
+    }
     if !status.agent {
         let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
     }
@@ -94,6 +120,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         let _ =
             writeln!(out, "NOT SENT: {interface}: {refused} frames not handed on, {unsent} not taken by its driver");
     }
+    status.peers.iter().for_each(|peers| super::peers::render(&mut out, peers));
     if let Some(fault) = &status.fault {
         let lines: Vec<&str> = fault.lines().collect();
         let (shown, more) = lines.split_at(lines.len().min(FAULT_LINES));
@@ -236,18 +263,26 @@ mod tests {
         }
     }
 
-    fn list(services: Vec<ServiceStatus>, fault: Option<&str>) -> String {
+    fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>) -> String {
+        let of = |name: &str, awaited: Option<&str>| InterfaceStatus {
+            name: name.to_owned(),
+            mode: awaited.is_none().then_some(Hook::Native),
+            awaited: awaited.map(str::to_owned),
+            since: awaited.map(|_| 1_000_000),
+        };
+        let bond = awaited.map(|why| of("bond0", Some(why)));
         let status = Status {
             version: "0.1.0".to_owned(),
             agent: true,
-            interfaces: vec![InterfaceStatus { name: "eth1".to_owned(), mode: Some(Hook::Native) }],
+            interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
             services,
             drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
             fault: fault.map(str::to_owned),
+            peers: None,
             log_dropped: 0,
         };
-        let arguments = Arguments { json: false, exact: false, verdicts: true, numeric: false };
+        let arguments = Arguments { verdicts: true, ..Arguments::default() };
         let text = render(&status, &arguments, 1_000_065);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         text
@@ -256,9 +291,11 @@ mod tests {
     #[test]
     fn the_list_has_ipvsadms_shape_in_80_columns() {
         let reals = vec![real("172.28.128.40", State::Up), real("172.28.128.50", State::Down)];
-        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None);
+        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None, Some("there is no interface bond0"));
         let expected = "\
 lb 0.1.0, director on eth1 (native)
+WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
+  there is no interface bond0
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler         Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
@@ -281,7 +318,7 @@ forwarded                                7000
             service("v6", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:210", "mh", reals),
             service(&"n".repeat(63), "fd28::210", "mh", Vec::new()),
         ];
-        let text = list(services, Some("the reload was refused:\nline 1\nline 2"));
+        let text = list(services, Some("the reload was refused:\nline 1\nline 2"), None);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver

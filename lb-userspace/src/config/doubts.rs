@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Loaded;
-use super::machine::{Segments, off_subnet};
+use super::machine::{Segments, off_subnet, report_awaited};
 use super::report::{Error, Findings, suggest};
 
 /// Why a command can't be run, if it can't.
@@ -17,8 +17,10 @@ pub type Obstacle = Option<&'static str>;
 #[must_use]
 pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Obstacle) -> Option<Error> {
     let mut findings = Findings::default();
+    report_awaited(loaded, segments, &mut findings);
     unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
+    unreachable(loaded, segments, &mut findings);
     programs(loaded, program, &mut findings);
     for (vip, interface, span) in off_subnet(loaded, segments) {
         if vip.net.prefix_len() < vip.net.max_prefix_len() {
@@ -74,6 +76,21 @@ fn any_port(loaded: &Loaded, findings: &mut Findings) {
                 format!("write \"{host}:80\" for one port, or \"{host}:any\" to say that all are meant"),
             );
         }
+    }
+}
+
+/// An address for the peers that this machine doesn't have.
+fn unreachable(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
+    let (Some(peers), Some(span)) = (&loaded.config.peers, &loaded.places.listen) else {
+        return;
+    };
+    let listen = peers.listen.ip();
+    if !segments.interfaces.iter().flat_map(|one| &one.addresses).any(|net| net.addr() == listen) {
+        findings.report(
+            span.clone(),
+            format!("no interface here has {listen}: no peer finds this director"),
+            "write this director's own address; or give it to an interface before the agent starts",
+        );
     }
 }
 

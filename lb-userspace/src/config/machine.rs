@@ -26,6 +26,8 @@ pub struct Segments {
 pub struct Interface {
     /// Its name.
     pub name: String,
+    /// Its alternative names.
+    pub altnames: Vec<String>,
     /// The kernel's index.
     pub index: u32,
     /// The interface that it runs over: the trunk of a VLAN, the parent of a macvlan (IFLA_LINK). `None`
@@ -37,18 +39,29 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
 }
 
+impl Interface {
+    /// All its names.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.altnames).map(String::as_str)
+    }
+}
+
 /// Holds the file against the machine: that its interfaces are there, each VIP on the subnet of its virtual
 /// router's interface, and each real on a segment that this director reaches at layer 2 (or of a MAC that the
-/// file gives), and not this director itself. A virtual router's own interface may appear later.
+/// file gives), and not this director itself. A virtual router's own interface may appear later, and so may one that is
+/// `awaited` by its name.
 ///
 /// # Errors
 /// Everything that doesn't fit, at its place in the file.
-pub fn check(loaded: &Loaded, segments: &Segments) -> Result<(), Error> {
+pub fn check(loaded: &Loaded, segments: &Segments, awaited: impl Fn(&str) -> bool) -> Result<(), Error> {
     let machine = Machine::new(loaded, segments);
     let mut findings = Findings::default();
-    machine.check_interfaces(loaded, &mut findings);
+    let absent = machine.absent(loaded);
     // Without an interface its segments are missing too: say that alone.
-    let segments_are_known = findings.is_empty();
+    let segments_are_known = absent.is_empty();
+    for (name, span) in absent.into_iter().filter(|(name, _)| !awaited(name)) {
+        machine.report_absent(name, span, "", &mut findings);
+    }
     machine.check_vips(loaded, &mut findings);
     let places = loaded.places.services.iter();
     for (service, places) in loaded.config.services.iter().zip(places) {
@@ -60,6 +73,14 @@ pub fn check(loaded: &Loaded, segments: &Segments) -> Result<(), Error> {
         return Ok(());
     }
     Err(findings.into_error(loaded.source.clone()))
+}
+
+/// Reports the interfaces of the director and its reals that aren't there, as what the agent would wait for.
+pub(super) fn report_awaited(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
+    let machine = Machine::new(loaded, segments);
+    for (name, span) in machine.absent(loaded) {
+        machine.report_absent(name, span, ": the agent would wait for it", findings);
+    }
 }
 
 /// The VIPs that no address of their interface's own shares a subnet with, each with that interface and its place.
@@ -85,6 +106,8 @@ struct Machine<'a> {
 impl<'a> Machine<'a> {
     fn new(loaded: &'a Loaded, machine: &'a Segments) -> Self {
         let interfaces = machine.interfaces.as_slice();
+        let by_name: HashMap<&str, &Interface> =
+            interfaces.iter().flat_map(|one| one.names().map(move |name| (name, one))).collect();
         let mut owner = HashMap::new();
         let mut segments: HashMap<&str, Vec<IpNet>> = HashMap::new();
         for interface in interfaces {
@@ -96,11 +119,13 @@ impl<'a> Machine<'a> {
         }
         for vrrp in &loaded.config.vrrp {
             for vip in &vrrp.addresses {
-                segments.entry(vrrp.interface_of(vip)).or_default().push(vip.net);
+                let name = vrrp.interface_of(vip);
+                let interface = by_name.get(name).map_or(name, |interface| interface.name.as_str());
+                segments.entry(interface).or_default().push(vip.net);
             }
         }
         Self {
-            by_name: interfaces.iter().map(|one| (one.name.as_str(), one)).collect(),
+            by_name,
             owner,
             segments,
             reach: reach(&loaded.config.director.interfaces, interfaces),
@@ -109,18 +134,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn check_interfaces(&self, loaded: &Loaded, findings: &mut Findings) {
+    /// The interfaces that the director and its reals name and that aren't there, with their places.
+    fn absent<'l>(&self, loaded: &'l Loaded) -> Vec<(&'l str, &'l Span)> {
         let (config, places) = (&loaded.config, &loaded.places);
-        for (name, span) in config.director.interfaces.iter().zip(&places.interfaces) {
-            self.check_interface(name, span, findings);
-        }
-        for (service, places) in config.services.iter().zip(&places.services) {
-            for (real, places) in service.reals.iter().zip(&places.reals) {
-                if let (Some(name), Some(span)) = (&real.interface, &places.interface) {
-                    self.check_interface(name, span, findings);
-                }
-            }
-        }
+        let own = config.director.interfaces.iter().zip(&places.interfaces);
+        let reals = config.services.iter().zip(&places.services).flat_map(|(service, places)| {
+            let reals = service.reals.iter().zip(&places.reals);
+            reals.filter_map(|(real, places)| real.interface.as_ref().zip(places.interface.as_ref()))
+        });
+        let named = own.chain(reals).map(|(name, span)| (name.as_str(), span));
+        named.filter(|(name, _)| !self.by_name.contains_key(name)).collect()
     }
 
     /// Reports VIPs off the subnets of their interface's own addresses. One with a written prefix length is of a
@@ -165,17 +188,14 @@ impl<'a> Machine<'a> {
         own.collect()
     }
 
-    fn check_interface(&self, name: &str, span: &Span, findings: &mut Findings) {
-        if self.by_name.contains_key(name) {
-            return;
-        }
+    fn report_absent(&self, name: &str, span: &Span, more: &str, findings: &mut Findings) {
         let names = || self.interfaces.iter().map(|one| one.name.as_str()).filter(|name| *name != "lo");
         let mend = if names().next().is_none() {
             "create it: this machine has no interface but lo".to_owned()
         } else {
             suggest::mend(name, "This machine has", names().take(MANY))
         };
-        findings.report(span.clone(), format!("there is no interface {name}"), mend);
+        findings.report(span.clone(), format!("there is no interface {name}{more}"), mend);
     }
 
     fn check_real(
@@ -224,7 +244,7 @@ impl<'a> Machine<'a> {
     /// else of all in reach.
     fn nets(&self, interface: Option<&str>) -> Vec<(&'a str, IpNet)> {
         let asked = |one: &&Interface| match interface {
-            Some(name) => one.name == name,
+            Some(name) => one.names().any(|one| one == name),
             None => self.reach.contains(&one.index),
         };
         let interfaces = self.interfaces.iter().filter(asked);
@@ -290,7 +310,7 @@ fn mend_vip(vip: IpAddr, own: &[&IpNet]) -> String {
 const MANY: usize = 12;
 
 fn reach(names: &[String], interfaces: &[Interface]) -> HashSet<u32> {
-    let named = |one: &&Interface| names.contains(&one.name);
+    let named = |one: &&Interface| one.names().any(|name| names.iter().any(|one| one == name));
     let mut reach: HashSet<u32> = interfaces.iter().filter(named).map(|one| one.index).collect();
     // Each round adds an interface or is the last.
     loop {

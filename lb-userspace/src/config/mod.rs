@@ -23,6 +23,7 @@ pub use report::{Diagnostic, Error};
 pub use section::check::{Check, CheckKind, Http, Tcp, Udp};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::limits::Limits;
+pub use section::peers::{PORT as PEERS_PORT, Peers};
 pub use section::real::{Real, RealPlaces};
 pub use section::service::{Protocol, Scheduler, Service, ServicePlaces};
 pub use section::vrrp::announce::Announce;

@@ -99,7 +99,7 @@ impl Slots {
         for (start, ring) in &desired.rings {
             // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
             let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) else {
-                self.rings.insert(*start, Held::fill(words, *start, ring));
+                self.rings.insert(*start, Held::fill(words, *start, ring, now));
                 continue;
             };
             held.pool = ring.pool;
@@ -110,7 +110,9 @@ impl Slots {
             if held.ring.as_ref() != Some(ring) {
                 held.change(words, *start, ring, lives, now);
             }
-            held.leave_the_dead(words, *start, lives);
+            if ring.in_use {
+                held.leave_the_dead(words, *start, lives);
+            }
         }
     }
 
@@ -153,6 +155,19 @@ impl Slots {
         }
     }
 
+    /// The slots that aren't settled of rings that changed since they were told, whose changes so far `told` has.
+    pub fn news(&self, words: &impl Words, told: &mut BTreeMap<u32, u64>) -> Vec<(u32, Vec<(u32, Slot)>)> {
+        told.retain(|start, _| self.rings.contains_key(start));
+        let news = self.rings.iter().filter_map(|(start, held)| {
+            if told.insert(*start, held.changes) == Some(held.changes) {
+                return None;
+            }
+            let slot = |index: &u32| (*index, Slot::of(words.word(start.saturating_add(*index))));
+            Some((*start, held.unsettled.keys().map(slot).collect()))
+        });
+        news.collect()
+    }
+
     /// Slots that aren't settled, all rings together.
     pub fn unsettled(&self) -> usize {
         self.rings.values().map(|held| held.unsettled.len()).sum()
@@ -170,13 +185,15 @@ impl Slots {
 
 impl Held {
     /// A ring that is new: nobody can have had a flow of it.
-    fn fill(words: &mut impl Words, start: u32, ring: &Ring) -> Self {
+    fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
         let mut unsettled = BTreeMap::new();
-        for (slot, target) in (0..).zip(ring.targets()) {
-            if target == 0 {
-                unsettled.insert(slot, None);
+        for (slot, idle) in (0..).zip(ring.idle()) {
+            match idle.state() {
+                State::Settled => {}
+                State::Moving => drop(unsettled.insert(slot, Some(now))),
+                State::Exceptions => drop(unsettled.insert(slot, None)),
             }
-            words.put(start.saturating_add(slot), Slot::settled(target).word());
+            words.put(start.saturating_add(slot), idle.word());
         }
         Self {
             ring: Some(ring.clone()),
@@ -184,7 +201,8 @@ impl Held {
             pool: ring.pool,
             unsettled,
             changes: 0,
-            remembered: false,
+            // Another director's flows may be in the table.
+            remembered: !ring.in_use,
             loosened: None,
         }
     }
@@ -198,8 +216,15 @@ impl Held {
         now: Duration,
     ) {
         let remembered = self.remembered;
-        for (slot, target) in (0..).zip(ring.targets()) {
-            self.set(words, start, slot, |held| held.change(target, lives, remembered), now);
+        if ring.in_use {
+            for (slot, target) in (0..).zip(ring.targets()) {
+                self.set(words, start, slot, |held| held.change(target, lives, remembered), now);
+            }
+        } else {
+            self.remembered = true;
+            for (slot, idle) in (0..).zip(ring.idle()) {
+                self.set(words, start, slot, |_| idle, now);
+            }
         }
         self.ring = Some(ring.clone());
     }
@@ -269,7 +294,7 @@ mod tests {
         let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
         Desired {
             pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members })]),
+            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
             ..Desired::default()
         }
     }
@@ -341,6 +366,23 @@ mod tests {
         assert_eq!((words.clone(), next.unsettled()), before);
         assert!(!next.give_up_bases(&mut words, now(950), now(900)));
         assert!(next.give_up_bases(&mut words, now(1000), now(900)));
+    }
+
+    #[test]
+    fn a_ring_that_another_director_uses_is_always_settled() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let unused = |mut desired: Desired| {
+            desired.rings.values_mut().for_each(|ring| ring.in_use = false);
+            desired
+        };
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 0)])), &BTreeSet::new(), now(2));
+        assert_eq!(states(&words), [251, 0, 0]);
+        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 1)])), &BTreeSet::new(), now(3));
+        let before = words.clone();
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(4));
+        assert_eq!((states(&words), words), ([251, 0, 0], before), "and is taken over as it is");
     }
 
     #[test]

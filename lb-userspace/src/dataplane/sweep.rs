@@ -1,16 +1,14 @@
 //! A walk through the flow table, from its first line to its last: connections are counted, those that are over forgotten,
 //! and slots found in which no remembered flow is another real's than the current one's.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use lb_common::flow::{Flow, Place, Stage};
-use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Real, Service, Timeouts};
-use lb_common::{Hash, Ip, Ports, flow_hash, header, scale, source_hash};
+use lb_common::flow::{Flow, Stage};
+use lb_common::header;
+use lb_common::maps::{FlowKey, Service, Timeouts};
 
-use super::mapped::Mapped;
+use super::remembered::{At, KeyReader, Remembered};
 use super::slots::{Open, Slots, Words};
 use super::{Dataplane, Desired, Error};
 
@@ -47,21 +45,18 @@ pub struct Swept {
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
 pub struct Sweep {
+    table: Remembered,
     rules: Rules,
-    lines: Arc<Mapped<FlowLine>>,
-    keys: Arc<Mapped<FlowKeys>>,
 }
 
 /// What a sweep makes of an entry, wherever the table lies.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    services: HashMap<u32, Service>,
-    usable: HashSet<u32>,
+    reader: KeyReader,
+    reals: HashSet<u32>,
     open: Open,
-    seed: u64,
     now: u32,
     timeouts: Timeouts,
-    lines: u32,
 }
 
 impl Dataplane {
@@ -70,13 +65,11 @@ impl Dataplane {
     /// # Errors
     /// The clock can't be read.
     pub fn begin_sweep(&mut self) -> Result<Sweep, Error> {
-        let (now, lines) = (self.ticks()?, self.maps.flows.len());
-        let usable = self.held_reals.iter().filter(|(_, real)| real.flags & Real::USABLE != 0);
-        let usable = usable.map(|(index, _)| *index).collect();
-        let timeouts = self.clock.timeouts(self.applied.timeouts);
+        let (now, table) = (self.ticks()?, self.remembered());
+        let reals = self.held_reals.keys().copied().collect();
         let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
-        let rules = Rules::new(&self.applied, usable, open, (now, timeouts), lines);
-        Ok(Sweep { rules, lines: self.maps.flows.clone(), keys: self.maps.flow_keys.clone() })
+        let rules = Rules::new(table.reader().clone(), reals, open, (now, *table.timeouts()));
+        Ok(Sweep { table, rules })
     }
 
     /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
@@ -92,14 +85,13 @@ impl Sweep {
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
         let mut swept = self.rules.begin();
-        for line in 0..self.lines.len() {
-            for (way, word) in self.lines.entry(line)?.enumerate() {
-                let held = word.load(Ordering::Relaxed);
-                if let Some(flow) = Flow::of(held) {
-                    let key = self.keys.get(line)?.keys.get(way).copied();
+        for line in 0..self.table.lines() {
+            for (way, word) in self.table.words(line)?.into_iter().enumerate() {
+                if let Some(flow) = Flow::of(word) {
+                    let at = At { line, way };
                     // Where a packet came meanwhile, it isn't over.
-                    let forget = || word.compare_exchange(held, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok();
-                    self.rules.look(&mut swept, line, flow, key, forget);
+                    let forget = || self.table.forget(at, word);
+                    self.rules.look(&mut swept, line, flow, self.table.key(at), forget);
                 }
             }
         }
@@ -125,17 +117,9 @@ impl Swept {
 }
 
 impl Rules {
-    /// For what the maps hold, of whose reals those of these indices in `reals` can have frames; `now` in ticks, for a table
-    /// of so many lines.
-    pub fn new(
-        desired: &Desired,
-        usable: HashSet<u32>,
-        open: Open,
-        (now, timeouts): (u32, Timeouts),
-        lines: u32,
-    ) -> Self {
-        let services = desired.services.values().map(|service| (service.id, *service)).collect();
-        Self { services, usable, open, seed: desired.hash_seed, now, timeouts, lines }
+    /// For a table whose keys `reader` reads, and the reals in use by their indices in `reals`; `now` in ticks.
+    pub fn new(reader: KeyReader, reals: HashSet<u32>, open: Open, (now, timeouts): (u32, Timeouts)) -> Self {
+        Self { reader, reals, open, now, timeouts }
     }
 
     /// Nothing found yet.
@@ -145,12 +129,8 @@ impl Rules {
 
     /// Looks at an entry of a line. `forget` frees its place, or tells that it has changed.
     pub fn look(&self, swept: &mut Swept, line: u32, flow: Flow, key: Option<FlowKey>, forget: impl FnOnce() -> bool) {
-        let known = key.and_then(|key| Some((key, *self.services.get(&key.service)?)));
-        let known = known.filter(|(key, service)| {
-            let place = Place::of(own_hash(self.seed, key, service), self.lines);
-            place.tag == flow.tag && place.lines.contains(&line)
-        });
-        if self.is_over(flow, known.as_ref()) && forget() {
+        let known = key.and_then(|key| self.reader.known(line, key, flow));
+        if self.is_over(flow, known.map(|(_, service)| service)) && forget() {
             return;
         }
         swept.used += 1;
@@ -170,17 +150,17 @@ impl Rules {
         }
         // Where every flow is remembered, slots needn't be settled for them.
         if service.flags & Service::TRACKED == 0 && !self.open.is_empty() {
-            let slot = scale(slot_hash(self.seed, &key, &service), service.ring_size);
+            let slot = self.reader.slot(&key, service);
             if self.open.current(service.ring, slot).is_some_and(|current| current != flow.real) {
                 swept.met.insert((service.ring, slot));
             }
         }
     }
 
-    fn is_over(&self, flow: Flow, known: Option<&(FlowKey, Service)>) -> bool {
-        let Some((_, service)) = known else { return flow.is_over(self.now, &self.timeouts, false) };
-        // Its real is dead, and its next packet would say so.
-        if !self.usable.contains(&(service.reals + u32::from(flow.real))) {
+    fn is_over(&self, flow: Flow, service: Option<&Service>) -> bool {
+        let Some(service) = service else { return flow.is_over(self.now, &self.timeouts, false) };
+        // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
+        if !self.reals.contains(&(service.reals + u32::from(flow.real))) {
             return true;
         }
         let datagrams = service.key.protocol == header::protocol::UDP;
@@ -192,23 +172,11 @@ impl Rules {
     }
 }
 
-/// The hash by which a flow finds its place in the table.
-fn own_hash(seed: u64, key: &FlowKey, service: &Service) -> Hash {
-    let (client, vip) = (Ip::from(key.client), Ip::from(service.key.address));
-    flow_hash(seed, client, vip, Ports::of(key.ports), service.key.protocol)
-}
-
-/// The hash by which a flow finds its slot.
-fn slot_hash(seed: u64, key: &FlowKey, service: &Service) -> Hash {
-    if service.flags & Service::BY_SOURCE != 0 {
-        return source_hash(seed, Ip::from(key.client));
-    }
-    own_hash(seed, key, service)
-}
-
 #[cfg(test)]
 mod tests {
-    use lb_common::maps::{ServiceKey, mapped};
+    use lb_common::flow::Place;
+    use lb_common::maps::{Real, ServiceKey, mapped};
+    use lb_common::{Ip, Ports, flow_hash};
 
     use super::*;
     use crate::dataplane::Pool;
@@ -226,9 +194,12 @@ mod tests {
             pools: BTreeMap::from([(0, Pool { room: 8, reals: BTreeMap::from([(3, real)]) })]),
             ..Desired::default()
         };
-        let rules = Rules::new(&desired, HashSet::from([3]), Open::default(), (1000, TIMEOUTS), LINES);
+        let rules = Rules::new(KeyReader::new(&desired, LINES), HashSet::from([3]), Open::default(), (1000, TIMEOUTS));
         let key = FlowKey { client: mapped([10, 0, 0, 9]), ports: [1, 2, 0, 80], service: 0 };
-        let place = Place::of(own_hash(0, &key, &service), LINES);
+        let place = Place::of(
+            flow_hash(0, Ip::from(key.client), Ip::from(service_key.address), Ports::of(key.ports), 6),
+            LINES,
+        );
         let flow = Flow { tag: place.tag, seen, stage, real: 3 };
         let (mut swept, mut gone) = (rules.begin(), false);
         rules.look(&mut swept, place.lines[0], flow, with_key.then_some(key), || {

@@ -1,6 +1,6 @@
 //! The interfaces of this network namespace, as the kernel tells them over netlink.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -8,7 +8,9 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBond, InfoBridge, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
+};
 use rtnetlink::packet_core::ErrorMessage;
 
 /// Why the kernel could not be asked.
@@ -38,12 +40,14 @@ impl Error {
 }
 
 /// One interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its index.
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its alternative names (`ip link property`).
+    pub altnames: Vec<String>,
     /// Its MAC address, if it is of Ethernet's kind.
     pub mac: Option<[u8; 6]>,
     /// Switched on by the administrator (`IFF_UP`).
@@ -60,6 +64,10 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Set if it is a VLAN device.
     pub vlan: Option<Vlan>,
+    /// The slave that a bond sends by, by index, where its mode has one.
+    pub active: Option<u32>,
+    /// Set on a bridge that knows VLANs (`vlan_filtering`).
+    pub filters_vlans: bool,
     /// Its addresses with their prefix lengths. Empty in values that come from a link's own notification.
     pub addresses: Vec<IpNet>,
 }
@@ -73,10 +81,9 @@ pub struct Vlan {
     pub id: u16,
 }
 
-/// Ids of the VLAN devices on an interface.
-pub fn vlans_on(links: &[Link], index: u32) -> BTreeSet<u16> {
-    let vlans = links.iter().filter_map(|link| link.vlan).filter(|vlan| vlan.parent == Some(index));
-    vlans.map(|vlan| vlan.id).collect()
+/// The interface of a name, which may be an alternative one of it.
+pub fn named<'a>(links: impl IntoIterator<Item = &'a Link>, name: &str) -> Option<&'a Link> {
+    links.into_iter().find(|link| link.name == name || link.altnames.iter().any(|altname| altname == name))
 }
 
 /// All interfaces of the calling thread's network namespace with their addresses, in the order of their indexes.
@@ -128,16 +135,10 @@ impl Link {
         let flags = message.header.flags;
         let mut link = Self {
             index: message.header.index,
-            name: String::new(),
-            mac: None,
             up: flags.contains(LinkFlags::Up),
             running: flags.contains(LinkFlags::Running),
             loopback: flags.contains(LinkFlags::Loopback),
-            mtu: 0,
-            kind: None,
-            controller: None,
-            vlan: None,
-            addresses: Vec::new(),
+            ..Self::default()
         };
         let mut parent = None;
         let mut elsewhere = false;
@@ -149,6 +150,7 @@ impl Link {
                     link.mac = mac.as_slice().try_into().ok();
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::PropList(props) => link.altnames = props.iter().filter_map(altname).collect(),
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
                 LinkAttribute::Link(index) => parent = Some(*index),
                 LinkAttribute::LinkNetNsId(_) => elsewhere = true,
@@ -157,6 +159,10 @@ impl Link {
                         match info {
                             LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
                             LinkInfo::Data(InfoData::Vlan(data)) => vlan_id = vlan_id_of(data),
+                            LinkInfo::Data(InfoData::Bond(data)) => link.active = active_slave_of(data),
+                            LinkInfo::Data(InfoData::Bridge(data)) => {
+                                link.filters_vlans = data.contains(&InfoBridge::VlanFiltering(true));
+                            }
                             _ => {}
                         }
                     }
@@ -174,6 +180,20 @@ fn vlan_id_of(data: &[InfoVlan]) -> Option<u16> {
         InfoVlan::Id(id) => Some(*id),
         _ => None,
     })
+}
+
+fn active_slave_of(data: &[InfoBond]) -> Option<u32> {
+    data.iter().find_map(|info| match info {
+        InfoBond::ActivePort(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn altname(prop: &Prop) -> Option<String> {
+    match prop {
+        Prop::AltIfName(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// On a point-to-point link `IFA_ADDRESS` is the peer's and `IFA_LOCAL` is ours; IPv6 has often only the former.
@@ -225,11 +245,26 @@ mod tests {
         elsewhere.push(LinkAttribute::LinkNetNsId(0));
         let link = Link::from_message(&message(LinkFlags::Up, elsewhere)).unwrap();
         assert_eq!(link.vlan, Some(Vlan { parent: None, id: 42 }));
+    }
 
-        let links = [(3, 42), (3, 7), (4, 9)]
-            .map(|(parent, id)| Link { vlan: Some(Vlan { parent: Some(parent), id }), ..link.clone() });
-        assert_eq!(vlans_on(&links, 3), BTreeSet::from([7, 42]));
-        assert_eq!(vlans_on(&links, 5), BTreeSet::new());
+    #[test]
+    fn alternative_names_the_active_slave_and_a_bridges_filter_are_read() {
+        let data = vec![
+            LinkAttribute::IfName("bond0".to_owned()),
+            LinkAttribute::PropList(vec![Prop::AltIfName("lan".to_owned()), Prop::AltIfName("enp1".to_owned())]),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bond),
+                LinkInfo::Data(InfoData::Bond(vec![InfoBond::ActivePort(9)])),
+            ]),
+        ];
+        let bond = Link::from_message(&message(LinkFlags::Up, data)).unwrap();
+        assert_eq!((bond.kind.as_deref(), bond.active, bond.filters_vlans), (Some("bond"), Some(9), false));
+        for (name, is) in [("bond0", true), ("lan", true), ("enp1", true), ("eth0", false)] {
+            assert_eq!(named([&bond], name).is_some(), is, "{name}");
+        }
+        let data =
+            LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]))]);
+        assert!(Link::from_message(&message(LinkFlags::Up, vec![data])).unwrap().filters_vlans);
     }
 
     #[test]

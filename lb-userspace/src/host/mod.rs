@@ -6,4 +6,6 @@ pub mod neighbour;
 pub mod netlink;
 pub mod offload;
 pub mod privilege;
+pub mod stack;
+pub mod stations;
 pub mod xdp;

@@ -9,6 +9,7 @@ pub mod event;
 pub mod machine;
 pub mod runner;
 
+mod egress;
 mod kernel;
 mod real;
 
@@ -21,12 +22,14 @@ pub use runner::{Addresses, Handle, Runner};
 pub struct Resolved {
     /// The real's MAC address: the frame's destination.
     pub mac: [u8; 6],
-    /// The interface that the frame leaves by: the one below, where the route names a VLAN device.
+    /// The interface that the frame leaves by: what is below the VLAN device, bridge or bond that the route names.
     pub ifindex: u32,
-    /// That interface's own MAC address: the frame's source.
+    /// The MAC address of this host there, as the kernel would have it: the frame's source.
     pub source_mac: [u8; 6],
-    /// The VLAN id of the VLAN device that the route names; `None` if it names none.
+    /// The VLAN id of the VLAN device on the way; `None` if there is none.
     pub vlan: Option<u16>,
+    /// The interface is a bridge, of which the port is not known: only frames in the kernel's hands can leave by it.
+    pub by_kernel: bool,
 }
 
 /// A real's MAC address became known, changed or is not to be had.

@@ -146,10 +146,12 @@ mod tests {
         learned.services[0].reals[0].mac = None;
         let interface = crate::planner::model::Interface {
             name: "eth1".to_owned(),
+            device: "eth1".to_owned(),
             index: 7,
             mac: [2; 6],
             mode: crate::dataplane::Hook::Native,
             vlans: BTreeSet::new(),
+            slaves: BTreeSet::new(),
         };
         let mut model = Model::new(given, BTreeMap::from([("eth1".to_owned(), interface)]), now);
         let before = model.hop(&model.config.services[0].reals[0]);

@@ -11,3 +11,4 @@ pub mod gates;
 pub mod model;
 pub mod plan;
 mod space;
+pub mod theirs;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Protocol, Real, Service};
+use crate::config::{Config, Protocol, Real, Service, Vrrp};
 use crate::dataplane::Hook;
 use crate::health::{Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
@@ -13,21 +13,42 @@ use crate::host::neighbour::{NeighbourEvent, Resolved};
 use super::carry::carry_over;
 use super::drain::Draining;
 use super::gates::{GateNumbers, gates_of};
+use super::theirs::Theirs;
 use crate::tracking::{Healthy, Services};
 
 /// An interface of the director.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
+    /// Its name in the configuration.
     pub name: String,
+    /// The kernel's name of it.
+    pub device: String,
     /// Its index.
     pub index: u32,
-    /// Its MAC.
+    /// The MAC that frames for this host are addressed to there: its own, or that of the bond or bridge it is a part of.
     pub mac: [u8; 6],
     /// Ids of the VLANs that this host has devices for on it.
     pub vlans: BTreeSet<u16>,
     /// Where the program runs on it.
     pub mode: Hook,
+    /// A bond's slaves, by index: the program runs on them.
+    pub slaves: BTreeSet<u32>,
+}
+
+impl Interface {
+    /// Whether frames of the interface of this index come in by it.
+    pub fn has(&self, index: u32) -> bool {
+        self.index == index || self.slaves.contains(&index)
+    }
+}
+
+/// An interface of the director that the program doesn't run on yet, or any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Since when it is waited for.
+    pub since: SystemTime,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// The way to a real.
@@ -43,6 +64,10 @@ pub enum Hop {
         why: String,
     },
 }
+
+/// Why a real takes no traffic whose bridge's port is not known.
+pub const BY_KERNEL: &str = "the port of its bridge is not known, and native XDP can't send by a bridge as a whole: the log \
+                         says why; director.mode = \"generic\" can";
 
 /// What keeps a real from traffic, or doesn't.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +104,8 @@ pub struct Model {
     pub config: Arc<Config>,
     /// The director's interfaces, by name.
     pub interfaces: BTreeMap<String, Interface>,
+    /// Those that are waited for, by name.
+    pub awaited: BTreeMap<String, Awaited>,
     /// What the checks said last.
     pub health: HashMap<Target, Health>,
     /// The way to each real.
@@ -87,6 +114,12 @@ pub struct Model {
     pub gates: GateNumbers,
     /// Reals that left the configuration.
     pub draining: Draining,
+    /// Whether the VIPs of a virtual router are this director's, by the router's name, as far as it is decided.
+    pub duties: HashMap<String, bool>,
+    /// What other directors tell of the rings that they have in use.
+    pub theirs: Theirs,
+    /// Nothing was forwarded before this agent started, and not yet everything is known that decides where to.
+    pub fresh: bool,
     /// When the agent started: reals that nothing is known of count from here.
     pub started: SystemTime,
 }
@@ -98,12 +131,29 @@ impl Model {
         Self {
             config,
             interfaces,
+            awaited: BTreeMap::new(),
             health: HashMap::new(),
             hops: HashMap::new(),
             gates,
             draining: Draining::default(),
+            duties: HashMap::new(),
+            theirs: Theirs::default(),
+            fresh: true,
             started: now,
         }
+    }
+
+    /// Whose the VIPs of a virtual router are. Whether that is news.
+    pub fn set_duty(&mut self, router: String, here: bool) -> bool {
+        self.duties.insert(router, here) != Some(here)
+    }
+
+    /// Whether a VIP's traffic is this director's, so that it alone knows who has which flow. Until that is decided it is as
+    /// it was: this director's, if it forwarded before.
+    pub fn has_duty(&self, vip: IpAddr) -> bool {
+        let has = |router: &&Vrrp| router.addresses.iter().any(|held| held.addr() == vip);
+        let decided = self.config.vrrp.iter().find(has).and_then(|router| self.duties.get(&router.name));
+        decided.copied().unwrap_or(!self.fresh)
     }
 
     /// A check's news.
@@ -139,15 +189,20 @@ impl Model {
     /// The way to a real: a MAC of the configuration wins over the neighbour table.
     pub fn hop(&self, real: &Real) -> Option<Resolved> {
         let learned = match self.hops.get(&real.address) {
-            Some(Hop::Reached(resolved)) => Some(*resolved),
+            Some(Hop::Reached(resolved)) => Some(*resolved).filter(|hop| self.can_send_by(hop)),
             _ => None,
         };
         let Some(mac) = real.mac else { return learned };
         let interface = match &real.interface {
-            Some(name) => self.interfaces.get(name),
+            Some(name) => self.interfaces.values().find(|one| one.name == *name || one.device == *name),
             None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
         }?;
-        Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None })
+        Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None, by_kernel: false })
+    }
+
+    /// Whether frames can leave so: native XDP sends by no bridge.
+    pub fn can_send_by(&self, hop: &Resolved) -> bool {
+        !hop.by_kernel || self.interfaces.values().all(|interface| interface.mode != Hook::Native)
     }
 
     /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first
@@ -190,6 +245,15 @@ impl Model {
         services.iter().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
     }
 
+    /// Notes that everything is known that decides where flows go, or should be by now: from here on each flow stays where
+    /// it is.
+    pub fn end_start(&mut self, now: SystemTime) {
+        /// By now a real that can be resolved and checked has been.
+        const LONGEST: Duration = Duration::from_secs(10);
+        let late = now.duration_since(self.started).is_ok_and(|age| age > LONGEST);
+        self.fresh &= !late && !self.is_ready();
+    }
+
     /// Where a real of a service stands.
     pub fn standing(&self, service: &Service, real: &Real) -> Standing {
         let health = match target(service, real) {
@@ -205,6 +269,7 @@ impl Model {
         if self.hop(real).is_none() {
             let (since, why) = match self.hops.get(&real.address) {
                 Some(Hop::Unreached { since, why }) => (*since, why.clone()),
+                Some(Hop::Reached(_)) => (self.started, BY_KERNEL.to_owned()),
                 _ => (self.started, "its MAC address is not known yet".to_owned()),
             };
             return Standing::Down { since, why };

@@ -18,7 +18,7 @@ use super::model::{Interface, Model, protocol_number, reals};
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
     let mut desired =
-        Desired { hash_seed: seed, ports: model.interfaces.values().map(port).collect(), ..Desired::default() };
+        Desired { hash_seed: seed, ports: model.interfaces.values().flat_map(ports).collect(), ..Desired::default() };
     let gates = gates_by_vip(&model.config, &model.gates);
     let mut kept = Kept::default();
     for service in &model.config.services {
@@ -51,7 +51,10 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             value.turns = range.start;
             desired.turns.insert(range.start, turns);
         }
-        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size: service.ring_size, members });
+        let in_use = model.has_duty(service.address);
+        let taken = if in_use { None } else { model.theirs.words(key, service.ring_size, &numbers) };
+        let size = service.ring_size;
+        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use, taken });
         desired.services.insert(key, value);
         kept.services.insert(key);
         kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));
@@ -61,11 +64,12 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     desired
 }
 
-/// An interface's entry. The VLANs that are ours there are those that this host has devices for, as for its own stack;
-/// [`add_vlans`] adds to them.
-fn port(interface: &Interface) -> Port {
-    let vlans = interface.vlans.iter().copied().collect();
-    Port { ifindex: interface.index, mac: interface.mac, reserved: [0; 2], vlans }
+/// An interface's entries: its own, and those of the slaves of a bond, on which the program runs. The VLANs that are ours
+/// there are those that this host has devices for, as for its own stack; [`add_vlans`] adds to them.
+fn ports(interface: &Interface) -> impl Iterator<Item = Port> {
+    let vlans: maps::Vlans = interface.vlans.iter().copied().collect();
+    let indices = std::iter::once(interface.index).chain(interface.slaves.iter().copied());
+    indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
 
 /// Adds a service's reals to their pool; returns those that its ring is made of.
@@ -100,8 +104,9 @@ fn add_reals(
             entry.tx_port = allocation.tx_port(hop.ifindex);
             desired.tx_ports.insert(entry.tx_port, hop.ifindex);
             entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
-            if let Some(port) = desired.ports.iter_mut().find(|port| port.ifindex == hop.ifindex) {
-                add_vlans(port, real, &hop);
+            if let Some(interface) = model.interfaces.values().find(|interface| interface.has(hop.ifindex)) {
+                let ports = desired.ports.iter_mut().filter(|port| interface.has(port.ifindex));
+                ports.for_each(|port| add_vlans(port, real, &hop));
             }
             desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
@@ -156,5 +161,72 @@ pub fn mapped_address(address: IpAddr) -> Address {
     match address {
         IpAddr::V4(address) => mapped(address.octets()),
         IpAddr::V6(address) => address.octets(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::parse;
+    use crate::dataplane::{Adopted, Hook};
+    use crate::host::neighbour::NeighbourEvent;
+    use crate::planner::model::Standing;
+
+    /// A model of one service and one real, which is reached so, behind a bond that has the program there.
+    fn model(mode: Hook, hop: Resolved) -> Model {
+        let text = "[director]\ninterfaces = [\"bond0\"]\n[service.a]\naddress = \"192.0.2.1:80\"\n\
+                    protocol = \"tcp\"\nreals = [{ address = \"192.0.2.40\" }]\n";
+        let config = parse(Path::new("lb.toml"), text).unwrap().config;
+        let bond = Interface {
+            name: "bond0".to_owned(),
+            device: "bond0".to_owned(),
+            index: 7,
+            mac: [2; 6],
+            mode,
+            vlans: BTreeSet::from([5]),
+            slaves: BTreeSet::from([3, 4]),
+        };
+        let interfaces = BTreeMap::from([("bond0".to_owned(), bond)]);
+        let mut model = Model::new(Arc::new(config), interfaces, SystemTime::UNIX_EPOCH);
+        let address = model.config.services[0].reals[0].address;
+        let event = NeighbourEvent { address, state: Some(hop), why: String::new() };
+        model.set_hop(event, SystemTime::UNIX_EPOCH);
+        model
+    }
+
+    const ROOM: crate::dataplane::Room = crate::dataplane::Room { services: 16, reals: 64, slots: 1 << 20 };
+
+    fn planned(model: &Model) -> Desired {
+        plan(model, &mut Allocation::adopt(&Adopted::default(), ROOM))
+    }
+
+    const HOP: Resolved = Resolved { mac: [4; 6], ifindex: 4, source_mac: [2; 6], vlan: Some(9), by_kernel: false };
+
+    #[test]
+    fn frames_that_come_in_by_a_bonds_slaves_are_ours() {
+        let desired = planned(&model(Hook::Native, HOP));
+        let vlans: maps::Vlans = [5, 9].into_iter().collect();
+        let port = |ifindex| Port { ifindex, mac: [2; 6], reserved: [0; 2], vlans };
+        assert_eq!(desired.ports, [port(7), port(3), port(4)]);
+    }
+
+    #[test]
+    fn native_xdp_sends_by_no_bridge_as_a_whole() {
+        let hop = Resolved { ifindex: 20, by_kernel: true, ..HOP };
+        for (mode, sends) in [(Hook::Native, false), (Hook::Tc, true)] {
+            let model = model(mode, hop);
+            let members = planned(&model).rings.into_values().map(|ring| ring.members.len()).sum::<usize>();
+            assert_eq!(members, usize::from(sends));
+            let service = &model.config.services[0];
+            match model.standing(service, &service.reals[0]) {
+                Standing::Down { why, .. } => assert!(!sends && why.contains("can't send by a bridge"), "{why}"),
+                standing => assert!(sends && standing.is_usable()),
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ mod script;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
@@ -52,11 +52,11 @@ enum Seen {
 
 impl Tracks {
     /// Starts to watch what this configuration's virtual routers track, and tells `routers` how each stands.
-    pub fn spawn(config: Arc<Config>, routers: Handle, heart: Heart) -> Self {
+    pub fn spawn(config: Arc<Config>, routers: Handle, links: watch::Receiver<()>, heart: Heart) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let tracks = Self { commands, services: Services::new() };
         tracks.follow(config);
-        tokio::spawn(heart.during(Task::new(routers).run(receiver)));
+        tokio::spawn(heart.during(Task::new(routers, links).run(receiver)));
         tracks
     }
 
@@ -82,13 +82,15 @@ struct Task {
     services: Services,
     running: Option<Vec<String>>,
     links: Option<AbortHandle>,
+    /// Of the interfaces.
+    changes: watch::Receiver<()>,
     scripts: HashMap<Script, AbortHandle>,
     /// Ended with this.
     watchers: JoinSet<()>,
 }
 
 impl Task {
-    fn new(routers: Handle) -> Self {
+    fn new(routers: Handle, changes: watch::Receiver<()>) -> Self {
         let (seen, sights) = mpsc::unbounded_channel();
         Self {
             routers,
@@ -98,6 +100,7 @@ impl Task {
             services: Services::new(),
             running: None,
             links: None,
+            changes,
             scripts: HashMap::new(),
             watchers: JoinSet::new(),
         }
@@ -149,7 +152,7 @@ impl Task {
                 links.abort();
             }
         } else if self.links.is_none() {
-            self.links = Some(self.watchers.spawn(links::watch(self.seen.clone())));
+            self.links = Some(self.watchers.spawn(links::watch(self.seen.clone(), self.changes.clone())));
         }
         let scripts: Vec<&Script> = tracks()
             .filter_map(|condition| match condition {

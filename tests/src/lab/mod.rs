@@ -153,6 +153,15 @@ impl Lab {
         self.host("switch")
     }
 
+    /// Prepares the switch's port of a director's interface that was made anew, and so has lost what the lab gave it:
+    /// whole frames, and a program, without which a veth takes no frame that XDP sends to it.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn plug_again(&self, port: &str) -> Result<()> {
+        switch::finish_again(self.switch(), port)
+    }
+
     /// The directors in order.
     pub fn directors(&self) -> impl Iterator<Item = &Host> {
         self.with(Role::Director)

@@ -68,6 +68,16 @@ pub(crate) fn finish(switch: &Host, plugs: &[Plug], ports: &BTreeMap<String, Por
     })?
 }
 
+/// Prepares a director's port whose cable was made anew, as [`finish`] did it first.
+pub(crate) fn finish_again(switch: &Host, port: &str) -> Result<()> {
+    switch.within(|| {
+        sys::offloads_off(port).with_context(|| format!("offloads of the port {port}"))?;
+        // The old port's, which is gone.
+        let _ = fs::remove_file(format!("/sys/fs/bpf/{port}_xdp"));
+        program(port, Hook::Xdp, &bpf::pass())
+    })?
+}
+
 /// Runs a program on a port. Its link is pinned in the switch's own bpffs: it stays for as long as the switch does,
 /// whatever becomes of this process.
 fn program(port: &str, hook: Hook, insns: &[Insn]) -> Result<()> {

@@ -2,24 +2,26 @@
 #![expect(clippy::indexing_slicing, reason = "a test may stop where its own tables are wrong")]
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lb_common::Opens;
 use lb_common::flow::{Flow, Place, Stage};
 use lb_common::maps::{
-    Director as Head, Filter, FlowKey, FlowKeys, FlowLine, NOBODY, Real, Service, ServiceKey, Table, Timeouts, mapped,
+    Director as Head, Filter, FlowKeys, FlowLine, NOBODY, Real, Service, ServiceKey, Table, Timeouts, mapped,
 };
 use lb_common::ring::Member;
 use lb_common::slot::{Slot, State};
 use lb_common::{Ip, Ports, Query, flow_hash, recall, scale, source_hash};
-use lb_userspace::dataplane::{Adopted, Desired, FlowTimes, Pool, Ring, Room, Rules, Slots, Swept, Turns, Words as _};
+use lb_userspace::dataplane::{
+    Adopted, Desired, FlowTimes, KeyReader, Pool, Ring, Room, Rules, Slots, Swept, Taken, Turns, Words as _,
+};
 use lb_userspace::planner::allocation::{Allocation, Kept, PoolName};
 use zerocopy::FromZeros;
 
 /// A tick is a second here.
 pub const TIMEOUTS: Timeouts = Timeouts { tcp: 901, udp: 301, opening: 61, closing: 121 };
-const ROOM: Room = Room { services: 4, reals: 256, slots: 4096 };
+const ROOM: Room = Room { services: 4, reals: 256, slots: 1024 };
 
 /// What a director thinks of a real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +233,7 @@ impl Director {
             desired.turns.insert(service.turns, turns);
         }
         desired.pools.insert(room.start, Pool { room: room.length, reals });
-        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members });
+        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use: true, taken: None });
         desired.services.insert(key, service);
         let pools = BTreeMap::from([(name, (BTreeSet::from([size]), addresses))]);
         self.allocation.keep(&Kept { services: BTreeSet::from([key]), pools, interfaces: BTreeSet::new() });
@@ -326,15 +328,10 @@ impl Director {
     /// The next step of the walk through the table, of so many lines.
     pub fn sweep(&mut self, lines: u32, now: u64) {
         let (rules, mut swept, from, began) = self.walk.take().unwrap_or_else(|| {
-            let usable: HashSet<u32> = self
-                .maps
-                .reals
-                .iter()
-                .filter(|(_, real)| real.flags & Real::USABLE != 0)
-                .map(|(index, _)| *index)
-                .collect();
+            let reals = self.maps.reals.keys().copied().collect();
             let open = self.slots.open(&self.maps.words, Duration::from_secs(now), FlowTimes::default());
-            let rules = Rules::new(&self.desired, usable, open, (now as u32, TIMEOUTS), self.maps.head.flow_lines);
+            let reader = KeyReader::new(&self.desired, self.maps.head.flow_lines);
+            let rules = Rules::new(reader, reals, open, (now as u32, TIMEOUTS));
             let swept = rules.begin();
             (rules, swept, 0, now)
         });
@@ -390,27 +387,15 @@ impl Director {
     pub fn tell(&self) -> Told {
         let mut lines: Vec<FlowLine> = (0..self.maps.head.flow_lines).map(|line| self.line(line)).collect();
         let keys = self.maps.keys.borrow().clone();
-        for (line, keys) in lines.iter_mut().zip(&keys) {
-            for (word, key) in line.words.iter_mut().zip(&keys.keys) {
-                if Flow::of(*word).is_some_and(|flow| flow.stage == Stage::Opening && self.has_just_opened(key, flow)) {
-                    *word = 0;
-                }
+        for word in lines.iter_mut().flat_map(|line| &mut line.words) {
+            if Flow::of(*word).is_some_and(|flow| flow.stage == Stage::Opening) {
+                *word = 0;
             }
         }
         let (words, desired, allocation) = (self.maps.words.clone(), self.desired.clone(), self.allocation.clone());
         let mut holding = self.draining.clone();
         holding.extend(self.wish.weights.keys().map(|real| (*real, 0)));
         Told { words, lines, keys, desired, allocation, holding, turn: self.maps.turn.get() }
-    }
-
-    /// Whether an entry that one packet has made is an opener's: a tracked service's has no key, a stateless one's is of its
-    /// slot's current real. Others are in the midst of their lives.
-    fn has_just_opened(&self, key: &FlowKey, flow: Flow) -> bool {
-        let [.., a, b, c, d] = key.client;
-        let [p, q, ..] = key.ports;
-        let name = Name { client: u32::from_be_bytes([a, b, c, d]), port: u16::from_be_bytes([p, q]) };
-        let known = self.place(name).tag == flow.tag;
-        !known || !self.is_tracked() && self.slot(name).current == flow.real
     }
 
     /// Goes on from what another director told: its words, then this one's own wish by the rule of change.
@@ -420,13 +405,24 @@ impl Director {
         }
         self.maps.keys.replace(told.keys);
         self.maps.turn.set(told.turn);
-        self.maps.words = told.words;
         self.allocation = told.allocation;
         let Some(service) = told.desired.services.values().next().copied() else { return };
         self.maps.head.hash_seed = told.desired.hash_seed;
         self.maps.service = Some(service);
+        // As another director tells them: its members, and the slots that aren't settled.
+        let slot = |index: u32| Slot::of(told.words.word(service.ring + index));
+        let open = (0..service.ring_size).filter(|index| !slot(*index).is_settled());
+        let slots: Vec<(u32, Slot)> = open.map(|index| (index, slot(index))).collect();
+        let mut idle = told.desired.clone();
+        for ring in idle.rings.values_mut() {
+            ring.in_use = false;
+            ring.taken = Some(Taken { members: ring.members.clone(), slots: slots.clone() });
+        }
         self.slots = Slots::default();
-        self.slots.adopt(&self.maps.words, service.ring, service.ring_size, service.reals, Duration::from_secs(now));
+        self.slots.write(&mut self.maps.words, &idle, &BTreeSet::new(), Duration::from_secs(now));
+        for (start, turns) in &told.desired.turns {
+            self.maps.words.put(*start, turns.order().len() as u32);
+        }
         self.desired = told.desired;
         self.draining.extend(told.holding.into_keys().map(|real| (real, now)));
         self.walk = None;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fastrand::Rng;
 use lb_common::Opens;
+use lb_common::flow::Stage;
 use lb_common::header::protocol::{TCP, UDP};
 use lb_common::maps::Service;
 
@@ -428,7 +429,8 @@ impl History {
             if !orderly && touched + lag >= self.step {
                 held.excused.insert(Exception::WithinLag);
             }
-            if held.packets == 1 {
+            let opening = self.master.entry(*name).is_some_and(|flow| flow.stage == Stage::Opening);
+            if opening || held.packets == 1 {
                 held.excused.insert(Exception::OnlyOpened);
             }
         }

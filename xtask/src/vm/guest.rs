@@ -104,7 +104,9 @@ impl<'a> Guest<'a> {
             // One that the kernel has built in, or doesn't have, is the guest's to miss.
             let output = command.stderr(Stdio::null()).output().context("could not start modprobe")?;
             for line in String::from_utf8_lossy(&output.stdout).lines() {
-                let file = line.strip_prefix("insmod ").map(|file| PathBuf::from(file.trim()));
+                // This machine's options may follow.
+                let file = line.strip_prefix("insmod ").and_then(|line| line.split_whitespace().next());
+                let file = file.map(PathBuf::from);
                 files.extend(file.filter(|file| !files.contains(file)));
             }
         }

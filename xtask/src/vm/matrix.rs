@@ -12,7 +12,7 @@ use super::machine::{self, Clock};
 
 /// `timeout` is busybox's as well, which takes its own `ip` for the other one.
 const PROGRAMS: [&str; 5] = ["ip", "tc", "bpftool", "ethtool", "timeout"];
-const MODULES: [&str; 5] = ["veth", "bridge", "ipv6", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 6] = ["veth", "bridge", "bonding", "ipv6", "sch_ingress", "cls_bpf"];
 
 /// What became of one kernel.
 struct Row {
@@ -56,6 +56,7 @@ fn lab(checkout: &Checkout, kernel: &Kernel, release: &mut String) -> Result<Vec
     release.clone_from(&fetched.release);
     let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES)?;
     guest.job_file(&checkout.root().join("tests/vm/lab.sh"), "run.sh")?;
+    guest.job_file(&checkout.root().join("tests/vm/bond.sh"), "bond.sh")?;
     guest.job_file(&checkout.target("bpf/lb-baseline.o"), "baseline.o")?;
     guest.job_program(&checkout.root().join("target/debug/lb"), "lb")?;
     machine::boot(checkout, &fetched, &guest.finish(), Clock::Real)

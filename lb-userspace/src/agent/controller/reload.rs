@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::{Controller, Ownership};
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
+use crate::config::Config;
 use crate::planner::allocation::Allocation;
 use crate::planner::model::Model;
 
@@ -27,6 +28,13 @@ impl fmt::Display for Refusal {
         let at = humantime::format_rfc3339_seconds(self.at);
         write!(f, "the reload at {at} was refused, and a restart would be:\n{}", self.why)
     }
+}
+
+/// Whether the director or a real of a configuration names an interface.
+fn is_named(config: &Config, name: &str) -> bool {
+    let mut reals = config.services.iter().flat_map(|service| &service.reals);
+    config.director.interfaces.iter().any(|named| named == name)
+        || reals.any(|real| real.interface.as_deref() == Some(name))
 }
 
 /// What was in force before.
@@ -61,19 +69,23 @@ impl Controller {
     }
 
     async fn try_reload(&mut self) -> Result<Reloaded> {
-        let (loaded, links) = start::read(&self.path).await?;
-        let (config, old) = (Arc::new(loaded.config), self.model.config.clone());
+        let old = self.model.config.clone();
+        // What is named for the first time and isn't there is more likely a slip of the pen.
+        let (loaded, links) = start::read(&self.path, |name| is_named(&old, name)).await?;
+        let config = Arc::new(loaded.config);
         let mut model = self.model.clone();
         let mut attached = Vec::new();
         for name in &config.director.interfaces {
-            if model.interfaces.contains_key(name) {
+            if model.interfaces.contains_key(name) || model.awaited.contains_key(name) {
                 continue;
             }
             let mode = config.director.mode;
             let tried = start::attach(&mut *self.dataplane.lock().await, name, mode, &links);
             match tried {
                 Ok(interface) => {
-                    attached.push(interface.index);
+                    if self.model.interfaces.values().all(|held| held.index != interface.index) {
+                        attached.push(interface.index);
+                    }
                     model.interfaces.insert(name.clone(), interface);
                 }
                 Err(error) => {
@@ -83,16 +95,21 @@ impl Controller {
             }
         }
         let gone = model.interfaces.values().filter(|held| !config.director.interfaces.contains(&held.name));
-        let gone: Vec<u32> = gone.map(|held| held.index).collect();
+        let mut gone: Vec<u32> = gone.map(|held| held.index).collect();
         model.interfaces.retain(|name, _| config.director.interfaces.contains(name));
+        // One that goes by another of its names now stays.
+        gone.retain(|index| model.interfaces.values().all(|held| held.index != *index));
+        model.awaited.retain(|name, _| config.director.interfaces.contains(name));
         model.set_config(config.clone(), SystemTime::now());
         let model = std::mem::replace(&mut self.model, model);
         let before = Before { model, allocation: self.allocation.clone(), attached };
         if let Err(error) = self.write_now().await {
             return Err(self.go_back(before, error).await);
         }
+        self.devices.follow(&links);
+        let named = self.named();
         if let Some(Ownership { routers, .. }) = &self.routers
-            && let Err(error) = routers.reload(&config, &self.model.gates)
+            && let Err(error) = routers.reload(&named, &self.model.gates)
         {
             return Err(self.go_back(before, error).await);
         }
@@ -101,9 +118,14 @@ impl Controller {
         let left = self.detach(&gone).await;
         self.follow();
         self.guard.follow(config.director.when_agent_dies);
+        if old.peers != config.peers
+            && let Err(error) = self.join_peers().await
+        {
+            error!("peers: the exchange can't begin: {error:#}");
+        }
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
-            notifier.follow(config.clone());
-            tracks.follow(config.clone());
+            notifier.follow(named.clone());
+            tracks.follow(named);
         }
         self.tell_routers();
         Ok(Reloaded {

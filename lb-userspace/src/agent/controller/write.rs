@@ -1,12 +1,13 @@
 //! Writing the maps, beside the controller: one blocking task at a time, always with the newest that the model says.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
 use tokio::task::JoinError;
 use tracing::{debug, error, info};
 
+use super::exchange::Exchange;
 use super::{Controller, Ownership, waiting};
 use crate::planner::plan::plan;
 use crate::pulse::BEAT;
@@ -49,6 +50,7 @@ impl Controller {
         if self.stale {
             self.begin_write();
         }
+        self.tell_members();
         self.tell_routers();
     }
 
@@ -81,6 +83,7 @@ impl Controller {
     fn plan(&mut self) {
         let start = Instant::now();
         self.desired = Arc::new(plan(&self.model, &mut self.allocation));
+        self.model.end_start(SystemTime::now());
         debug!("planned in {:?}", start.elapsed());
     }
 
@@ -101,6 +104,7 @@ impl Controller {
     pub(super) fn tell_routers(&mut self) {
         let awaited = match &self.fault {
             Some(_) => Some("the maps, which are not what they should be".to_owned()),
+            None if self.exchange.as_ref().is_some_and(Exchange::awaits) => Some("what the peers know".to_owned()),
             None => waiting::awaited(&self.model),
         };
         let settled = self.writing.is_empty();

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use crate::config::report::{Fault, text::clip};
 
-/// Bytes of an interface's name at most (the kernel's IFNAMSIZ without its zero).
-const INTERFACE_BYTES: usize = 15;
+/// Bytes of an interface's name at most: that of an alternative one (the kernel's ALTIFNAMSIZ without its zero).
+const INTERFACE_BYTES: usize = 127;
 
 /// Bytes of a service's or virtual router's name at most.
 const NAME_BYTES: usize = 63;

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod director;
 pub mod limits;
+pub mod peers;
 pub mod real;
 mod seen;
 pub mod service;
@@ -18,6 +19,7 @@ use super::read::{Named, NamedTables, Read, Table, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
 use limits::{Counts, Limits, LimitsKeys};
+use peers::{Peers, PeersKeys};
 use service::{Service, ServiceKeys, ServicePlaces};
 use vips::Vips;
 use vrrp::{Vrrp, VrrpKeys, VrrpPlaces};
@@ -31,6 +33,8 @@ pub struct Config {
     pub director: Director,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[peers]`, if there is one.
+    pub peers: Option<Peers>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
     /// `[service.NAME]`, in the order of their names.
@@ -42,6 +46,8 @@ pub struct Config {
 pub struct Places {
     /// Each of `director.interfaces`.
     pub interfaces: Vec<Span>,
+    /// `listen` of `[peers]`, if there is one.
+    pub listen: Option<Span>,
     /// Each `[vrrp.NAME]`.
     pub vrrp: Vec<VrrpPlaces>,
     /// Each `[service.NAME]`.
@@ -55,6 +61,8 @@ keys! {
         director: Read<DirectorKeys> = key(Table::new()).required();
         /// sizes of the pinned maps, fixed when the maps are created
         limits: Read<LimitsKeys> = key(Table::new());
+        /// the other directors, which this one shares its state with
+        peers: Read<PeersKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
         /// virtual services, by name
@@ -75,16 +83,19 @@ impl File {
 /// What clashes, is too much or can't work together. `None`, or a finding, when the file is refused.
 pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
+    let vips = vips(file);
+    let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
     let (vrrp, vrrp_places) = vrrp::accept(file.routers(), file.services(), source, findings);
-    let (services, service_places) = service::accept(file.services(), &vips(file), source, findings);
+    let (services, service_places) = service::accept(file.services(), &vips, source, findings);
     let counts = Counts {
         services: file.services().len(),
         reals: file.services().iter().map(|service| service.reals.get().map_or(0, Vec::len)).sum(),
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
-    let config = Config { path: path.to_owned(), director, limits: limits?, vrrp, services };
-    Some((config, Places { interfaces, vrrp: vrrp_places, services: service_places }))
+    let (peers, listen) = peers.flatten().unzip();
+    let config = Config { path: path.to_owned(), director, limits: limits?, peers, vrrp, services };
+    Some((config, Places { interfaces, listen, vrrp: vrrp_places, services: service_places }))
 }
 
 /// Every VIP that the file names.

@@ -8,6 +8,7 @@ use crate::config::{Error, doubts, parse};
 fn interface(name: &str, index: u32, addresses: &[&str]) -> Interface {
     Interface {
         name: name.to_owned(),
+        altnames: vec![format!("alternative-{name}")],
         index,
         parent: None,
         master: None,
@@ -41,7 +42,7 @@ fn file(interfaces: &str, vip: &str, real: &str) -> String {
 }
 
 fn result(text: &str) -> Result<(), Error> {
-    check(&parse(Path::new("lb.toml"), text).unwrap(), &machine())
+    check(&parse(Path::new("lb.toml"), text).unwrap(), &machine(), |_| false)
 }
 
 #[test]
@@ -51,6 +52,12 @@ fn what_fits_the_machine() {
         ("a real on a VLAN of the trunk", "\"eth1\"", "172.28.128.9", "address = \"10.7.0.9\""),
         ("a real behind the bond of a port", "\"eth1\", \"eth3\"", "172.28.128.9", "address = \"10.6.0.9\""),
         ("a real by a named interface", "\"eth1\"", "172.28.128.9", "address = \"10.2.0.9\", interface = \"eth2\""),
+        (
+            "alternative names",
+            "\"alternative-eth1\"",
+            "172.28.128.9",
+            "address = \"10.2.0.9\", interface = \"alternative-eth2\"",
+        ),
         ("a real of a static MAC", "\"eth1\"", "172.28.128.9", "address = \"9.9.9.9\", mac = \"02:00:00:00:00:01\""),
     ];
     for (what, interfaces, vip, real) in cases {
@@ -102,7 +109,7 @@ fn a_vip_off_its_subnet_is_told_so() {
     let mut machine = machine();
     machine.interfaces[1].addresses.push("192.0.2.1/24".parse().unwrap());
     let loaded = parse(Path::new("lb.toml"), &router("eth1", "\"192.0.2.1\"", "")).unwrap();
-    assert!(check(&loaded, &machine).is_err());
+    assert!(check(&loaded, &machine, |_| false).is_err());
 }
 
 #[test]
@@ -198,7 +205,7 @@ fn an_ipv6_service_of_a_director_without_ipv6_is_told_so() {
 fn a_machine_without_interfaces_is_told_so() {
     let text = "[director]\ninterfaces = [\"eth1\"]\n";
     let loaded = parse(Path::new("lb.toml"), text).unwrap();
-    let error = check(&loaded, &Segments::default()).unwrap_err().to_string();
+    let error = check(&loaded, &Segments::default(), |_| false).unwrap_err().to_string();
     assert!(error.contains("no interface but lo"), "{error}");
 }
 
@@ -229,9 +236,13 @@ reals = [{ address = "172.28.128.40" }]
 address = "192.0.2.9:any"
 protocol = "udp"
 reals = [{ address = "172.28.128.40" }]
+[peers]
+listen = "172.28.128.77"
+addresses = ["172.28.128.78"]
+key_file = "/etc/lb/peers.key"
 "#;
     let loaded = parse(Path::new("lb.toml"), text).unwrap();
-    check(&loaded, &machine()).unwrap();
+    check(&loaded, &machine(), |_| false).unwrap();
     let program = |path: &str| match path {
         "/missing" => Some("isn't there"),
         _ => Some("is not executable"),
@@ -244,6 +255,7 @@ reals = [{ address = "172.28.128.40" }]
         (11, "no virtual router owns 172.28.128.52", "did you mean 172.28.128.53, of [vrrp.dns]?"),
         (15, "no virtual router owns 198.51.100.200", "add it to a [vrrp.NAME]"),
         (19, "172.28.128.53 has no port", "\"172.28.128.53:80\""),
+        (27, "no interface here has 172.28.128.77", "before the agent starts"),
     ];
     assert_eq!(warnings.diagnostics().len(), expected.len(), "{warnings}");
     for (one, (line, fault, mend)) in warnings.diagnostics().iter().zip(expected) {
@@ -251,7 +263,20 @@ reals = [{ address = "172.28.128.40" }]
         assert!(one.message.contains(fault) && one.mend.contains(mend), "{fault}, {mend}: {warnings}");
     }
     let told = warnings.to_string();
-    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("6 warnings"), "{told}");
+    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("7 warnings"), "{told}");
     let quiet = parse(Path::new("lb.toml"), &file("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\"")).unwrap();
     assert!(doubts(&quiet, &machine(), |_| None).is_none());
+}
+
+#[test]
+fn what_is_awaited_is_doubted_and_no_fault() {
+    let real = "address = \"192.0.2.40\", interface = \"eth8\"";
+    let loaded = parse(Path::new("lb.toml"), &file("\"eth1\", \"eth9\"", "172.28.128.9", real)).unwrap();
+    check(&loaded, &machine(), |_| true).unwrap();
+    let refused = check(&loaded, &machine(), |name| name == "eth9").unwrap_err();
+    assert_eq!(refused.diagnostics().len(), 1, "{refused}");
+    let warnings = doubts(&loaded, &machine(), |_| None).unwrap().to_string();
+    for name in ["eth8", "eth9"] {
+        assert!(warnings.contains(&format!("there is no interface {name}: the agent would wait for it")), "{warnings}");
+    }
 }

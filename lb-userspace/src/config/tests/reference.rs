@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Protocol, Real,
-    Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Peers, Protocol,
+    Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -24,6 +24,7 @@ fn the_shipped_file_is_the_reference_lab() {
             when_agent_dies: WhenAgentDies::Forward,
         },
         limits: Limits::default(),
+        peers: None,
         vrrp: vec![Vrrp {
             name: "web".to_owned(),
             interface: "eth1".to_owned(),
@@ -356,4 +357,36 @@ fn a_udp_check_sends_text_or_bytes() {
     assert_eq!(check(", send = \"ping\", expect = \"hex:00 Ff\""), CheckKind::Udp(both));
     let any = Udp { send: vec![1, 2], expect: Some(vec![]) };
     assert_eq!(check(", send = \"hex:0102\", expect = \"\""), CheckKind::Udp(any));
+}
+
+#[test]
+fn the_peers_section() {
+    let head = "[director]\ninterfaces = [\"eth1\"]\n[peers]\nkey_file = \"/etc/lb/peers.key\"\n";
+    let rows = [
+        (
+            "listen = \"10.0.0.1\"\naddresses = [\"10.0.0.2\", \"10.0.0.3:9\"]",
+            "10.0.0.1:8849",
+            ["10.0.0.2:8849", "10.0.0.3:9"],
+            10,
+        ),
+        (
+            "listen = \"[fd00::1]:7\"\naddresses = [\"fd00::2\", \"[fd00::3]\"]\nbulk_wait = \"0s\"",
+            "[fd00::1]:7",
+            ["[fd00::2]:8849", "[fd00::3]:8849"],
+            0,
+        ),
+    ];
+    for (text, listen, addresses, wait) in rows {
+        let peers = load(&format!("{head}{text}\n")).unwrap().config.peers.unwrap();
+        let expected = Peers {
+            listen: listen.parse().unwrap(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            key_file: "/etc/lb/peers.key".into(),
+            bulk_wait: Duration::from_secs(wait),
+        };
+        assert_eq!(peers, expected);
+        let mut words = String::new();
+        peers.describe(&mut words);
+        assert!(words.contains("with the key of /etc/lb/peers.key"), "{words}");
+    }
 }

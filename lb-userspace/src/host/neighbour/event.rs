@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::NeighbourEvent;
 use crate::host::links::Link;
+use crate::host::stations::Station;
 
 /// A neighbour entry's state, as far as it matters here (RFC 4861 §7.3.2 and the kernel's own).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub enum Route {
 /// What comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// All links and neighbours there are: whatever was known and is not among them is gone.
-    Dump(Vec<Link>, Vec<Neighbour>),
+    /// All links, neighbours and stations behind bridges there are: whatever was known and is not among them is gone.
+    Dump(Vec<Link>, Vec<Neighbour>, Vec<Station>),
     /// A link is new or changed.
     Link(Link),
     /// A link is gone.
@@ -57,6 +58,10 @@ pub enum Input {
     Neighbour(Neighbour),
     /// A neighbour entry is gone.
     NeighbourGone(IpAddr, u32),
+    /// A bridge has learned a station, by a new port or for the first time.
+    Station(Station),
+    /// A bridge has forgotten a station.
+    StationGone(Station),
     /// A route or an address of this machine changed.
     RoutesChanged,
     /// The answer to [`Action::LookUp`] of that number.

@@ -13,8 +13,9 @@ use rtnetlink::packet_core::ErrorMessage;
 
 use super::event::{Input, Neighbour, Nud, Route};
 use crate::host::links::{self, Error, Link};
+use crate::host::stations::Station;
 
-/// All links and neighbours.
+/// All links, neighbours and stations.
 pub(super) async fn dump(handle: &rtnetlink::Handle) -> Result<Input, Error> {
     let links = links::dump(handle).await?;
     let neighbours = handle
@@ -25,7 +26,16 @@ pub(super) async fn dump(handle: &rtnetlink::Handle) -> Result<Input, Error> {
         .try_collect()
         .await
         .map_err(|error| Error::request("listing neighbours", error))?;
-    Ok(Input::Dump(links, neighbours))
+    let stations = handle
+        .neighbours()
+        .get()
+        .set_address_family(AddressFamily::Bridge)
+        .execute()
+        .try_filter_map(async |message| Ok(Station::from_message(&message)))
+        .try_collect()
+        .await;
+    // A kernel without bridges has none.
+    Ok(Input::Dump(links, neighbours, stations.unwrap_or_default()))
 }
 
 /// What the machine is told of a notification.
@@ -33,9 +43,14 @@ pub(super) fn input(message: RouteNetlinkMessage) -> Option<Input> {
     match message {
         RouteNetlinkMessage::NewLink(message) => Link::from_message(&message).map(Input::Link),
         RouteNetlinkMessage::DelLink(message) => Link::from_message(&message).map(|link| Input::LinkGone(link.index)),
-        RouteNetlinkMessage::NewNeighbour(message) => neighbour(&message).map(Input::Neighbour),
+        RouteNetlinkMessage::NewNeighbour(message) => {
+            let station = || Station::from_message(&message).map(Input::Station);
+            neighbour(&message).map(Input::Neighbour).or_else(station)
+        }
         RouteNetlinkMessage::DelNeighbour(message) => {
-            neighbour(&message).map(|neighbour| Input::NeighbourGone(neighbour.address, neighbour.ifindex))
+            let gone = |neighbour: Neighbour| Input::NeighbourGone(neighbour.address, neighbour.ifindex);
+            let station = || Station::from_message(&message).map(Input::StationGone);
+            neighbour(&message).map(gone).or_else(station)
         }
         RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message) => {
             is_forwarding(&message).then_some(Input::RoutesChanged)

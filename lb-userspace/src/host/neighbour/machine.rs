@@ -19,10 +19,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::NeighbourEvent;
+use super::egress::Links;
 use super::event::{Action, Input, Neighbour, Route};
 pub use super::real::{ANSWER_WITHIN, CONFIRM_WITHIN, FLAP, PERIOD};
-use super::real::{Egress, Path, Real, Verdict};
-use crate::host::links::Link;
+use super::real::{Path, Real, Verdict};
+use crate::host::links::{self, Link};
 
 /// Requests for all reals together, at most. (The first ones for new reals are sent at once.)
 pub const PROBES_PER_SECOND: u32 = 1000;
@@ -35,7 +36,7 @@ const LOOK_UPS_APART_EACH: Duration = Duration::from_micros(200);
 /// See the module.
 #[derive(Debug)]
 pub struct Machine {
-    links: HashMap<u32, Link>,
+    links: Links,
     /// Whether the links are known.
     dumped: bool,
     reals: HashMap<IpAddr, Real>,
@@ -53,7 +54,7 @@ impl Machine {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            links: HashMap::new(),
+            links: Links::default(),
             dumped: false,
             reals: HashMap::new(),
             queue: BTreeSet::new(),
@@ -105,10 +106,13 @@ impl Machine {
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
-            Input::Dump(links, neighbours) => self.dump(links, neighbours, now, &mut actions),
+            Input::Dump(links, neighbours, stations) => {
+                self.links.stations = stations.into_iter().collect();
+                self.dump(links, neighbours, now, &mut actions);
+            }
             Input::Link(link) => self.link(link, now, &mut actions),
             Input::LinkGone(index) => {
-                self.links.remove(&index);
+                self.links.all.remove(&index);
                 self.routes_changed(now);
                 self.settle_all(now, &mut actions);
             }
@@ -124,6 +128,15 @@ impl Machine {
                     real.seen.remove(&ifindex);
                     self.changed(address, now, &mut actions);
                 }
+            }
+            Input::Station(station) => {
+                let mac = station.mac;
+                self.links.stations.insert(station);
+                self.station_changed(mac, now, &mut actions);
+            }
+            Input::StationGone(station) => {
+                self.links.stations.remove(&station);
+                self.station_changed(station.mac, now, &mut actions);
             }
             Input::RoutesChanged => self.routes_changed(now),
             Input::Route(address, number, route) => {
@@ -152,10 +165,10 @@ impl Machine {
     fn dump(&mut self, links: Vec<Link>, neighbours: Vec<Neighbour>, now: Instant, actions: &mut Vec<Action>) {
         let links: HashMap<u32, Link> = links.into_iter().map(|link| (link.index, link)).collect();
         let again = std::mem::replace(&mut self.dumped, true);
-        if again && links != self.links {
+        if again && links != self.links.all {
             self.routes_changed(now);
         }
-        self.links = links;
+        self.links.all = links;
         for real in self.reals.values_mut() {
             real.seen.clear();
         }
@@ -168,16 +181,23 @@ impl Machine {
     }
 
     fn link(&mut self, mut link: Link, now: Instant, actions: &mut Vec<Action>) {
-        let old = self.links.get(&link.index);
+        let old = self.links.all.get(&link.index);
         if let Some(old) = old {
             link.addresses.clone_from(&old.addresses);
         }
         if old == Some(&link) {
             return;
         }
-        self.links.insert(link.index, link);
+        self.links.all.insert(link.index, link);
         self.routes_changed(now);
         self.settle_all(now, actions);
+    }
+
+    fn station_changed(&mut self, mac: [u8; 6], now: Instant, actions: &mut Vec<Action>) {
+        let behind = |real: &Real| real.entry().and_then(|(_, mac)| mac) == Some(mac);
+        let reals = self.reals.iter().filter(|(_, real)| behind(real));
+        let addresses: Vec<IpAddr> = reals.map(|(address, _)| *address).collect();
+        addresses.into_iter().for_each(|address| self.settle(address, now, actions));
     }
 
     fn routes_changed(&mut self, now: Instant) {
@@ -223,7 +243,7 @@ impl Machine {
     /// The path by the interface that the configuration names, which needs no look-up.
     fn named_path(&self, address: IpAddr) -> Option<Path> {
         let name = self.reals.get(&address)?.interface.as_ref()?;
-        Some(match self.links.values().find(|link| link.name == *name) {
+        Some(match links::named(self.links.all.values(), name) {
             Some(link) => Path::Segment(link.index),
             None => Path::None(format!("there is no interface {name}")),
         })
@@ -299,7 +319,7 @@ impl Machine {
         if let Some(real) = self.reals.get_mut(&address) {
             real.follow_link(&self.links, now);
         }
-        let link_problem = self.reals.get(&address).map(|real| Egress::of(real, &self.links).err());
+        let link_problem = self.reals.get(&address).map(|real| real.egress(&self.links).err());
         let (Some(real), Some(problem)) = (self.reals.get_mut(&address), link_problem) else {
             return;
         };
@@ -330,7 +350,7 @@ impl Machine {
         let Verdict::Tell(state, why) = real.verdict(address, &self.links, now) else {
             return;
         };
-        let egress = Egress::of(real, &self.links).ok().flatten();
+        let egress = real.egress(&self.links).ok().flatten();
         let name = egress.map(|egress| egress.name.to_owned());
         let event = NeighbourEvent { address, state, why };
         if let Some(real) = self.reals.get_mut(&address)

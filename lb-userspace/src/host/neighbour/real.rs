@@ -1,12 +1,12 @@
 //! What is known of one real, and the way that frames to it leave this machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::egress::{Egress, Links};
 use super::event::{Action, Nud};
 use super::{NeighbourEvent, Resolved};
-use crate::host::links::Link;
 
 /// Time between two probes of one real whose MAC address is known. With [`CONFIRM_WITHIN`] a second: so soon is a MAC
 /// address found out that changed without an announcement.
@@ -109,17 +109,36 @@ impl Real {
         }
     }
 
+    /// The way that frames leave by, as far as it is known; `None` while the route isn't, or what is wrong with it.
+    pub(super) fn egress<'a>(&self, links: &'a Links) -> Result<Option<Egress<'a>>, String> {
+        let index = match &self.path {
+            Path::Unknown => return Ok(None),
+            Path::None(why) => return Err(why.clone()),
+            Path::Segment(index) => *index,
+        };
+        let link = links.all.get(&index).ok_or_else(|| {
+            let name = self.last_egress.as_deref();
+            format!("{} is gone", name.unwrap_or("its interface"))
+        })?;
+        Egress::find(links, link, self.entry().and_then(|(_, mac)| mac)).map(Some)
+    }
+
     /// What there is to say now, given the links.
-    pub(super) fn verdict(&self, address: IpAddr, links: &HashMap<u32, Link>, now: Instant) -> Verdict {
-        let egress = match Egress::of(self, links) {
+    pub(super) fn verdict(&self, address: IpAddr, links: &Links, now: Instant) -> Verdict {
+        let egress = match self.egress(links) {
             Ok(Some(egress)) => egress,
             Ok(None) => return Verdict::Wait,
             Err(_) if self.interrupted.is_some_and(|since| now < since + FLAP) => return Verdict::Wait,
             Err(why) => return Verdict::Tell(None, why),
         };
         if let Some((_, Some(mac))) = self.entry() {
-            let resolved = Resolved { mac, ifindex: egress.ifindex, source_mac: egress.mac, vlan: egress.vlan };
-            return Verdict::Tell(Some(resolved), format!("resolved on {}", egress.name));
+            let Egress { ifindex, mac: source_mac, vlan, .. } = egress;
+            let by_kernel = egress.by_kernel.is_some();
+            if by_kernel && self.is_sent_to(mac, links) {
+                return Verdict::Wait;
+            }
+            let resolved = Resolved { mac, ifindex, source_mac, vlan, by_kernel };
+            return Verdict::Tell(Some(resolved), egress.words());
         }
         if self.missing.is_some_and(|since| now < since + ANSWER_WITHIN) {
             return Verdict::Wait;
@@ -134,6 +153,12 @@ impl Real {
         Verdict::Tell(None, why)
     }
 
+    /// Whether frames go to a MAC by a port that still runs: a bridge that forgot it learns it again from the next answer.
+    fn is_sent_to(&self, mac: [u8; 6], links: &Links) -> bool {
+        let told = self.told.as_ref().and_then(|told| told.state).filter(|told| told.mac == mac && !told.by_kernel);
+        told.and_then(|told| links.all.get(&told.ifindex)).is_some_and(|link| link.up && link.running)
+    }
+
     /// When there is something to do next: to ask, or to tell that nobody answered.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let verdict_at = self.missing.map(|since| since + ANSWER_WITHIN);
@@ -143,7 +168,7 @@ impl Real {
     }
 
     /// Notes since when a link is lost by which the real was reached when it was told last.
-    pub(super) fn follow_link(&mut self, links: &HashMap<u32, Link>, now: Instant) {
+    pub(super) fn follow_link(&mut self, links: &Links, now: Instant) {
         let Some(last) = self.told.as_ref().and_then(|told| told.state) else {
             self.interrupted = None;
             return;
@@ -152,10 +177,10 @@ impl Real {
             Path::Segment(index) => Some(index),
             Path::Unknown | Path::None(_) => None,
         };
-        let is_lost = |index| links.get(&index).is_some_and(|link| !link.up || !link.running);
+        let is_lost = |index| links.all.get(&index).is_some_and(|link| !link.up || !link.running);
         if [Some(last.ifindex), segment].into_iter().flatten().any(is_lost) {
             self.interrupted.get_or_insert(now);
-        } else if Egress::of(self, links).is_ok() {
+        } else if self.egress(links).is_ok() {
             self.interrupted = None;
         }
     }
@@ -194,51 +219,5 @@ impl Real {
             }
         };
         self.next_ask = Some(now + wait);
-    }
-}
-
-/// The interface that frames leave by.
-pub(super) struct Egress<'a> {
-    pub(super) name: &'a str,
-    pub(super) ifindex: u32,
-    pub(super) mac: [u8; 6],
-    pub(super) vlan: Option<u16>,
-}
-
-impl<'a> Egress<'a> {
-    /// The interface that frames leave by, `None` while the route is not known, or what is wrong with it.
-    pub(super) fn of(real: &Real, links: &'a HashMap<u32, Link>) -> Result<Option<Self>, String> {
-        let index = match &real.path {
-            Path::Unknown => return Ok(None),
-            Path::None(why) => return Err(why.clone()),
-            Path::Segment(index) => *index,
-        };
-        let link = links.get(&index).ok_or_else(|| {
-            let name = real.last_egress.as_deref();
-            format!("{} is gone", name.unwrap_or("its interface"))
-        })?;
-        let (below, vlan) = match link.vlan {
-            None => (link, None),
-            Some(vlan) => {
-                let parent = vlan.parent.and_then(|parent| links.get(&parent));
-                let parent = parent.ok_or_else(|| {
-                    format!("the interface below the VLAN device {} is not in this network namespace", link.name)
-                })?;
-                (parent, Some(vlan.id))
-            }
-        };
-        if below.vlan.is_some() {
-            return Err(format!("{} is a VLAN device on a VLAN device: only one is supported", link.name));
-        }
-        for link in [below, link] {
-            if !link.up {
-                return Err(format!("{} is down", link.name));
-            }
-            if !link.running {
-                return Err(format!("{} has no carrier", link.name));
-            }
-        }
-        let mac = below.mac.ok_or_else(|| format!("{} is no Ethernet interface", below.name))?;
-        Ok(Some(Self { name: &link.name, ifindex: below.index, mac, vlan }))
     }
 }

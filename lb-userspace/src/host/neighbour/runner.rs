@@ -25,7 +25,7 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -62,6 +62,7 @@ const GROUPS: [MulticastGroup; 6] = [
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Addresses>,
+    links: watch::Receiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -74,9 +75,15 @@ impl Handle {
         let _ = self.commands.send(addresses);
     }
 
+    /// Changes whenever an interface came, went or changed; also when nothing did that matters.
+    #[must_use]
+    pub fn links(&self) -> watch::Receiver<()> {
+        self.links.clone()
+    }
+
     /// Waits for the loop's end, after the token was cancelled.
     pub async fn join(self) {
-        let Self { commands, task } = self;
+        let Self { commands, task, .. } = self;
         drop(commands);
         if let Err(error) = task.await {
             warn!("the neighbours' task failed: {error}");
@@ -95,6 +102,8 @@ pub struct Runner {
     dump_wanted: bool,
     outbox: VecDeque<IpAddr>,
     events: HashMap<IpAddr, NeighbourEvent>,
+    /// Of the interfaces: who else follows them needs no netlink socket for it.
+    links: watch::Sender<()>,
 }
 
 /// Why a netlink session ended.
@@ -122,6 +131,7 @@ impl Runner {
         heart: Heart,
     ) -> Handle {
         let (sender, commands) = mpsc::unbounded_channel();
+        let (changed, links) = watch::channel(());
         let runner = Self {
             machine: Machine::new(fastrand::u64(..)),
             actions: VecDeque::new(),
@@ -129,8 +139,9 @@ impl Runner {
             dump_wanted: false,
             outbox: VecDeque::new(),
             events: HashMap::new(),
+            links: changed,
         };
-        Handle { commands: sender, task: tokio::spawn(heart.during(runner.run(commands, events, cancel))) }
+        Handle { commands: sender, links, task: tokio::spawn(heart.during(runner.run(commands, events, cancel))) }
     }
 
     async fn run(
@@ -235,6 +246,9 @@ impl Runner {
 
     fn feed(&mut self, input: Option<Input>) {
         if let Some(input) = input {
+            if matches!(input, Input::Link(_) | Input::LinkGone(_) | Input::Dump(..)) {
+                self.links.send_replace(());
+            }
             let actions = self.machine.handle(input, Instant::now());
             self.take(actions);
         }

@@ -4,6 +4,7 @@ use super::super::Resolved;
 use super::super::event::Nud;
 use super::*;
 use crate::host::links::Vlan;
+use crate::host::stations::Station;
 
 const REAL: &str = "192.0.2.40";
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x40];
@@ -15,19 +16,7 @@ fn real() -> IpAddr {
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        mac: Some(mac_of_link(index)),
-        up: true,
-        running: true,
-        loopback: false,
-        mtu: 1500,
-        kind: None,
-        controller: None,
-        vlan: None,
-        addresses: Vec::new(),
-    }
+    Link { index, name: name.to_owned(), mac: Some(mac_of_link(index)), up: true, running: true, ..Link::default() }
 }
 
 fn mac_of_link(index: u32) -> [u8; 6] {
@@ -43,7 +32,7 @@ fn neighbour(nud: Nud, mac: Option<[u8; 6]>) -> Neighbour {
 }
 
 fn on_eth1(mac: [u8; 6]) -> Option<Resolved> {
-    Some(Resolved { mac, ifindex: ETH1, source_mac: mac_of_link(ETH1), vlan: None })
+    Some(Resolved { mac, ifindex: ETH1, source_mac: mac_of_link(ETH1), vlan: None, by_kernel: false })
 }
 
 fn report(state: Option<Resolved>, why: &str) -> Action {
@@ -73,7 +62,7 @@ impl Bench {
     /// The same, its route looked up and the kernel asked.
     fn asked() -> Self {
         let mut bench = Self::new();
-        assert_eq!(bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![])), []);
+        assert_eq!(bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![], vec![])), []);
         assert_eq!(bench.feed(Input::Tick), [Action::LookUp(real(), 1)]);
         assert_eq!(bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))), [Action::Resolve(real(), ETH1)]);
         bench
@@ -142,6 +131,31 @@ fn each_state_of_an_entry() {
 }
 
 #[test]
+fn a_real_behind_a_bridge_is_followed_from_port_to_port() {
+    let port = |index, name| Link { controller: Some(ETH1), ..link(index, name) };
+    let bridge = Link { kind: Some("bridge".to_owned()), ..link(ETH1, "br0") };
+    let station = |port| Station { bridge: ETH1, mac: MAC, vlan: 0, port };
+    let by =
+        |ifindex, by_kernel| Some(Resolved { mac: MAC, ifindex, source_mac: mac_of_link(ETH1), vlan: None, by_kernel });
+    let mut bench = Bench::with_interface(Some("br0"));
+    let links = vec![bridge, port(7, "eth7"), port(8, "eth8")];
+    let known = vec![neighbour(Nud::Usable, Some(MAC))];
+    assert_eq!(
+        bench.feed(Input::Dump(links.clone(), known.clone(), vec![])),
+        [report(by(ETH1, true), "resolved on br0, by br0 as a whole: br0 has not learned by which of its ports")]
+    );
+    let is = |port, name: &str| [report(by(port, false), &format!("resolved on br0, by {name}"))];
+    assert_eq!(bench.feed(Input::Station(station(7))), is(7, "eth7"));
+    assert_eq!(bench.feed(Input::Station(Station { mac: OTHER_MAC, ..station(8) })), [], "another one's");
+    assert_eq!(bench.feed(Input::Station(station(8))), is(8, "eth8"), "moved");
+    assert_eq!(bench.feed(Input::StationGone(station(7))), [], "the old one's end");
+    assert_eq!(bench.feed(Input::StationGone(station(8))), [], "forgotten: it is learned from the next answer");
+    let down = Link { running: false, ..port(8, "eth8") };
+    assert_eq!(bench.feed(Input::Link(down)), is(7, "eth7"), "the only port that runs");
+    assert_eq!(bench.feed(Input::Dump(links, known, vec![station(8)])), is(8, "eth8"));
+}
+
+#[test]
 fn nothing_is_said_before_the_links_are_known() {
     let mut bench = Bench::new();
     assert_eq!(bench.feed(Input::Tick), [Action::LookUp(real(), 1)]);
@@ -149,7 +163,7 @@ fn nothing_is_said_before_the_links_are_known() {
     assert_eq!(bench.feed(entry(Nud::Usable, Some(MAC))), []);
     let links = vec![link(ETH1, "eth1")];
     assert_eq!(
-        bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))])),
+        bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))], vec![])),
         [report(on_eth1(MAC), "resolved on eth1")]
     );
 }
@@ -166,7 +180,7 @@ fn each_route() {
         (Route::Segment(99), "its interface is gone"),
     ] {
         let mut bench = Bench::new();
-        bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![]));
+        bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![], vec![]));
         bench.feed(Input::Tick);
         assert_eq!(bench.feed(Input::Route(real(), 1, route.clone())), [report(None, why)], "{route:?} for a new one");
         let mut bench = Bench::resolved();
@@ -271,9 +285,9 @@ fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
     let vlan = |index, parent| Link { vlan: Some(Vlan { parent: Some(parent), id: 42 }), ..link(index, "eth0.42") };
     let mut bench = Bench::new();
     let links = vec![link(2, "eth0"), vlan(ETH1, 2)];
-    bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))]));
+    bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))], vec![]));
     bench.feed(Input::Tick);
-    let expected = Resolved { mac: MAC, ifindex: 2, source_mac: mac_of_link(2), vlan: Some(42) };
+    let expected = Resolved { mac: MAC, ifindex: 2, source_mac: mac_of_link(2), vlan: Some(42), by_kernel: false };
     assert_eq!(
         bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
         [report(Some(expected), "resolved on eth0.42")]
@@ -291,7 +305,10 @@ fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
 fn an_interface_that_the_configuration_names_needs_no_route() {
     let mut bench = Bench::with_interface(Some("eth1"));
     assert_eq!(bench.pass(Duration::from_secs(1)), [], "no look-up, and no word without the links");
-    assert_eq!(bench.feed(Input::Dump(vec![link(9, "eth9")], vec![])), [report(None, "there is no interface eth1")]);
+    assert_eq!(
+        bench.feed(Input::Dump(vec![link(9, "eth9")], vec![], vec![])),
+        [report(None, "there is no interface eth1")]
+    );
     assert_eq!(bench.feed(Input::Link(link(ETH1, "eth1"))), [Action::Resolve(real(), ETH1)]);
     bench.feed(entry(Nud::Usable, Some(MAC)));
     assert_eq!(bench.feed(Input::Route(real(), 9, Route::Segment(9))), [], "a route's answer changes nothing");
@@ -345,11 +362,11 @@ fn a_real_that_does_not_answer_at_its_mac_address_is_asked_for_by_a_broadcast() 
 fn a_lost_notification_is_made_up_for_by_the_dump() {
     let mut bench = Bench::resolved();
     let links = || vec![link(ETH1, "eth1")];
-    let with = |mac| Input::Dump(links(), vec![neighbour(Nud::Usable, Some(mac))]);
+    let with = |mac| Input::Dump(links(), vec![neighbour(Nud::Usable, Some(mac))], vec![]);
     assert_eq!(bench.feed(with(MAC)), [], "nothing was lost");
     assert_eq!(bench.feed(with(OTHER_MAC)), [report(on_eth1(OTHER_MAC), "resolved on eth1")]);
-    assert_eq!(bench.feed(Input::Dump(links(), vec![])), [Action::Resolve(real(), ETH1)], "the entry is gone");
-    assert_eq!(bench.feed(Input::Dump(vec![], vec![])), [report(None, "eth1 is gone")]);
+    assert_eq!(bench.feed(Input::Dump(links(), vec![], vec![])), [Action::Resolve(real(), ETH1)], "the entry is gone");
+    assert_eq!(bench.feed(Input::Dump(vec![], vec![], vec![])), [report(None, "eth1 is gone")]);
 }
 
 #[test]
@@ -360,7 +377,7 @@ fn ten_thousand_reals_are_probed_at_the_pace_and_looked_up_once_per_burst() {
     bench.machine.set_addresses(addresses.clone(), bench.now);
     let entries =
         addresses.keys().map(|address| Neighbour { address: *address, ..neighbour(Nud::Usable, Some(MAC)) }).collect();
-    bench.feed(Input::Dump(vec![link(ETH1, "eth1")], entries));
+    bench.feed(Input::Dump(vec![link(ETH1, "eth1")], entries, vec![]));
     assert_eq!(bench.pass(Duration::ZERO).len(), 10_000, "look-ups");
     for address in addresses.keys() {
         let told = bench.feed(Input::Route(*address, 1, Route::Segment(ETH1)));
@@ -410,7 +427,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     ];
     prop_oneof![
         (prop::collection::vec(eth1.clone(), 0..2), prop::collection::vec(entry.clone(), 0..2))
-            .prop_map(|(links, entries)| Input::Dump(links, entries)),
+            .prop_map(|(links, entries)| Input::Dump(links, entries, vec![])),
         eth1.prop_map(Input::Link),
         Just(Input::LinkGone(ETH1)),
         entry.prop_map(Input::Neighbour),
@@ -449,7 +466,7 @@ proptest! {
         }
         hear(bench.pass(ANSWER_WITHIN * 2));
         let known = &bench.machine.reals[&real()];
-        let good = bench.machine.links.get(&ETH1).is_some_and(|link| link.up && link.running);
+        let good = bench.machine.links.all.get(&ETH1).is_some_and(|link| link.up && link.running);
         let expected = match known.path {
             Path::Unknown => return Ok(()),
             _ if !bench.machine.dumped => return Ok(()),

@@ -243,7 +243,7 @@ fn a_flushed_entry_is_resolved_again_without_a_word() {
             let (connection, handle, _) = rtnetlink::new_connection().unwrap();
             (tokio::spawn(connection), handle)
         };
-        let Input::Dump(_, neighbours) = kernel::dump(&handle).await.unwrap() else { unreachable!() };
+        let Input::Dump(_, neighbours, _) = kernel::dump(&handle).await.unwrap() else { unreachable!() };
         assert!(neighbours.iter().any(|entry| entry.mac == Some(REAL_MAC)));
     });
 }
@@ -324,7 +324,7 @@ fn a_lost_request_is_repeated_when_it_is_asked_for() {
         tokio::spawn(connection);
         let late: IpAddr = "192.0.2.77".parse().unwrap();
         let entry = async || {
-            let Input::Dump(_, neighbours) = kernel::dump(&handle).await.unwrap() else { unreachable!() };
+            let Input::Dump(_, neighbours, _) = kernel::dump(&handle).await.unwrap() else { unreachable!() };
             neighbours.into_iter().find(|entry| entry.address == late)
         };
         kernel::resolve(&handle, late, ifindex).await.unwrap();

@@ -1,0 +1,375 @@
+//! What a peer is still to be told.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::mem;
+
+use super::{FLUSH, Time, Traffic};
+use crate::peers::ours::{Ours, Own};
+use crate::peers::state::{Change, Flow, Flows, Member, ServiceId, Slot};
+use crate::peers::wire::flow::{Entry, Records};
+use crate::peers::wire::{Counts, MEMBERS, Message, SERVICES, Service, Slots, WORD_REALS, WORDS};
+
+/// Bulk is read while less than this waits to be sent.
+const WINDOW: usize = 256 << 10;
+/// A peer for which more than this waits is cut: about 400,000 connections over IPv6.
+pub const BOUND: usize = 16 << 20;
+
+/// Messages that wait, and what bulk has still to be read.
+#[derive(Default)]
+pub struct Outgoing {
+    queue: VecDeque<Vec<u8>>,
+    bytes: usize,
+    flows: [Batch; 2],
+    numbers: Numbers,
+    /// Services whose members and slots are to be told whole. Their deltas are left out until then.
+    services: BTreeSet<ServiceId>,
+    scan: Scan,
+    /// Services whose connections are told by another scan, after the one that runs.
+    again: BTreeSet<ServiceId>,
+    /// What bulk has told so far; `None` outside of it.
+    counts: Option<Counts>,
+    begun: bool,
+    pub traffic: Traffic,
+    spare: Vec<Flow>,
+}
+
+/// Connections of one family, which wait to fill a message.
+#[derive(Default)]
+struct Batch {
+    records: Records,
+    since: Option<Time>,
+}
+
+/// Where the flow table is read.
+#[derive(Default)]
+enum Scan {
+    #[default]
+    Idle,
+    /// The part that is next, and the services whose connections are told; all that are served in bulk.
+    At(u64, Option<BTreeSet<ServiceId>>),
+}
+
+/// This director's numbers for its services, for one peer.
+#[derive(Default)]
+struct Numbers {
+    numbers: HashMap<ServiceId, Number>,
+    free: Vec<u16>,
+    next: u32,
+}
+
+/// A service as it was told last.
+#[derive(Clone, Copy)]
+struct Number {
+    number: u16,
+    serving: bool,
+    ring_size: u32,
+}
+
+impl Numbers {
+    fn get(&self, service: &ServiceId) -> Option<u16> {
+        self.numbers.get(service).map(|told| told.number)
+    }
+
+    /// The service's number, a new one if it has none, and whether it was served when it was told last; `None` when
+    /// all 65536 are taken.
+    fn give(&mut self, service: ServiceId, serving: bool) -> Option<(u16, bool)> {
+        if let Some(told) = self.numbers.get_mut(&service) {
+            let before = mem::replace(&mut told.serving, serving);
+            return Some((told.number, before));
+        }
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => {
+                let number = u16::try_from(self.next).ok()?;
+                self.next += 1;
+                number
+            }
+        };
+        self.numbers.insert(service, Number { number, serving, ring_size: 0 });
+        Some((number, false))
+    }
+
+    fn take(&mut self, service: &ServiceId) -> Option<u16> {
+        let number = self.numbers.remove(service)?.number;
+        self.free.push(number);
+        Some(number)
+    }
+}
+
+impl Outgoing {
+    /// Begins bulk.
+    pub fn begin(&mut self, ours: &Ours) {
+        self.begun = true;
+        self.counts = Some(Counts::default());
+        self.put(&Message::Begin);
+        let mut services = Vec::new();
+        for (service, own) in ours.iter() {
+            let Some((told, _)) = self.number(*service, own.serving, own) else { continue };
+            services.push(told);
+            if own.serving {
+                self.services.insert(*service);
+            }
+        }
+        for part in services.chunks(SERVICES) {
+            self.put(&Message::Services(part.to_vec()));
+        }
+        self.count(|counts| counts.services += services.len() as u64);
+        self.scan = Scan::At(0, None);
+    }
+
+    /// What is told of a service, and whether it was told before that it is served.
+    fn number(&mut self, service: ServiceId, serving: bool, own: &Own) -> Option<(Service, bool)> {
+        let (number, served) = self.numbers.give(service, serving)?;
+        Some((Service::new(number, service, own.kind, serving, own.digest), served))
+    }
+
+    /// Puts a message behind all others.
+    pub fn put(&mut self, message: &Message) {
+        self.flush();
+        self.raw(message.encode());
+    }
+
+    /// Puts the bytes of a message behind all others.
+    pub fn raw(&mut self, bytes: Vec<u8>) {
+        self.traffic.messages += 1;
+        self.traffic.bytes += bytes.len() as u64;
+        self.bytes += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// The first message that waits.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.queue.pop_front()?;
+        self.bytes -= bytes.len();
+        Some(bytes)
+    }
+
+    /// More waits than a peer may be behind.
+    pub fn is_over(&self) -> bool {
+        self.bytes > BOUND
+    }
+
+    /// Bulk was told.
+    pub fn is_live(&self) -> bool {
+        self.begun && self.counts.is_none()
+    }
+
+    /// There is bulk to read, and room for it.
+    pub fn is_filling(&self) -> bool {
+        let more = !self.services.is_empty() || matches!(self.scan, Scan::At(..)) || self.counts.is_some();
+        self.begun && more && self.bytes < WINDOW
+    }
+
+    /// Reads bulk while there is room.
+    pub fn fill(&mut self, ours: &Ours, flows: &dyn Flows) {
+        while self.is_filling() {
+            if let Some(service) = self.services.pop_first() {
+                if let Some(own) = ours.get(&service).filter(|own| own.serving) {
+                    self.whole(service, own);
+                }
+                continue;
+            }
+            match mem::take(&mut self.scan) {
+                Scan::At(part, services) => self.read(part, services, flows),
+                Scan::Idle => {}
+            }
+            if matches!(self.scan, Scan::Idle) {
+                self.end();
+            }
+        }
+    }
+
+    /// The scan has come to its end: the next one, or the end of bulk.
+    fn end(&mut self) {
+        self.flush();
+        if let Some(counts) = self.counts.take() {
+            self.put(&Message::End(counts));
+        }
+        let again = mem::take(&mut self.again);
+        if !again.is_empty() {
+            self.scan = Scan::At(0, Some(again));
+        }
+    }
+
+    fn read(&mut self, part: u64, services: Option<BTreeSet<ServiceId>>, flows: &dyn Flows) {
+        let mut read = mem::take(&mut self.spare);
+        read.clear();
+        let next = flows.read(part, &mut read);
+        for flow in &read {
+            if services.as_ref().is_none_or(|services| services.contains(&flow.service)) {
+                self.flow(None, flow);
+            }
+        }
+        self.spare = read;
+        // A table whose parts don't go on would never end.
+        if let Some(next) = next.filter(|&next| next > part) {
+            self.scan = Scan::At(next, services);
+        }
+    }
+
+    /// All members and slots of a service.
+    fn whole(&mut self, service: ServiceId, own: &Own) {
+        let Some(number) = self.numbers.get(&service) else { return };
+        self.members(number, &own.members);
+        if own.ring_size > 0 {
+            let slots = own.slots.iter().map(|(&slot, &(current, base))| Slot { slot, current, base });
+            self.slots(service, own.ring_size, true, slots);
+        }
+    }
+
+    fn members(&mut self, service: u16, members: &[Member]) {
+        let mut rest = members;
+        loop {
+            let (part, behind) = rest.split_at(rest.len().min(MEMBERS));
+            let more = !behind.is_empty();
+            self.put(&Message::Members { service, more, members: part.to_vec() });
+            if !more {
+                break;
+            }
+            rest = behind;
+        }
+        self.count(|counts| counts.members += 1);
+    }
+
+    fn slots(&mut self, service: ServiceId, ring_size: u32, whole: bool, slots: impl Iterator<Item = Slot>) {
+        let Some(told) = self.numbers.numbers.get_mut(&service) else { return };
+        let whole = mem::replace(&mut told.ring_size, ring_size) != ring_size || whole;
+        let service = told.number;
+        let mut message = Slots { service, ring_size, whole, reals: Vec::new(), words: Vec::new() };
+        let mut places = HashMap::new();
+        let mut told = 0;
+        for slot in slots.filter(|slot| slot.slot < ring_size) {
+            if message.words.len() == WORDS || message.reals.len() + 2 > WORD_REALS {
+                let next = Slots { whole: false, reals: Vec::new(), words: Vec::new(), ..message };
+                self.put(&Message::Slots(mem::replace(&mut message, next)));
+                places.clear();
+            }
+            let mut place = |real| match real {
+                None => 0,
+                Some(real) => *places.entry(real).or_insert_with(|| {
+                    message.reals.push(real);
+                    u16::try_from(message.reals.len()).unwrap_or(0)
+                }),
+            };
+            let (current, base) = (place(slot.current), place(slot.base));
+            message.words.push((slot.slot, current, base));
+            told += 1;
+        }
+        // Nothing is a word too: that all are settled.
+        if message.whole || !message.words.is_empty() {
+            self.put(&Message::Slots(message));
+        }
+        self.count(|counts| counts.slots += told);
+    }
+
+    /// Tells a change, unless it will be read with the rest.
+    pub fn change(&mut self, now: Time, change: &Change, ours: &Ours) {
+        if !self.begun {
+            return;
+        }
+        match change {
+            Change::Service(service, offer) => self.offer(*service, offer.serving, ours),
+            Change::Members(service, members) => {
+                if let Some(number) = self.told(service) {
+                    self.members(number, members);
+                }
+            }
+            Change::Slots { service, ring_size, whole, slots } => {
+                if self.told(service).is_some() {
+                    self.slots(*service, *ring_size, *whole, slots.iter().copied());
+                }
+            }
+            Change::Flows(flows) => {
+                for flow in flows {
+                    self.flow(Some(now), flow);
+                }
+            }
+            Change::Gone(service) => {
+                self.services.remove(service);
+                self.again.remove(service);
+                if let Some(number) = self.numbers.take(service) {
+                    self.put(&Message::Gone(number));
+                }
+            }
+        }
+    }
+
+    /// The number of a service that is served, as far as it was told: what a director says before it gives a VIP up
+    /// goes out though it has given it up by now.
+    fn served(&self, service: &ServiceId) -> Option<u16> {
+        self.numbers.numbers.get(service).filter(|told| told.serving).map(|told| told.number)
+    }
+
+    /// The number of a service that is served and whose members and slots were told.
+    fn told(&self, service: &ServiceId) -> Option<u16> {
+        if self.services.contains(service) { None } else { self.served(service) }
+    }
+
+    fn offer(&mut self, service: ServiceId, serving: bool, ours: &Ours) {
+        let Some(own) = ours.get(&service) else { return };
+        let Some((told, served)) = self.number(service, serving, own) else { return };
+        self.put(&Message::Services(vec![told]));
+        self.count(|counts| counts.services += 1);
+        if !serving {
+            self.services.remove(&service);
+            self.again.remove(&service);
+        } else if !served {
+            self.services.insert(service);
+            match self.scan {
+                Scan::Idle => self.scan = Scan::At(0, Some(BTreeSet::from([service]))),
+                Scan::At(..) => {
+                    self.again.insert(service);
+                }
+            }
+        }
+    }
+
+    /// Puts a connection into its batch: at once when it is read from the table, else within [`FLUSH`].
+    fn flow(&mut self, told: Option<Time>, flow: &Flow) {
+        let Some(service) = self.served(&flow.service) else { return };
+        let Flow { client, port, real, stage, age, .. } = *flow;
+        let [four, six] = &mut self.flows;
+        let ipv6 = flow.service.vip.is_ipv6();
+        let batch = if ipv6 { six } else { four };
+        if batch.records.is_empty() {
+            batch.records = Records::new(ipv6);
+            batch.since = None;
+        }
+        batch.since = batch.since.or(told);
+        if !batch.records.push(&Entry { service, client, port, real, stage, age }) {
+            return;
+        }
+        self.traffic.flows += 1;
+        let full = batch.records.is_full();
+        self.count(|counts| counts.flows += 1);
+        if full {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        for batch in mem::take(&mut self.flows) {
+            if !batch.records.is_empty() {
+                self.raw(Message::Flows(batch.records).encode());
+            }
+        }
+    }
+
+    /// Connections that waited long enough go out.
+    pub fn flush_due(&mut self, now: Time) {
+        if self.flush_at().is_some_and(|at| now >= at) {
+            self.flush();
+        }
+    }
+
+    /// When connections have waited long enough.
+    pub fn flush_at(&self) -> Option<Time> {
+        self.flows.iter().filter_map(|batch| Some(batch.since? + FLUSH)).min()
+    }
+
+    fn count(&mut self, add: impl FnOnce(&mut Counts)) {
+        if let Some(counts) = &mut self.counts {
+            add(counts);
+        }
+    }
+}

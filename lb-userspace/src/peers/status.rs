@@ -1,0 +1,70 @@
+//! What `lb status` shows of the peers.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::differences::Difference;
+use super::session::{State, Traffic};
+
+/// Every peer, in the order of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where this director listens.
+    pub listen: SocketAddr,
+    /// Why it doesn't, if it doesn't.
+    pub listen_error: Option<String>,
+    /// The others.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its address.
+    pub address: SocketAddr,
+    /// How far its connection is.
+    pub state: State,
+    /// For how long it has been so, in seconds.
+    pub since_seconds: u64,
+    /// What the last ping took, there and back behind everything that waited, in milliseconds: a change is there in
+    /// less. `None` before the first.
+    pub lag_ms: Option<f64>,
+    /// What it was told over the present connection.
+    pub sent: Traffic,
+    /// What it told over the present connection.
+    pub received: Traffic,
+    /// It has told everything, once at least since this director's agent runs.
+    pub bulk_taken: bool,
+    /// Why its last connection ended or couldn't be made, in words; `None` while it is well.
+    pub error: Option<String>,
+    /// It computes slots otherwise, so that its slots aren't taken.
+    pub other_rings: bool,
+    /// How many services differ by configuration.
+    pub differing: usize,
+    /// The first of those, in order.
+    pub differences: Vec<ServiceDifference>,
+}
+
+/// Differences that a status lists at most, of each peer.
+pub const LISTED: usize = 100;
+
+/// A service that the peer has configured otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDifference {
+    /// Such as `TCP 192.0.2.1:80`.
+    pub service: String,
+    /// What differs.
+    pub what: Difference,
+    /// For how long it is known, in seconds.
+    pub for_seconds: u64,
+}
+
+/// What came of the wait for the peers' state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Every peer has told everything.
+    All,
+    /// These haven't in time.
+    Without(Vec<SocketAddr>),
+}
