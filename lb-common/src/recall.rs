@@ -97,7 +97,7 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
         && !anew
         && lives(tables, service, found.real())
     {
-        if found.see(opens, now) && tracked {
+        if opens != Opens::About && found.see(opens, now) && tracked {
             note_key(found.at());
         }
         return Answer { number: found.real(), connection: false };
@@ -116,6 +116,9 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     if chosen != slot.current && !lives(tables, service, chosen) {
         // That real has died, and the agent hasn't said so yet: as if it weren't remembered.
         return Answer { number: slot.current, connection };
+    }
+    if opens == Opens::About {
+        return Answer { number: chosen, connection };
     }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
     if let Some(found) = found {
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn words_hold_all() {
-        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown] {
+        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown, Opens::About] {
             let query = Query {
                 hash: 0x0123_4567_89ab_cdef,
                 client: Ip { start: 1 << 63, end: 5 },

@@ -7,6 +7,7 @@ mod kernel;
 mod maps;
 mod recall;
 mod clock;
+mod stray;
 mod tc;
 mod xdp;
 

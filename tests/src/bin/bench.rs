@@ -85,6 +85,8 @@ struct Figure {
 struct Report {
     /// Instructions that the kernel's verifier went through to accept the program: how far it is from being refused.
     verified_instructions: Option<u32>,
+    /// The same of the tc program.
+    verified_instructions_tc: Option<u32>,
     figures: Vec<Figure>,
 }
 
@@ -103,6 +105,7 @@ fn main() -> Result<()> {
     let floor = xdp(&mut harness, "floor")?.fd()?.try_clone()?;
     let balancer = testbed.dataplane.xdp()?.fd()?.try_clone()?;
     let verified_instructions = testbed.dataplane.xdp()?.info()?.verified_instruction_count();
+    let verified_instructions_tc = testbed.dataplane.classifier()?.info()?.verified_instruction_count();
 
     let mut rows = rows();
     // The first round warms caches and the flow table, and isn't counted.
@@ -119,7 +122,7 @@ fn main() -> Result<()> {
         eprint!("\rround {round} of {}", options.rounds);
     }
     eprintln!();
-    let report = Report { verified_instructions, figures: figures(&rows) };
+    let report = Report { verified_instructions, verified_instructions_tc, figures: figures(&rows) };
     print(&report);
     if let Some(path) = options.json {
         std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
@@ -238,8 +241,8 @@ fn print(report: &Report) {
         ]);
     }
     println!("{table}");
-    match report.verified_instructions {
-        Some(count) => println!("the verifier went through {count} instructions"),
+    match report.verified_instructions.zip(report.verified_instructions_tc) {
+        Some((xdp, tc)) => println!("the verifier went through {xdp} instructions, and {tc} of the tc program"),
         None => println!("this kernel doesn't tell how many instructions its verifier went through"),
     }
 }
