@@ -18,7 +18,7 @@ const MAPPED: usize = BPF_F_MMAPABLE as usize;
 #[btf_map]
 pub static services: Array<Service, 16384, MAPPED> = Array::new();
 
-/// VIPs that have services of a protocol: what a fragment, which may have no port, is held against.
+/// VIPs that have services of a protocol: what a fragment whose ports aren't known is held against.
 #[btf_map]
 pub static vips: HashMap<VipKey, Vip, 4096> = HashMap::new();
 
