@@ -3,12 +3,10 @@
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::maps::{
-    Director, FlowLine, FragmentEntry, FragmentKey, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac,
-    VirtualMacKey,
+    Director, FlowLine, FragmentEntry, FragmentKey, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip,
+    VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{
-    Answer, Environment, Ip, Owner, Packet, Ports, Query, Stray, Tables, Verdict, Word,
-};
+use lb_common::{Answer, Environment, Ip, Owner, Packet, Ports, Query, Stray, Tables, Verdict, Word};
 
 use crate::maps;
 use crate::recall::lb_recall;

@@ -2,11 +2,11 @@
 #![no_std]
 #![no_main]
 
+mod clock;
 mod drops;
 mod kernel;
 mod maps;
 mod recall;
-mod clock;
 mod stray;
 mod tc;
 mod xdp;

@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, PerCpu
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn,
-    VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
 /// Flags of the maps that the agent writes through a mapping; their entries start at the start of a page.

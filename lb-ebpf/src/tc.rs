@@ -9,7 +9,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lb_common::header::ethertype;
 use lb_common::maps::Real;
-use lb_common::{Action, Packet, Verdict, parse_network, parse_transport};
+use lb_common::{Action, Verdict, parse_network, parse_transport};
 
 use crate::kernel::{Hook, Kernel};
 use crate::stray::lb_stray_tc;
@@ -25,7 +25,7 @@ pub fn lb_tc(context: TcContext) -> i32 {
     let buffer = Buffer::new(context.skb.skb);
     let kernel = Kernel::new(&buffer);
     // Asked beforehand: the path is too long for the verifier to walk it a second time.
-    if buffer.has_more() && reaches_beyond(kernel.packet()) {
+    if buffer.has_more() && lb_reaches_beyond(buffer.skb) != 0 {
         buffer.pull();
     }
     let verdict = lb_common::balance(kernel.packet(), &kernel);
@@ -40,13 +40,17 @@ pub fn lb_tc(context: TcContext) -> i32 {
     }
 }
 
-/// Whether headers of the packet are in fragments, or may be: those that an ICMP error embeds aren't looked for.
-#[inline(always)]
-fn reaches_beyond(packet: Packet<'_>) -> bool {
+/// Whether headers of the packet are in fragments, or may be: those that an ICMP error embeds aren't looked for. A function of
+/// the program's own, as in `recall.rs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_reaches_beyond(skb: *mut __sk_buff) -> u64 {
+    let buffer = Buffer::new(skb);
+    let packet = Kernel::new(&buffer).packet();
     let parsed = parse_network(&packet).and_then(|network| {
         if network.is_stray() { Err(Verdict::Truncated) } else { parse_transport(&packet, network) }
     });
-    parsed.is_err_and(|verdict| verdict == Verdict::Truncated)
+    u64::from(parsed.is_err_and(|verdict| verdict == Verdict::Truncated))
 }
 
 /// The kernel's socket buffer.
