@@ -26,15 +26,25 @@ pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
     hide(value ^ unknown) ^ unknown
 }
 
+/// The same reference, of which the compiler doesn't know what it read behind it before: else it keeps that on a stack of 512
+/// bytes, which functions that call one another share.
+#[inline(always)]
+pub(crate) fn reread<T>(value: &T) -> &T {
+    let pointer: *const T = value;
+    let hidden = pointer.with_addr(hide(pointer.addr() as u64) as usize);
+    // SAFETY: it is the same pointer.
+    unsafe { &*hidden }
+}
+
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-fn hide(value: u64) -> u64 {
+pub(crate) fn hide(value: u64) -> u64 {
     value
 }
 
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-fn hide(mut value: u64) -> u64 {
+pub(crate) fn hide(mut value: u64) -> u64 {
     // SAFETY: a register is copied to itself. (Without any instruction there would be two lines of the source at one place of
     // the program, which the kernel refuses.)
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
@@ -80,6 +90,12 @@ mod imp {
         pub fn increment(self) -> u64 {
             self.atomic().fetch_add(1, Ordering::SeqCst)
         }
+
+        /// Adds to the word, wrapping.
+        #[inline(always)]
+        pub fn add(self, value: u64) {
+            self.atomic().fetch_add(value, Ordering::SeqCst);
+        }
     }
 }
 
@@ -124,6 +140,13 @@ mod imp {
         pub fn increment(self) -> u64 {
             // SAFETY: promised to `new`.
             unsafe { atomic_xadd::<u64, u64, ORDER>(self.0, 1) }
+        }
+
+        /// Adds to the word, wrapping.
+        #[inline(always)]
+        pub fn add(self, value: u64) {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_xadd::<u64, u64, ORDER>(self.0, value) };
         }
     }
 }

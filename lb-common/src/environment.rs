@@ -4,6 +4,7 @@ use crate::maps::{Director, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKe
 use crate::packet::Packet;
 use crate::recall::{Answer, Query, recall};
 use crate::rewrite;
+use crate::schedule::{Change, Load, count_live, least_loaded};
 use crate::verdict::Verdict;
 
 /// The maps that say who takes a packet, and the clock.
@@ -22,6 +23,24 @@ pub trait Tables {
     fn note_key(&self, line: u32, way: usize, key: [u64; 3]);
     /// Takes the next number of `turns` for this service.
     fn take_turn(&self, service: u32) -> Option<u64>;
+    /// An entry of `loads`, shared with other CPUs.
+    fn load(&self, counter: u32) -> Option<Load>;
+    /// [`least_loaded`] with these tables.
+    #[inline(always)]
+    fn least_loaded(&self, service: u32, turn: u64) -> u16
+    where
+        Self: Sized,
+    {
+        least_loaded(self, service, turn)
+    }
+    /// [`count_live`] with these tables.
+    #[inline(always)]
+    fn count_live(&self, service: u32, number: u16, change: Change)
+    where
+        Self: Sized,
+    {
+        count_live(self, service, number, change);
+    }
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
     fn ticks(&self, shift: u32) -> u32;
 }

@@ -14,6 +14,7 @@ use crate::atomic::{Word, forget};
 use crate::hash::{Hash, scale, spread};
 use crate::maps::{FlowLine, Timeouts};
 use crate::parse::Opens;
+use crate::schedule::Change;
 
 /// Bits of the clock that a word holds: about three days of ticks.
 const SEEN_BITS: u32 = 18;
@@ -23,6 +24,9 @@ const AHEAD: u32 = SEEN / 2;
 const STAGE_SHIFT: u32 = 16;
 const SEEN_SHIFT: u32 = STAGE_SHIFT + 2;
 const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
+
+/// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
+pub const LINGERS: u32 = 2;
 
 /// A line with fewer free words than this shares its new flows with the other.
 const ROOMY: u64 = 2;
@@ -159,9 +163,19 @@ impl Found {
         Inserted { second: self.second, way: self.way as usize }
     }
 
-    /// Notes a packet of the flow. Whether it is the one that makes an opening connection an open one.
+    /// What its real's live connections are without it.
     #[inline(always)]
-    pub(crate) fn see(&self, opens: Opens, now: u32) -> bool {
+    pub(crate) fn gone(&self, now: u32) -> Change {
+        if self.stage() != Stage::Closing as u64 {
+            Change { active: -1, inactive: 0 }
+        } else {
+            Change { active: 0, inactive: -i32::from(self.idle(now) <= LINGERS) }
+        }
+    }
+
+    /// Notes a packet of the flow.
+    #[inline(always)]
+    pub(crate) fn see(&self, opens: Opens, now: u32) -> Seen {
         let stage = match opens {
             Opens::Yes => self.stage(),
             Opens::Ends => Stage::Closing as u64,
@@ -171,22 +185,39 @@ impl Found {
         // Never back: see `idle`.
         let seen = ((self.held >> SEEN_SHIFT) as u32).wrapping_add(self.idle(now)) & SEEN;
         let tag_and_real = self.held & (u64::MAX << TAG_SHIFT | 0xffff);
-        self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
-        self.stage() == Stage::Opening as u64 && stage == Stage::Open as u64
-    }
-
-    /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours.
-    #[inline(always)]
-    pub(crate) fn replace(&self, flow: Flow) {
-        self.put(flow.word());
-    }
-
-    #[inline(always)]
-    fn put(&self, next: u64) {
-        if next != self.held {
-            let _ = self.word.replace(self.held, next);
+        let won = self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
+        if self.stage() == stage {
+            Seen::Same
+        } else if stage == Stage::Open as u64 {
+            Seen::Opened
+        } else if won {
+            Seen::Closed
+        } else {
+            Seen::Same
         }
     }
+
+    /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours. Whether none did.
+    #[inline(always)]
+    pub(crate) fn replace(&self, flow: Flow) -> bool {
+        self.put(flow.word())
+    }
+
+    #[inline(always)]
+    fn put(&self, next: u64) -> bool {
+        next != self.held && self.word.replace(self.held, next)
+    }
+}
+
+/// What a packet has made of its flow's stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing, or another CPU was faster.
+    Same,
+    /// An opening connection is open.
+    Opened,
+    /// It is the one that closes the connection.
+    Closed,
 }
 
 /// The entry with this tag in one of two lines.

@@ -32,6 +32,7 @@ mod recall;
 mod rewrite;
 #[cfg(any(test, feature = "host"))]
 pub mod ring;
+mod schedule;
 mod select;
 pub mod slot;
 mod verdict;
@@ -45,7 +46,10 @@ pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
 pub use recall::{Answer, Query, recall};
 pub use rewrite::{address, retag};
+pub use schedule::{Change, EXACT, Load, Scheduler, count_live, least_loaded};
 pub use verdict::{Action, Verdict};
 
 #[cfg(any(test, feature = "host"))]
 pub use hash::sample as hash_sample;
+#[cfg(any(test, feature = "host"))]
+pub use schedule::entries;

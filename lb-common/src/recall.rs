@@ -3,12 +3,14 @@
 //! It is apart from the rest of the path since in the kernel it is a function of its own (`lb-ebpf/src/recall.rs`), which the
 //! verifier walks through once, not once for each way that leads to it. So all that goes in and out is words.
 
+use crate::atomic::reread;
 use crate::environment::Tables;
-use crate::flow::{self, Flow, Inserted, Place, Stage};
+use crate::flow::{self, Flow, Inserted, Place, Seen, Stage};
 use crate::hash::Hash;
 use crate::ip::{Ip, Ports};
 use crate::maps::{FlowKey, NOBODY, Real, Service};
 use crate::parse::Opens;
+use crate::schedule::{Change, next};
 use crate::slot::{Slot, State};
 
 /// What the flow table is asked.
@@ -81,6 +83,9 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     let Query { slot, opens, .. } = query;
     let nobody = Answer { number: NOBODY, connection: false };
     let (Some(director), Some(service)) = (tables.director(), tables.service(query.service)) else { return nobody };
+    if service.flags & Service::QUERY != 0 && opens == Opens::Unknown {
+        return Answer { number: next(tables, query.service, service), connection: true };
+    }
     let place = Place::of(query.hash, director.flow_lines);
     let (Some(first), Some(second)) = (tables.flow_line(place.lines[0]), tables.flow_line(place.lines[1])) else {
         return nobody;
@@ -97,8 +102,10 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
         && !anew
         && lives(tables, service, found.real())
     {
-        if found.see(opens, now) && tracked {
-            note_key(found.at());
+        match found.see(opens, now) {
+            Seen::Opened if tracked => note_key(found.at()),
+            Seen::Closed if counted(service) => tables.count_live(query.service, found.real(), Change::CLOSED),
+            Seen::Opened | Seen::Closed | Seen::Same => {}
         }
         return Answer { number: found.real(), connection: false };
     }
@@ -107,7 +114,7 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     let connection = opener && (tracked || opens == Opens::Yes);
     let moving = slot.state() == State::Moving;
     let chosen = if opener && tracked {
-        next_turn(tables, service)
+        next(tables, query.service, service)
     } else if opener || found.is_some() || !moving {
         slot.current
     } else {
@@ -119,8 +126,9 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
     if let Some(found) = found {
-        if lives(tables, service, chosen) {
-            found.replace(flow);
+        if lives(tables, service, chosen) && found.replace(flow) && counted(service) {
+            tables.count_live(query.service, found.real(), found.gone(now));
+            tables.count_live(query.service, chosen, Change::OPENED);
         }
         return Answer { number: chosen, connection };
     }
@@ -131,9 +139,12 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
-            // are to settle must know whose the flows are; nobody else asks before they are open.
-            if !tracked {
+            // are to settle must know whose the flows are, and so must counts; nobody else asks before they are open.
+            if !tracked || counted(service) {
                 note_key(at);
+            }
+            if counted(service) {
+                tables.count_live(query.service, chosen, Change::OPENED);
             }
             Answer { number: chosen, connection }
         }
@@ -143,13 +154,10 @@ pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
     }
 }
 
-/// The real whose turn it is. The agent takes a real out of the turns before it marks it unusable.
+/// Whether its live connections are counted. It is read anew each time, for the stack's sake.
 #[inline(always)]
-pub(crate) fn next_turn<T: Tables>(tables: &T, service: &Service) -> u16 {
-    let Some(count) = tables.slot(service.turns).filter(|count| *count != 0) else { return NOBODY };
-    let Some(turn) = tables.take_turn(service.id) else { return NOBODY };
-    let place = service.turns.wrapping_add(1 + (turn % u64::from(count)) as u32);
-    tables.slot(place).unwrap_or_default() as u16
+fn counted(service: &Service) -> bool {
+    reread(service).flags & Service::COUNTED != 0
 }
 
 /// Whether frames may be sent to a real.

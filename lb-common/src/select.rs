@@ -4,7 +4,7 @@ use crate::environment::{Environment, Tables as _};
 use crate::hash::{Hash, flow_hash, scale, source_hash};
 use crate::maps::{Director, NOBODY, Real, Service};
 use crate::parse::{Network, Opens, Parsed};
-use crate::recall::{Answer, Query, next_turn};
+use crate::recall::{Answer, Query};
 use crate::slot::Slot;
 use crate::verdict::Verdict;
 
@@ -40,8 +40,6 @@ pub(crate) fn choose<'e, E: Environment>(
     let alone = service.flags & Service::QUERY != 0 && parsed.opens == Opens::Unknown;
     let Answer { number, connection } = if !tracked && (slot.is_settled() || alone) {
         Answer { number: slot.current, connection: parsed.opens == Opens::Yes }
-    } else if alone {
-        Answer { number: next_turn(tables, service), connection: true }
     } else {
         let own: Hash =
             if by_source { flow_hash(director.hash_seed, client, vip, parsed.ports, protocol) } else { hash };

@@ -6,10 +6,10 @@ use lb_common::maps::{
     Director, FlowLine, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac,
     VirtualMacKey,
 };
-use lb_common::{Answer, Environment, Packet, Query, Tables, Verdict, Word};
+use lb_common::{Answer, Change, Environment, Load, Packet, Query, Tables, Verdict, Word};
 
 use crate::maps;
-use crate::recall::lb_recall;
+use crate::recall::{lb_count_live, lb_least_loaded, lb_recall};
 
 /// Where a program runs: how it reaches a frame, and how the frame leaves.
 pub trait Hook {
@@ -107,6 +107,23 @@ impl Tables for Maps {
         // SAFETY: every access to this field is atomic, on all CPUs; it is 8 bytes long and aligned.
         let next = unsafe { Word::new(&raw mut (*turn).next) };
         Some(next.increment())
+    }
+
+    #[inline(always)]
+    fn load(&self, counter: u32) -> Option<Load> {
+        let load = maps::loads.get_ptr_mut(counter)?;
+        // SAFETY: every access to these fields is atomic, on all CPUs and in the agent; they are 8 bytes long and aligned.
+        unsafe { Some(Load { active: Word::new(&raw mut (*load).active), inactive: Word::new(&raw mut (*load).inactive) }) }
+    }
+
+    #[inline(always)]
+    fn least_loaded(&self, service: u32, turn: u64) -> u16 {
+        lb_least_loaded(u64::from(service), turn) as u16
+    }
+
+    #[inline(always)]
+    fn count_live(&self, service: u32, number: u16, change: Change) {
+        lb_count_live(u64::from(service), u64::from(number), change.word());
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::Action;
-use lb_common::maps::{FlowLine, Service, Turn};
+use lb_common::maps::{FlowLine, Loads, Service, Turn};
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -60,6 +60,7 @@ pub struct Testbed {
     gates: Gates,
     flows: Array<MapData, FlowLine>,
     turns: Array<MapData, Turn>,
+    loads: Array<MapData, Loads>,
     /// By id.
     services: BTreeMap<u32, Service>,
     /// Frames go through the tc program.
@@ -87,8 +88,9 @@ impl Testbed {
         let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
         let flows = Array::try_from(map("flows")?)?;
         let turns = Array::try_from(map("turns")?)?;
+        let loads = Array::try_from(map("loads")?)?;
         let gates = Gates::open(&pins)?;
-        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: BTreeMap::new(), is_tc: false })
+        Ok(Self { dataplane, pins, stats, gates, flows, turns, loads, services: BTreeMap::new(), is_tc: false })
     }
 
     /// Sends frames through the tc program from now on.
@@ -199,6 +201,9 @@ impl Side for Testbed {
         }
         for id in 0..self.turns.len() {
             self.turns.set(id, Turn::default(), 0)?;
+        }
+        for index in 0..self.loads.len() {
+            self.loads.set(index, Loads::default(), 0)?;
         }
         Ok(())
     }

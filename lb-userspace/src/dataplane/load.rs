@@ -8,8 +8,8 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
-    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, GATES, Gate, Loads, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats,
+    TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
@@ -99,6 +99,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("flow_keys", sizes.lines(), 4, size_of::<FlowKeys>(), false),
         row("turns", services, 4, size_of::<Turn>(), false),
         row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
+        row("loads", sizes.real_entries(), 4, size_of::<Loads>(), false),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
         row("drops", PORTS, 4, size_of::<Drops>(), true),
         row("gates", GATES, 4, size_of::<Gate>(), false),

@@ -2,18 +2,18 @@
 //! and slots found in which no remembered flow is another real's than the current one's.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::flow::{Flow, Stage};
+use lb_common::flow::{Flow, LINGERS, Stage};
 use lb_common::header;
-use lb_common::maps::Service;
+use lb_common::maps::{Loads, Service};
 
+use super::loads::Tally;
+use super::mapped::Mapped;
 use super::remembered::{At, Remembered};
 use super::slots::Open;
 use super::{Dataplane, Error};
-
-/// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
-const LINGERS: u32 = 2;
 
 /// Connections of a real, by ipvsadm's columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,7 +25,7 @@ pub struct Live {
 }
 
 /// What a sweep found.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Swept {
     /// Remembered connections by service id and real's number.
     pub flows: BTreeMap<(u32, u16), Live>,
@@ -37,6 +37,7 @@ pub struct Swept {
     met: HashSet<(u32, u32)>,
     /// An entry whose key doesn't go with it: it may be any slot's.
     unknown: bool,
+    tally: Tally,
     /// How long it took.
     pub took: Duration,
 }
@@ -48,6 +49,7 @@ pub struct Sweep {
     reals: HashSet<u32>,
     open: Open,
     now: u32,
+    loads: Arc<Mapped<Loads>>,
 }
 
 impl Dataplane {
@@ -62,11 +64,15 @@ impl Dataplane {
             reals: self.held_reals.keys().copied().collect(),
             open: self.slots.open(&self.maps.slots),
             now,
+            loads: self.maps.loads.clone(),
         })
     }
 
-    /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
-    pub fn end_sweep(&mut self, swept: &mut Swept) {
+    /// Sets live connections right, settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
+    ///
+    /// # Errors
+    /// A count can't be written, which can't be.
+    pub fn end_sweep(&mut self, swept: &mut Swept) -> Result<(), Error> {
         if !swept.unknown {
             self.slots.settle(&mut self.maps.slots, &swept.open, &swept.met);
         }
@@ -75,6 +81,7 @@ impl Dataplane {
             let named = self.slots.named(&self.maps.slots, *start);
             swept.named.extend(named.into_iter().map(|number| (ring.pool, number)));
         }
+        self.mend_loads(&std::mem::take(&mut swept.tally))
     }
 }
 
@@ -84,7 +91,8 @@ impl Sweep {
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
-        let mut swept = Swept { open: self.open.clone(), ..Swept::default() };
+        let tally = Tally::begin(&self.loads, self.table.services())?;
+        let mut swept = Swept { open: self.open.clone(), tally, ..Swept::default() };
         for line in 0..self.table.lines() {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
                 if let Some(flow) = Flow::of(word) {
@@ -106,11 +114,12 @@ impl Sweep {
         }
         swept.used += 1;
         let Some((key, service)) = known else {
-            // A tracked service's opening connections have no keys yet, and those of others have.
+            // A tracked service's opening connections have no keys yet, but where they are counted; those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
             return;
         };
         swept.named.insert((service.reals, flow.real));
+        swept.tally.meet(service, flow, self.now);
         let live = swept.flows.entry((service.id, flow.real)).or_default();
         match flow.stage {
             Stage::Open => live.active += 1,
