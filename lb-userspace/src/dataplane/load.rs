@@ -222,7 +222,7 @@ impl Dataplane {
                 Ok(adopted) => {
                     info!(
                         "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
-                         start anew, so that those of rr and wrr services may go to another real",
+                         start anew, so that those of tracked services may go to another real",
                         adopted.services.len(),
                         adopted.pools.values().map(BTreeMap::len).sum::<usize>(),
                         directory.display()
