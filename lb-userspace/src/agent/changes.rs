@@ -7,6 +7,17 @@ use crate::config::{Config, Director, Real, Service, Vrrp, WhenAgentDies};
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     let mut out = director(&before.director, &after.director);
+    if before.flows != after.flows {
+        let shown = humantime::format_duration;
+        let crate::config::Flows { tcp, udp, opening, closing } = after.flows;
+        out.push(format!(
+            "flows: tcp {}, udp {}, opening {}, closing {}",
+            shown(tcp),
+            shown(udp),
+            shown(opening),
+            shown(closing)
+        ));
+    }
     compare(
         &mut out,
         "service",
@@ -116,6 +127,12 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
             Some(_) => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
             None => "is not checked any more: its reals count as healthy".to_owned(),
         });
+    }
+    if before.on_failure != after.on_failure {
+        out.push("on_failure changed".to_owned());
+    }
+    if before.drain_deadline != after.drain_deadline {
+        out.push("drain_deadline changed, for reals that leave from now on".to_owned());
     }
     let reals = |of: &'_ Service| of.reals.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
     let (then, now) = (reals(before), reals(after));

@@ -16,6 +16,7 @@
 mod changes;
 mod controller;
 mod guard;
+mod kept;
 mod noted;
 mod owned;
 mod routers;
@@ -70,7 +71,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     start::raise_descriptor_limit();
     let (dataplane, interfaces) = start::open(&config, &links)?;
     let fresh = dataplane.adopted().services.is_empty();
-    let model = start::adopt(config.clone(), interfaces, dataplane.adopted(), SystemTime::now());
+    let model = start::adopt(config.clone(), interfaces, dataplane.adopted(), kept::read(), SystemTime::now());
 
     let (cancel, pulse) = (CancellationToken::new(), Pulse::default());
     let (health_sender, health) = mpsc::channel(4096);

@@ -13,13 +13,14 @@ use nix::fcntl::{Flock, FlockArg};
 use tracing::{info, warn};
 
 use crate::api::RUN;
-use crate::config::{self, Config, Limits, Loaded, Mode};
+use crate::config::{self, Config, Limits, Loaded, Mode, Real, Service};
 use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
-use crate::health::Health;
+use crate::health::{Failure, Health};
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 
 use crate::planner::model::{Hop, Interface, Model, target};
+use crate::planner::overrides::Overrides;
 use crate::planner::plan::{key, mapped_address};
 
 /// Held while an agent runs: two would write the same maps.
@@ -161,13 +162,25 @@ pub fn adopt(
     config: Arc<Config>,
     interfaces: BTreeMap<String, Interface>,
     adopted: &Adopted,
+    mut overrides: Overrides,
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
+    for gone in overrides.follow(&model.config) {
+        info!("{gone} is not in the file: what was set for it at run time is forgotten");
+    }
+    overrides.expire(now);
+    model.overrides = overrides;
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
         let held: HashMap<Address, &maps::Real> =
             adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
+        for entry in held.values().filter(|entry| entry.flags & maps::Real::USABLE != 0) {
+            let address = super::status::plain_address(entry.address);
+            if !service.reals.iter().any(|real| real.address == address) {
+                model.draining.begin(service, left(&model, entry), now);
+            }
+        }
         for real in &service.reals {
             let entry = held.get(&mapped_address(real.address));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
@@ -175,11 +188,34 @@ pub fn adopt(
             let hop = Resolved { mac: entry.mac, ifindex: entry.ifindex, source_mac: entry.source_mac, vlan };
             model.hops.insert(real.address, Hop::Reached(hop));
             if let Some(target) = target(service, real) {
-                model.health.insert(target, Health::Up { since: now });
+                model.health.insert(target, adopted_health(&model, service, real, entry, now));
             }
         }
     }
     model
+}
+
+/// What is known of a real that took traffic: one that got no new connections, though nobody had said so, had failed
+/// its check.
+fn adopted_health(model: &Model, service: &Service, real: &Real, entry: &maps::Real, now: SystemTime) -> Health {
+    let told = model.weight(service, real) == 0 || model.overrides.of(service, real.address).is_some();
+    if entry.weight > 0 || told {
+        return Health::Up { since: now };
+    }
+    let reason = "it got no new connections when the agent was last heard".to_owned();
+    Health::Down { since: now, failure: Failure::Wrong, reason }
+}
+
+/// A real that the configuration doesn't name any more, as the maps have it.
+fn left(model: &Model, entry: &maps::Real) -> Real {
+    let interface = model.interfaces.values().find(|held| held.index == entry.ifindex);
+    Real {
+        address: super::status::plain_address(entry.address),
+        weight: 0,
+        mac: Some(entry.mac),
+        interface: interface.map(|held| held.name.clone()),
+        vlan: (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan),
+    }
 }
 
 /// Lets the health checks have as many connections at once as the system allows this process.

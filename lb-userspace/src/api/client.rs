@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Done, Failure, Reloaded, RouterStatus, Status};
+use super::{Done, Failure, Order, Reloaded, RouterStatus, Status};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,8 +86,21 @@ pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
     ask(socket, Method::POST, "/v1/reload").await
 }
 
+/// Sets something at run time.
+///
+/// # Errors
+/// No agent, or it has no such service or real.
+pub async fn order(socket: &Path, order: &Order) -> Result<Done, Error> {
+    let body = serde_json::to_vec(order).map_err(|error| Error::Answer(error.to_string()))?;
+    tell(socket, Method::POST, "/v1/order", body).await
+}
+
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path)).await {
+    tell(socket, method, path, Vec::new()).await
+}
+
+async fn tell<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path, body)).await {
         Ok(answer) => serde_json::from_slice(&answer?).map_err(|error| Error::Answer(error.to_string())),
         Err(_) => Err(Error::Answer(format!("none within {PATIENCE:?}"))),
     }
@@ -103,7 +116,7 @@ fn mend(socket: &Path) -> String {
     }
 }
 
-async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
+async fn ask_at_once(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, Error> {
     let answer = |error: &dyn std::error::Error| Error::Answer(error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let path = socket.display().to_string();
@@ -119,7 +132,8 @@ async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes,
         .method(method)
         .uri(path)
         .header("host", "lb")
-        .body(Empty::<Bytes>::new())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| answer(&error))?;
     let response = sender.send_request(request).await.map_err(|error| answer(&error))?;
     let code = response.status();

@@ -6,6 +6,7 @@ use super::read::{Declared, Keys, schema};
 use super::section::File;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
+use super::section::flows::FlowsKeys;
 use super::section::limits::LimitsKeys;
 use super::section::real::RealKeys;
 use super::section::service::{Scheduler, ServiceKeys};
@@ -20,6 +21,7 @@ use super::section::vrrp::vip::VipKeys;
 pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("director".to_owned(), table(&DirectorKeys::declared())),
+        ("flows".to_owned(), table(&FlowsKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("vrrp".to_owned(), table(&VrrpKeys::declared())),
         ("addresses".to_owned(), table(&VipKeys::declared())),

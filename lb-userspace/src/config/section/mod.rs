@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod director;
+pub mod flows;
 pub mod limits;
 pub mod real;
 mod seen;
@@ -17,6 +18,7 @@ use super::read::source::{Source, Span};
 use super::read::{Named, NamedTables, Read, Table, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
+use flows::{Flows, FlowsKeys};
 use limits::{Counts, Limits, LimitsKeys};
 use service::{Service, ServiceKeys, ServicePlaces};
 use vips::Vips;
@@ -29,6 +31,8 @@ pub struct Config {
     pub path: PathBuf,
     /// `[director]`.
     pub director: Director,
+    /// `[flows]`.
+    pub flows: Flows,
     /// `[limits]`.
     pub limits: Limits,
     /// `[vrrp.NAME]`, in the order of their names.
@@ -53,6 +57,8 @@ keys! {
     pub struct File {
         /// this machine's part
         director: Read<DirectorKeys> = key(Table::new()).required();
+        /// how long connections are remembered without a packet of theirs
+        flows: Read<FlowsKeys> = key(Table::new());
         /// sizes of the pinned maps, fixed when the maps are created
         limits: Read<LimitsKeys> = key(Table::new());
         /// virtual routers, by name
@@ -83,7 +89,8 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
-    let config = Config { path: path.to_owned(), director, limits: limits?, vrrp, services };
+    let flows = flows::accept(file.flows.get())?;
+    let config = Config { path: path.to_owned(), director, flows, limits: limits?, vrrp, services };
     Some((config, Places { interfaces, vrrp: vrrp_places, services: service_places }))
 }
 

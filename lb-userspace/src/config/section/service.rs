@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
 use super::real::{self, Real, RealKeys, RealPlaces};
@@ -9,7 +10,7 @@ use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
 use crate::config::read::value::{self, Endpoint};
-use crate::config::read::{Choice, Named, Number, Read, Tables, Text, key, keys};
+use crate::config::read::{Choice, Named, Number, Read, Tables, Text, Time, hours, key, keys};
 use crate::config::report::{Findings, text::wrap};
 
 /// `[service.NAME]`: a virtual service.
@@ -29,8 +30,25 @@ pub struct Service {
     pub ring_size: u32,
     /// How its reals are checked; `None` takes each real as healthy.
     pub check: Option<Check>,
+    /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
+    pub on_failure: Option<OnFailure>,
+    /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
+    pub drain_deadline: Option<Duration>,
     /// Its reals, in the file's order; no address twice.
     pub reals: Vec<Real>,
+}
+
+/// What becomes of the connections of a real whose check fails. New ones go elsewhere in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go to other reals at once, which reset them.
+    Remove,
+    /// They stay.
+    Quiesce,
+}
+
+impl OnFailure {
+    const WORDS: Choice<Self> = Choice(&[("remove", Self::Remove), ("quiesce", Self::Quiesce)]);
 }
 
 /// A service's transport protocol.
@@ -127,6 +145,8 @@ const ENDPOINT: Text<Endpoint> = Text {
 };
 const PROTOCOL: Choice<Protocol> = Choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Slots of a ring where the file says none.
 const RING: u32 = 65_537;
 
@@ -151,6 +171,12 @@ keys! {
             .values("a prime, 251 to 1048573, not less than the number of reals");
         /// how its reals are checked; without one each counts as healthy
         check: ReadCheck = key(CheckTable);
+        /// what becomes of the connections of a real whose check fails: `remove` gives them up at once, so that other
+        /// reals reset them; `quiesce` leaves them there, and only new ones go elsewhere
+        on_failure: OnFailure = key(OnFailure::WORDS)
+            .without("`remove` where the real can't be reached (refused, no answer), `quiesce` where it answers otherwise than it should");
+        /// how long a real that is taken out of the file may keep its connections
+        drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the service")).required();
@@ -207,6 +233,8 @@ fn one(
         scheduler: read.scheduler.copied()?,
         ring_size: read.ring_size.copied()?,
         check: check.flatten(),
+        on_failure: read.on_failure.copied(),
+        drain_deadline: read.drain_deadline.copied(),
         reals,
     };
     Some((service, places))
@@ -280,6 +308,14 @@ impl Service {
             None => "no check: each real counts as healthy".to_owned(),
         };
         out.push_str(&wrap(&format!("     {check}"), "       "));
+        let failing = self.on_failure.map(|kept| match kept {
+            OnFailure::Remove => "a real that fails loses its connections at once",
+            OnFailure::Quiesce => "a real that fails keeps its connections",
+        });
+        let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
+        for line in failing.map(str::to_owned).into_iter().chain(leaving) {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
         for real in &self.reals {
             let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
             let address = endpoint(real.address, self.port);
