@@ -243,9 +243,8 @@ impl Model {
         }
         let left = self.draining.get(service, real.address).map(|held| &held.drain);
         let drain = set.and_then(|held| held.drain.as_ref()).or(left);
-        match drain {
-            Some(Drain { until: Some(until), over: true, .. }) => return Standing::Drained { since: *until },
-            _ => {}
+        if let Some(Drain { until: Some(until), over: true, .. }) = drain {
+            return Standing::Drained { since: *until };
         }
         let health = match target(service, real) {
             None => Standing::Up { since: None },
