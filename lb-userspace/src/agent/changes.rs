@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Director, Real, Service, Vrrp, WhenAgentDies};
+use crate::config::{Check, Config, Director, Pool, Real, Reals, Service, Vrrp, WhenAgentDies};
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
@@ -14,6 +14,7 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
         by_name(&after.services, |it| &it.name),
         service,
     );
+    compare(&mut out, "pool", by_name(&before.pools, |it| &it.name), by_name(&after.pools, |it| &it.name), pool);
     compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
     out
 }
@@ -89,6 +90,12 @@ impl Summary for Service {
     }
 }
 
+impl Summary for Pool {
+    fn summary(&self) -> String {
+        format!("{} reals", self.reals.len())
+    }
+}
+
 impl Summary for Vrrp {
     fn summary(&self) -> String {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
@@ -108,17 +115,37 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     if (before.protocol, before.address, before.port) != (after.protocol, after.address, after.port) {
         out.push(format!("is at {} {} now", after.protocol.label().to_lowercase(), endpoint(after)));
     }
+    if before.pool != after.pool {
+        out.push(match &after.pool {
+            Some(pool) => format!("has the reals and the check of pool {pool} now"),
+            None => "has reals of its own now".to_owned(),
+        });
+    }
     changed(&mut out, "scheduler", before.scheduler.label(), after.scheduler.label());
     changed(&mut out, "ring_size", before.ring_size, after.ring_size);
-    if before.check != after.check {
-        out.push(match &after.check {
-            Some(_) if before.check.is_none() => "is checked now".to_owned(),
+    // What a pool's services have in common is told of the pool.
+    if before.pool.is_none() || before.pool != after.pool {
+        reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+    }
+    out
+}
+
+fn pool(before: &Pool, after: &Pool) -> Vec<String> {
+    let mut out = Vec::new();
+    reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+    out
+}
+
+fn reals_and_check(out: &mut Vec<String>, before: (&Reals, &Option<Check>), after: (&Reals, &Option<Check>)) {
+    if before.1 != after.1 {
+        out.push(match after.1 {
+            Some(_) if before.1.is_none() => "is checked now".to_owned(),
             Some(_) => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
             None => "is not checked any more: its reals count as healthy".to_owned(),
         });
     }
-    let reals = |of: &'_ Service| of.reals.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
-    let (then, now) = (reals(before), reals(after));
+    let reals = |of: &'_ Reals| of.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
+    let (then, now) = (reals(before.0), reals(after.0));
     for (address, held) in &now {
         match then.get(address) {
             None => out.push(format!("real {address} added, weight {}", held.weight)),
@@ -128,7 +155,6 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     out.extend(
         then.keys().filter(|address| !now.contains_key(address)).map(|address| format!("real {address} removed")),
     );
-    out
 }
 
 fn real(before: &Real, after: &Real) -> Vec<String> {

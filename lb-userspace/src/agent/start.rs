@@ -1,7 +1,7 @@
 //! What happens before the first event: the configuration is read and held against the machine, the program
 //! loaded and attached, the maps brought to what was adopted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 use crate::host::stack;
 
+use crate::planner::allocation::PoolName;
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{key, mapped_address};
 
@@ -168,8 +169,13 @@ pub fn adopt(
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
     model.fresh = adopted.services.is_empty();
+    let mut pools = BTreeSet::new();
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
+        // One of its services tells of a pool.
+        if !pools.insert((PoolName::of(service), placed.reals)) {
+            continue;
+        }
         let held: HashMap<Address, &maps::Real> =
             adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
         for real in &service.reals {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lb_common::maps::{Address, MAX_REALS, Service, ServiceKey, TX_PORTS};
 
+use super::plan::key;
 use super::space::{Range, Space};
+use crate::config;
 use crate::dataplane::{Adopted, Room};
 
 /// Fewest numbers of reals that a pool gets, and fewest words of a service's turns.
@@ -19,6 +21,16 @@ pub enum PoolName {
     Of(ServiceKey),
     /// A `[pool.NAME]`.
     Named(String),
+}
+
+impl PoolName {
+    /// That of a service's reals.
+    pub fn of(service: &config::Service) -> Self {
+        match &service.pool {
+            Some(name) => Self::Named(name.clone()),
+            None => Self::Of(key(service)),
+        }
+    }
 }
 
 /// Places given out.
@@ -125,7 +137,7 @@ impl Allocation {
     ) -> (Range, BTreeMap<Address, u16>) {
         let mut places = match self.pools.remove(name) {
             Some(places) => places,
-            None => self.adopt_pool(services),
+            None => self.begin_pool(services),
         };
         let numbers: BTreeMap<Address, u16> =
             reals.iter().map(|address| (*address, places.numbers.take(*address).min(MAX_REALS) as u16)).collect();
@@ -137,6 +149,12 @@ impl Allocation {
         let range = places.reals;
         self.pools.insert(name.clone(), places);
         (range, numbers)
+    }
+
+    /// A pool that takes the place of its services' own reals has those of the first, whose flows it takes along.
+    fn begin_pool(&mut self, services: &[ServiceKey]) -> PoolPlaces {
+        let own = services.iter().find_map(|key| self.pools.remove(&PoolName::Of(*key)));
+        own.unwrap_or_else(|| self.adopt_pool(services))
     }
 
     fn adopt_pool(&mut self, services: &[ServiceKey]) -> PoolPlaces {

@@ -1,12 +1,12 @@
 //! From the model to the maps: what each shall hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Real, Scheduler, Service};
+use crate::config::{Real, Scheduler, Service, Vip};
 use crate::dataplane::{Desired, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
@@ -20,48 +20,66 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let mut desired =
         Desired { hash_seed: seed, ports: model.interfaces.values().flat_map(ports).collect(), ..Desired::default() };
     let gates = gates_by_vip(&model.config, &model.gates);
+    let duties = duties(model);
     let mut kept = Kept::default();
+    let mut services: BTreeMap<PoolName, Vec<&Service>> = BTreeMap::new();
     for service in &model.config.services {
-        let key = key(service);
-        let name = PoolName::Of(key);
-        let all = reals(service, &model.draining);
+        services.entry(PoolName::of(service)).or_default().push(service);
+    }
+    for (name, services) in services {
+        let Some(first) = services.first() else { continue };
+        let keys: Vec<ServiceKey> = services.iter().map(|service| key(service)).collect();
+        let all = reals(first, &model.draining);
         let addresses: BTreeSet<Address> = all.map(|real| mapped_address(real.address)).collect();
-        let (reals, numbers) = allocation.pool(&name, &[key], &addresses);
-        let members = add_reals(model, allocation, service, (reals.start, &numbers), &mut desired);
+        let (reals, numbers) = allocation.pool(&name, &keys, &addresses);
+        let members = add_reals(model, allocation, first, (reals.start, &numbers), &mut desired);
         desired.pools.entry(reals.start).or_default().room = reals.length;
-        let ring = allocation.ring(&name, service.ring_size);
-        let undecided = members.is_empty() && model.is_undecided(service);
-        let flags = flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 };
-        let mut value = maps::Service {
-            key,
-            id: allocation.id(key),
-            ring: ring.start,
-            ring_size: service.ring_size,
-            reals: reals.start,
-            counters: allocation.counters(key, reals.length).start,
-            room: reals.length,
-            flags,
-            scheduler: service.scheduler as u16,
-            gate: gates.get(&service.address).copied().unwrap_or(0),
-            ..maps::Service::FREE
-        };
-        if service.scheduler.is_tracked() {
-            let turns = Turns::new(turning(service, &members));
-            let range = allocation.turns(key, turns.words());
-            value.turns = range.start;
-            desired.turns.insert(range.start, turns);
+        let undecided = members.is_empty() && model.is_undecided(first);
+        let mut sizes = BTreeSet::new();
+        for (service, key) in services.into_iter().zip(keys) {
+            let size = service.ring_size;
+            let ring = allocation.ring(&name, size);
+            if sizes.insert(size) {
+                let members = members.clone();
+                desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false });
+            }
+            // It is in use where one of those who share it is.
+            if let Some(ring) = desired.rings.get_mut(&ring.start) {
+                ring.in_use |= duties.get(&service.address).copied().unwrap_or(!model.fresh);
+            }
+            let mut value = maps::Service {
+                key,
+                id: allocation.id(key),
+                ring: ring.start,
+                ring_size: size,
+                reals: reals.start,
+                counters: allocation.counters(key, reals.length).start,
+                room: reals.length,
+                flags: flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 },
+                scheduler: service.scheduler as u16,
+                gate: gates.get(&service.address).copied().unwrap_or(0),
+                ..maps::Service::FREE
+            };
+            if service.scheduler.is_tracked() {
+                let turns = Turns::new(turning(service, &members));
+                let range = allocation.turns(key, turns.words());
+                value.turns = range.start;
+                desired.turns.insert(range.start, turns);
+            }
+            desired.services.insert(key, value);
+            kept.services.insert(key);
         }
-        desired.rings.insert(
-            ring.start,
-            Ring { pool: reals.start, seed, size: service.ring_size, members, in_use: model.has_duty(service.address) },
-        );
-        desired.services.insert(key, value);
-        kept.services.insert(key);
-        kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));
+        kept.pools.insert(name, (sizes, addresses));
     }
     kept.interfaces = desired.tx_ports.values().copied().collect();
     allocation.keep(&kept);
     desired
+}
+
+/// Whose the VIPs of virtual routers are ([`Model::has_duty`]).
+fn duties(model: &Model) -> HashMap<IpAddr, bool> {
+    let vips = model.config.vrrp.iter().flat_map(|router| &router.addresses).map(Vip::addr);
+    vips.map(|vip| (vip, model.has_duty(vip))).collect()
 }
 
 /// An interface's entries: its own, and those of the slaves of a bond, on which the program runs. The VLANs that are ours
@@ -72,7 +90,7 @@ fn ports(interface: &Interface) -> impl Iterator<Item = Port> {
     indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
 
-/// Adds a service's reals to their pool; returns those that its ring is made of.
+/// Adds the reals of a pool, of which this is a service; returns those that its rings are made of.
 fn add_reals(
     model: &Model,
     allocation: &mut Allocation,

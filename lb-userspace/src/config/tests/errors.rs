@@ -73,6 +73,16 @@ const ROWS: &[Row] = &[
     (12, "", 11, "a real of [service.web] has no `address`", "add address = "),
     (10, "check = { port = 80 }", 10, "has no `type`", "add type = "),
     (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\n[service.web]", 7, "[service.b] has no `reals`", "add [[service.b.reals]]"),
+    // Pools.
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"b\"\n[service.web]", 12, "there is no pool \"b\"", "did you mean \"a\"?"),
+    (9, "protocol = \"tcp\"\npool = \"a\"", 10, "there is no pool \"a\"", "add [pool.a]"),
+    (7, "[pool.a]\n[service.web]", 7, "[pool.a] has no `reals`", "add [[pool.a.reals]]"),
+    (7, "[pool.a]\nreals = []\n[service.web]", 8, "[pool.a] has no real to send to", "or remove the pool"),
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }, { address = \"192.0.2.9\" }]\n[service.web]", 8, "already a real of this pool", "once"),
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }, { address = \"fd00::9\" }]\n[service.web]", 8, "fd00::9 is IPv6, but 192.0.2.9 of this pool is IPv4", "a pool of each family"),
+    (7, "[pool.a]\nreals = [{ address = \"fd00::9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"a\"\n[service.web]", 12, "the reals of [pool.a] are IPv6, but the VIP is 192.0.2.1", "a pool of IPv4 reals"),
+    (7, "[pool.a]\ncheck = { type = \"tcp\" }\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"a\"\n[service.c]\naddress = \"192.0.2.1:2\"\nprotocol = \"tcp\"\npool = \"a\"\n[service.web]", 8, "the services of [pool.a] have ports 1, 2, so its check needs one", "port = 80"),
+    (7, "[pool.a]\ncheck = { type = \"tcp\" }\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:any\"\nprotocol = \"tcp\"\npool = \"a\"\n[service.web]", 8, "any port, so its check needs one", "port = 80"),
     // Kinds of values.
     (2, "interfaces = \"eth1\"", 2, "`interfaces` must be a list, not a string", "write interfaces = [\"eth1\"]"),
     (2, "interfaces = [1]", 2, "an item of `interfaces` must be a string, not a number", "such as \"eth1\""),
