@@ -200,13 +200,7 @@ impl<'a> Machine<'a> {
         findings.report(span.clone(), format!("there is no interface {name}{more}"), mend);
     }
 
-    fn check_real(
-        &self,
-        real: &Real,
-        place: &RealPlaces,
-        segments_are_known: bool,
-        findings: &mut Findings,
-    ) {
+    fn check_real(&self, real: &Real, place: &RealPlaces, segments_are_known: bool, findings: &mut Findings) {
         let address = real.address;
         if let Some(interface) = self.owner.get(&address) {
             findings.report(

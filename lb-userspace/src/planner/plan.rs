@@ -190,7 +190,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::config::parse;
+    use crate::config::{Config, parse};
     use crate::dataplane::{Adopted, Hook};
     use crate::host::neighbour::NeighbourEvent;
     use crate::planner::model::Standing;
@@ -245,6 +245,77 @@ mod tests {
                 Standing::Down { why, .. } => assert!(!sends && why.contains("can't send by a bridge"), "{why}"),
                 standing => assert!(sends && standing.is_usable()),
             }
+        }
+    }
+
+    /// Two services of a pool with these reals, and one with the same of its own.
+    fn pooled(reals: &[u8]) -> Config {
+        let reals: Vec<String> = reals
+            .iter()
+            .map(|real| format!("{{ address = \"192.0.2.{real}\", mac = \"02:00:00:00:00:{real:02}\" }}"))
+            .collect();
+        let reals = reals.join(", ");
+        let service = |name: &str, port: u16, rest: &str| {
+            format!("[service.{name}]\naddress = \"192.0.2.1:{port}\"\nprotocol = \"tcp\"\n{rest}\n")
+        };
+        let text = format!("[director]\ninterfaces = [\"bond0\"]\n[pool.p]\nreals = [{reals}]\n")
+            + &service("a", 80, "pool = \"p\"")
+            + &service("b", 443, "pool = \"p\"\nscheduler = \"rr\"")
+            + &service("c", 81, &format!("reals = [{reals}]"))
+            + &service("d", 82, "pool = \"p\"\nring_size = 251");
+        parse(Path::new("lb.toml"), &text).unwrap_or_else(|error| panic!("{}", error.render(false))).config
+    }
+
+    #[test]
+    fn services_of_a_pool_share_its_reals_and_a_ring_of_each_size() {
+        let mut model = model(Hook::Native, HOP);
+        model.set_config(Arc::new(pooled(&[40, 50])), SystemTime::UNIX_EPOCH);
+        let room = crate::dataplane::Room { slots: 1 << 24, ..ROOM };
+        let mut allocation = Allocation::adopt(&Adopted::default(), room);
+        let before = plan(&model, &mut allocation);
+        let of = |desired: &Desired, name: usize| desired.services[&key(&model.config.services[name])];
+        let [a, b, c, d] = [0, 1, 2, 3].map(|service| of(&before, service));
+        assert_eq!((a.reals, a.ring), (b.reals, b.ring));
+        assert_eq!(a.reals, d.reals);
+        assert!(a.reals != c.reals && a.ring != c.ring && a.ring != d.ring);
+        assert_eq!((before.pools.len(), before.rings.len()), (2, 3));
+        let counters: BTreeSet<u32> = [a, b, c, d].iter().map(|service| service.counters).collect();
+        assert_eq!(counters.len(), 4, "each has its own");
+        assert!(b.flags & maps::Service::TRACKED != 0 && a.flags & maps::Service::TRACKED == 0);
+
+        // A real joins: the pool and its rings change, and no service.
+        let mut more = pooled(&[40, 50, 60]);
+        more.services.retain(|service| service.name != "c");
+        model.set_config(Arc::new(more), SystemTime::UNIX_EPOCH);
+        let after = plan(&model, &mut allocation);
+        assert!(after.services.iter().all(|(key, service)| before.services.get(key) == Some(service)));
+        assert_eq!(after.rings[&a.ring].members.len(), 3);
+        assert_eq!(after.pools[&a.reals].reals.len(), 3);
+
+        // It leaves again, and drains in the pool, once.
+        model.set_config(Arc::new(pooled(&[40, 50])), SystemTime::UNIX_EPOCH);
+        assert_eq!(model.draining.all().count(), 1);
+        let drained = plan(&model, &mut allocation);
+        assert_eq!((drained.rings[&a.ring].members.len(), drained.pools[&a.reals].reals.len()), (2, 3));
+        let named = std::collections::HashSet::new();
+        assert!(model.draining.end(&model.config, &drained, &named, SystemTime::now()));
+        assert!(model.draining.is_empty());
+    }
+
+    #[test]
+    fn a_pools_ring_is_in_use_where_one_of_its_services_is() {
+        let mut config = pooled(&[40]);
+        config.services[1].address = "192.0.2.2".parse().unwrap();
+        let text = "[director]\ninterfaces = [\"bond0\"]\n[vrrp.x]\ninterface = \"bond0\"\nid = 1\n\
+                    addresses = [\"192.0.2.1/24\"]\n[vrrp.y]\ninterface = \"bond0\"\nid = 2\naddresses = [\"192.0.2.2/24\"]\n";
+        config.vrrp = parse(Path::new("lb.toml"), text).unwrap().config.vrrp;
+        let ring = key(&config.services[0]);
+        let mut model = Model::new(Arc::new(config), BTreeMap::new(), SystemTime::UNIX_EPOCH);
+        for (x, y, used) in [(false, false, false), (true, false, true), (false, true, true)] {
+            model.set_duty("x".to_owned(), x);
+            model.set_duty("y".to_owned(), y);
+            let desired = planned(&model);
+            assert_eq!(desired.rings[&desired.services[&ring].ring].in_use, used);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `[service.NAME]`: a virtual service.
 
-use std::fmt::Write;
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
@@ -10,8 +10,8 @@ use super::real::{self, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
-use crate::config::read::value::{self, Endpoint};
 use crate::config::read::texts::ANY;
+use crate::config::read::value::{self, Endpoint};
 use crate::config::read::{Choice, Named, Number, Read, Tables, Text, key, keys};
 use crate::config::report::{Findings, text::wrap};
 

@@ -74,8 +74,11 @@ const ROWS: &[Row] = &[
     (10, "check = { port = 80 }", 10, "has no `type`", "add type = "),
     (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\n[service.web]", 7, "[service.b] has no `reals`", "add [[service.b.reals]]"),
     // Pools.
-    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"b\"\n[service.web]", 12, "there is no pool \"b\"", "did you mean \"a\"?"),
-    (9, "protocol = \"tcp\"\npool = \"a\"", 10, "there is no pool \"a\"", "add [pool.a]"),
+    (7, "[pool.ingress]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"ingres\"\n[service.web]", 12, "there is no pool \"ingres\"", "did you mean \"ingress\"?"),
+    (7, "[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"a\"\n[service.web]", 10, "there is no pool \"a\"", "add [pool.a]"),
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"a\"\nreals = [{ address = \"192.0.2.8\" }]\n[service.web]", 13, "[service.b] has a pool, and reals of its own", "the pool's reals are in [pool.a]"),
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npool = \"a\"\ncheck = { type = \"tcp\" }\n[service.web]", 13, "whose reals are checked once", "move the check to [pool.a]"),
+    (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }]\n[service.b]\naddress = \"192.0.2.1:1\"\nprotocol = \"tcp\"\npol = \"a\"\n[service.web]", 12, "`pol` is not a key of [service.b]", "did you mean \"pool\"?"),
     (7, "[pool.a]\n[service.web]", 7, "[pool.a] has no `reals`", "add [[pool.a.reals]]"),
     (7, "[pool.a]\nreals = []\n[service.web]", 8, "[pool.a] has no real to send to", "or remove the pool"),
     (7, "[pool.a]\nreals = [{ address = \"192.0.2.9\" }, { address = \"192.0.2.9\" }]\n[service.web]", 8, "already a real of this pool", "once"),

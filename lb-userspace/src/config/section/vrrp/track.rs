@@ -128,12 +128,7 @@ fn identity(condition: &Condition) -> (&'static str, Vec<String>) {
     }
 }
 
-fn one(
-    raw: &Read<TrackKeys>,
-    priority: Option<u8>,
-    declared: Declared<'_>,
-    findings: &mut Findings,
-) -> Option<Track> {
+fn one(raw: &Read<TrackKeys>, priority: Option<u8>, declared: Declared<'_>, findings: &mut Findings) -> Option<Track> {
     let kind = kind(raw, findings)?;
     let weight = weight(raw, priority, findings);
     let condition = match kind {
