@@ -229,7 +229,7 @@ impl Model {
         let mut pools: HashMap<&str, Healthy> = HashMap::new();
         let counted = self.config.services.iter().map(|service| {
             let healthy = match &service.pool {
-                Some(pool) => pools.entry(pool).or_insert_with(|| count(service)).clone(),
+                Some(pool) => *pools.entry(pool).or_insert_with(|| count(service)),
                 None => count(service),
             };
             (service.name.clone(), healthy)

@@ -28,12 +28,12 @@ const RINGS: [u32; 2] = [65537, 1009];
 
 /// Loads a large configuration, then lets one real of it die and return, with large rings and with small ones.
 pub(super) fn play(lab: &Lab) -> Result<()> {
+    say!("{SERVICES} services of one pool of {REALS} reals, with the default ring:")?;
+    load(lab.director(), lab.real(1), pool(lab.real(1)))?;
     for slots in RINGS {
         say!("{SERVICES} services of {REALS} reals each, with rings of {slots} slots:")?;
         load(lab.director(), lab.real(1), config(lab.real(1), slots))?;
     }
-    say!("{SERVICES} services of one pool of {REALS} reals, with the default ring:")?;
-    load(lab.director(), lab.real(1), pool(lab.real(1)))?;
     say!("\nThe first figure of an event is the agent's own, from the news to the maps;")?;
     say!("the second is from the real's end or start, with a check every {CHECK} ms.")
 }
