@@ -249,6 +249,13 @@ pub(crate) fn insert(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, ti
     taken.then_some(Inserted { second: elsewhere, way: index })
 }
 
+/// The same for lines that another process shares with the program.
+#[cfg(feature = "host")]
+#[must_use]
+pub fn insert_shared(first: *mut FlowLine, second: *mut FlowLine, flow: Flow, timeouts: &Timeouts) -> Option<Inserted> {
+    insert(first, second, flow, timeouts)
+}
+
 /// Free words of a line.
 #[derive(Clone, Copy)]
 struct Room {

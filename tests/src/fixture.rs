@@ -88,7 +88,7 @@ pub fn desired(services: &[ServiceSpec]) -> Desired {
             desired.turns.insert(turns, Turns::new(members.clone()));
         }
         let ring = slot;
-        desired.rings.insert(ring, Ring { pool, seed: 0, size: spec.ring_size, members, in_use: true });
+        desired.rings.insert(ring, Ring { pool, seed: 0, size: spec.ring_size, members, in_use: true, taken: None });
         let key =
             ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
         let service = Service {

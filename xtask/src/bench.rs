@@ -1,6 +1,6 @@
 //! `bench`: what a packet costs, and what a lost director costs its clients.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::{lab, shell};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Nothing for the packet path; `gaps` for a client's gap at each way to lose a director, keepalived beside it; `gaps
-    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `bulk` for uploads by the tc
+    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `exchange` for what directors tell each other; `bulk` for uploads by the tc
     /// program and by generic XDP. `--help` behind it has its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -20,6 +20,9 @@ pub(crate) struct Args {
 
 /// Runs `cargo xtask bench`.
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
+    if args.args.first().is_some_and(|first| first == "exchange") {
+        return Err(shell::exec(&mut exchange(checkout)));
+    }
     let (binary, args) = match args.args.split_first() {
         Some((first, rest)) if first == "gaps" => {
             packages::ensure(checkout, packages::LAB)?;
@@ -35,4 +38,11 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     let mut command = lab::program(checkout, "lb-tests", binary);
     command.args(args);
     Err(shell::exec(&mut command))
+}
+
+/// What directors tell each other: its figures are of parts that nobody else sees, so they are tests of theirs.
+fn exchange(checkout: &Checkout) -> Command {
+    let build = ["test", "--quiet", "--release", "--package", "lb-userspace", "--features", "bench", "--lib"];
+    let run = ["peers::runner::tests::bench", "--", "--nocapture", "--test-threads", "1"];
+    checkout.cargo(build.into_iter().chain(run))
 }

@@ -4,6 +4,7 @@
 //! newest that the model says.
 
 mod answer;
+mod exchange;
 mod interfaces;
 mod reload;
 mod say;
@@ -37,6 +38,7 @@ use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
 use crate::tracking::Tracks;
 use crate::tracking::notify::Notifier;
+use exchange::Exchange;
 use reload::Refusal;
 use say::Names;
 
@@ -96,6 +98,8 @@ pub struct Controller {
     writing: JoinSet<Result<()>>,
     /// Something newer than what it writes is to be written.
     stale: bool,
+    /// With other directors.
+    exchange: Option<Exchange>,
     /// The task that walks through the flow table, if one does.
     sweeping: JoinSet<Result<Swept>>,
     /// What the last walk found, when it began, and when the next is due.
@@ -153,6 +157,7 @@ impl Controller {
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
+            exchange: None,
             sweeping: JoinSet::new(),
             swept: Swept::default(),
             next_sweep: Instant::now(),
@@ -223,6 +228,7 @@ impl Controller {
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(duty) = inputs.duties.recv() => self.fold_duty(duty),
+                event = next_of(&mut self.exchange) => self.fold_exchange(event),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
                 _ = inputs.dump.recv() => self.dump(),
@@ -249,6 +255,7 @@ impl Controller {
     fn fold_duty(&mut self, duty: Duty) {
         if self.model.set_duty(duty.router, duty.here) {
             self.settle();
+            self.tell_members();
         }
     }
 
@@ -306,6 +313,13 @@ impl Controller {
         self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
+    }
+}
+
+async fn next_of(exchange: &mut Option<Exchange>) -> exchange::Event {
+    match exchange {
+        Some(exchange) => exchange.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -46,6 +46,7 @@ use routers::Routers;
 pub use guard::{releases, watch};
 pub use owned::{Owned, Released, release};
 pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
+pub(crate) use status::plain_address;
 pub use status::{name, status_of_maps};
 
 /// A part of the agent failed, and it ended in order for another start.
@@ -91,6 +92,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
         }
         return Err(error);
     }
+    controller.join_peers().await?;
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
     let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));

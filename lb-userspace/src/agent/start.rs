@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 use crate::host::stack;
+use crate::peers::Key;
 
 use crate::planner::allocation::PoolName;
 use crate::planner::model::{Hop, Interface, Model, target};
@@ -80,7 +81,11 @@ pub struct Misconfigured(pub config::Error);
 /// # Errors
 /// Every fault of the file, at its place.
 pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
-    let loaded = config::read(path).map_err(Misconfigured)?;
+    let mut loaded = config::read(path).map_err(Misconfigured)?;
+    if let Some(peers) = &loaded.config.peers {
+        // What all directors of one key compute alike, and nobody else.
+        loaded.config.director.hash_seed = Key::read(&peers.key_file).context("[peers]: key_file")?.hash_seed();
+    }
     let links = links::snapshot().await?;
     config::machine::check(&loaded, &segments(&links), awaited)?;
     Ok((loaded, links))

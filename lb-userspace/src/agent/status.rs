@@ -71,6 +71,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault,
+        peers: None,
         log_dropped: crate::log::dropped(),
     })
 }
@@ -123,6 +124,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         drops: drops(stats)?,
         verdicts: verdicts(stats)?,
         fault: None,
+        peers: None,
         log_dropped: 0,
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Done, Failure, Reloaded, RouterStatus, Status};
+use super::{Connection, Done, Failure, Reloaded, RouterStatus, Status, Wanted};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,6 +86,37 @@ pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
     ask(socket, Method::POST, "/v1/reload").await
 }
 
+/// Hands over the remembered connections that are wanted, in parts, as they come. It ends early when `take` says that it has
+/// enough.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn connections(
+    socket: &Path,
+    wanted: &Wanted,
+    mut take: impl FnMut(Vec<Connection>) -> bool,
+) -> Result<(), Error> {
+    let mut response = open(socket, Method::GET, &format!("/v1/connections?{}", wanted.query())).await?;
+    let unusable = |error: &dyn std::error::Error| Error::Answer(error.to_string());
+    let mut rest = Vec::new();
+    loop {
+        let Ok(frame) = tokio::time::timeout(PATIENCE, response.body_mut().frame()).await else {
+            return Err(Error::Answer(format!("no more within {PATIENCE:?}")));
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        let Ok(data) = frame.map_err(|error| unusable(&error))?.into_data() else { continue };
+        rest.extend_from_slice(&data);
+        // What follows the last end of a line is the start of another.
+        let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let lines = rest.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let part: Result<Vec<Connection>, _> = lines.map(serde_json::from_slice).collect();
+        if !take(part.map_err(|error| unusable(&error))?) {
+            return Ok(());
+        }
+        rest.drain(..whole);
+    }
+}
+
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Error> {
     match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path)).await {
         Ok(answer) => serde_json::from_slice(&answer?).map_err(|error| Error::Answer(error.to_string())),
@@ -104,6 +135,12 @@ fn mend(socket: &Path) -> String {
 }
 
 async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
+    let response = open(socket, method, path).await?;
+    Ok(response.into_body().collect().await.map_err(|error| Error::Answer(error.to_string()))?.to_bytes())
+}
+
+/// Sends a request; the answer's body is still to be read.
+async fn open(socket: &Path, method: Method, path: &str) -> Result<hyper::Response<Incoming>, Error> {
     let answer = |error: &dyn std::error::Error| Error::Answer(error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let path = socket.display().to_string();
@@ -114,7 +151,8 @@ async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes,
         }
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| answer(&error))?;
-    let connection = tokio::spawn(connection);
+    // It ends with the answer, or with this process.
+    tokio::spawn(connection);
     let request = hyper::Request::builder()
         .method(method)
         .uri(path)
@@ -123,11 +161,10 @@ async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes,
         .map_err(|error| answer(&error))?;
     let response = sender.send_request(request).await.map_err(|error| answer(&error))?;
     let code = response.status();
-    let body = response.into_body().collect().await.map_err(|error| answer(&error))?.to_bytes();
-    connection.abort();
     if code == StatusCode::OK {
-        return Ok(body);
+        return Ok(response);
     }
+    let body = response.into_body().collect().await.map_err(|error| answer(&error))?.to_bytes();
     let failure = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
     Err(Error::Refused(failure.unwrap_or_else(|_| format!("the agent answered {code}"))))
 }

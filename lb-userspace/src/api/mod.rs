@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
+//! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
@@ -11,6 +12,7 @@
 //! while the agent stops.
 
 mod client;
+mod connections;
 mod server;
 mod status;
 
@@ -20,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use crate::vrrp::Status as RouterStatus;
-pub use client::{Error as ClientError, reclaim, release, reload, routers, status};
+pub use client::{Error as ClientError, connections, reclaim, release, reload, routers, status};
+pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 
@@ -58,10 +61,11 @@ pub struct Reloaded {
 pub type Answer<T> = oneshot::Sender<Result<T, String>>;
 
 /// A request to the controller, with the place for its answer.
-#[derive(Debug)]
 pub enum Request {
     /// What is.
     Status(Answer<Status>),
+    /// What connections are remembered.
+    Connections(Answer<Walk>),
     /// The virtual routers.
     Routers(Answer<Vec<RouterStatus>>),
     /// Hand the VIPs of the virtual router of this name over.

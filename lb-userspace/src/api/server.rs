@@ -1,6 +1,7 @@
 //! The server's side: one task for the socket, one for each connection. Cancelling it closes them; the
 //! controller answers each request.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,10 +9,12 @@ use std::path::PathBuf;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, State as Shared};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use futures_util::stream::unfold;
 use nix::unistd::Gid;
 use serde::Serialize;
 use tokio::net::UnixListener;
@@ -19,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Failure, Request};
+use super::{Failure, Request, Wanted};
 use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
@@ -69,6 +72,7 @@ impl Server {
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/connections", get(connections))
             .route("/v1/vrrp", get(routers))
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
@@ -97,6 +101,26 @@ async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
     ask(&requests, Request::Status).await
 }
 
+/// Parts of the answer that wait for whoever reads it.
+const PARTS: usize = 4;
+
+async fn connections(Shared(requests): Shared<mpsc::Sender<Request>>, Query(wanted): Query<Wanted>) -> Response {
+    let walk = match ask_for(&requests, Request::Connections).await {
+        Ok(walk) => walk,
+        Err(response) => return response,
+    };
+    let (sender, parts) = mpsc::channel(PARTS);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = walk.send(&wanted, &sender) {
+            warn!("the connections can't be listed: {error}");
+        }
+    });
+    let next = |mut parts: mpsc::Receiver<Vec<u8>>| async move {
+        parts.recv().await.map(|part| (Ok::<_, Infallible>(Bytes::from(part)), parts))
+    };
+    Body::from_stream(unfold(parts, next)).into_response()
+}
+
 async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
     ask(&requests, Request::Routers).await
 }
@@ -118,14 +142,22 @@ async fn ask<T: Serialize>(
     requests: &mpsc::Sender<Request>,
     request: impl FnOnce(super::Answer<T>) -> Request,
 ) -> Response {
+    ask_for(requests, request).await.map_or_else(|response| response, |value| Json(value).into_response())
+}
+
+/// The same, for an answer that isn't sent as it is. The error is the response.
+async fn ask_for<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(super::Answer<T>) -> Request,
+) -> Result<T, Response> {
     let (sender, answer) = oneshot::channel();
     if requests.send(request(sender)).await.is_err() {
-        return stopping();
+        return Err(stopping());
     }
     match answer.await {
-        Ok(Ok(value)) => Json(value).into_response(),
-        Ok(Err(error)) => refused(error),
-        Err(_) => stopping(),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(stopping()),
     }
 }
 

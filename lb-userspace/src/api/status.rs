@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataplane::{Counters, Hook};
 
 /// Everything that `lb list` shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the agent, or of the command line where no agent answers.
     pub version: String,
@@ -24,6 +24,9 @@ pub struct Status {
     pub verdicts: Vec<VerdictStatus>,
     /// What keeps the maps from what they should hold, and why the last reload was refused; `None` when neither.
     pub fault: Option<String>,
+    /// How the exchange with other directors goes; `None` without `[peers]`.
+    #[serde(default)]
+    pub peers: Option<crate::peers::Status>,
     /// Log lines that the agent had to drop, since nobody took them.
     #[serde(default)]
     pub log_dropped: u64,

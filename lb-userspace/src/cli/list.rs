@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use ipnet::IpNet;
 
 use super::exit::Code;
 use super::output::{print, print_json};
@@ -15,7 +16,7 @@ use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};
 
 /// What to list, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
@@ -26,6 +27,19 @@ pub(super) struct Arguments {
     /// Print the packets by verdict as well.
     #[arg(long)]
     verdicts: bool,
+    /// Print the connections that are remembered, one a line: all of a tracked service (rr, wrr), of others those whose slot
+    /// has changed.
+    #[arg(short = 'c', long)]
+    connections: bool,
+    /// With --connections: those of clients in this network alone.
+    #[arg(long, value_name = "NET", requires = "connections", value_parser = super::connections::network)]
+    client: Option<IpNet>,
+    /// With --connections: those of this service alone.
+    #[arg(long, value_name = "NAME", requires = "connections")]
+    service: Option<String>,
+    /// With --connections: those of this real alone.
+    #[arg(long, value_name = "ADDRESS", requires = "connections")]
+    real: Option<IpAddr>,
     /// Does nothing: addresses are always numeric. Taken since `ipvsadm -ln` is in people's fingers.
     #[arg(short = 'n', long, hide = true)]
     numeric: bool,
@@ -33,6 +47,10 @@ pub(super) struct Arguments {
 
 /// Asks the agent, or reads the pinned maps where none answers.
 pub(super) async fn run(arguments: Arguments) -> Result<Code> {
+    if arguments.connections {
+        let Arguments { client, service, real, json, .. } = arguments;
+        return super::connections::run(&api::Wanted { client, service, real }, json).await;
+    }
     let status = match api::status(&api::socket()).await {
         Ok(status) => status,
         Err(ClientError::NoAgent { .. }) => status_of_maps()?,
@@ -102,6 +120,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         let _ =
             writeln!(out, "NOT SENT: {interface}: {refused} frames not handed on, {unsent} not taken by its driver");
     }
+    status.peers.iter().for_each(|peers| super::peers::render(&mut out, peers));
     if let Some(fault) = &status.fault {
         let lines: Vec<&str> = fault.lines().collect();
         let (shown, more) = lines.split_at(lines.len().min(FAULT_LINES));
@@ -262,9 +281,10 @@ mod tests {
             drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
             verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
             fault: fault.map(str::to_owned),
+            peers: None,
             log_dropped: 0,
         };
-        let arguments = Arguments { json: false, exact: false, verdicts: true, numeric: false };
+        let arguments = Arguments { verdicts: true, ..Arguments::default() };
         let text = render(&status, &arguments, 1_000_065);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         text

@@ -1,10 +1,12 @@
 //! The command line: one file per verb.
 
 mod check;
+mod connections;
 mod detach;
 mod exit;
 mod list;
 mod output;
+mod peers;
 mod plan;
 mod release;
 mod reload;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::maps::{Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring, turns};
+use lb_common::slot::Slot;
 
 use super::FlowTimes;
 
@@ -21,12 +22,35 @@ pub struct Ring {
     /// Flows come to this director by it. Else another director has them, and who had them here doesn't matter: its slots
     /// are as those of a director that starts.
     pub in_use: bool,
+    /// What the director that has them has told of this ring: its words are kept here, so that a take-over goes on from them.
+    pub taken: Option<Taken>,
+}
+
+/// The words of a ring, as another director has told them in few words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taken {
+    /// The reals that take new flows there.
+    pub members: Vec<Member>,
+    /// The slots that aren't settled there, in order.
+    pub slots: Vec<(u32, Slot)>,
 }
 
 impl Ring {
     /// Who takes new flows, slot by slot.
     pub fn targets(&self) -> Vec<u16> {
         ring(self.seed, self.size, &self.members)
+    }
+
+    /// The slots of a ring that isn't in use: those of whoever has it in use, or settled ones.
+    pub fn idle(&self) -> Vec<Slot> {
+        let members = self.taken.as_ref().map_or(&self.members, |taken| &taken.members);
+        let mut slots: Vec<Slot> = ring(self.seed, self.size, members).into_iter().map(Slot::settled).collect();
+        for (index, slot) in self.taken.iter().flat_map(|taken| &taken.slots) {
+            if let Some(place) = slots.get_mut(*index as usize) {
+                *place = *slot;
+            }
+        }
+        slots
     }
 }
 

@@ -97,6 +97,18 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
         Ok((first..first + Self::WORDS).map(|word| unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(word)) }))
     }
 
+    /// An entry as the packet logic has it. Whoever uses it must do so by atomic accesses alone, while this mapping lives.
+    ///
+    /// # Errors
+    /// There is none of this index.
+    pub(super) fn pointer(&self, index: u32) -> Result<*mut T, Error> {
+        if index >= self.entries {
+            return Err(Error::map(self.name, format!("no entry {index}: it has {}", self.entries)));
+        }
+        // SAFETY: the entry lies inside the mapping.
+        Ok(unsafe { self.start.as_ptr().cast::<T>().add(index as usize) })
+    }
+
     /// A word of 32 bits, which changes at once.
     ///
     /// # Errors

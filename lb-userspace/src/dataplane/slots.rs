@@ -85,7 +85,7 @@ impl Slots {
         for (start, ring) in &desired.rings {
             let known = self.rings.get(start).is_some_and(|held| (held.size, held.pool) == (ring.size, ring.pool));
             if !known {
-                self.rings.insert(*start, Held::fill(words, *start, ring));
+                self.rings.insert(*start, Held::fill(words, *start, ring, now));
                 continue;
             }
             let Some(held) = self.rings.get_mut(start) else { continue };
@@ -96,7 +96,9 @@ impl Slots {
             if held.ring.as_ref() != Some(ring) {
                 held.change(words, *start, ring, lives, now);
             }
-            held.leave_the_dead(words, *start, lives);
+            if ring.in_use {
+                held.leave_the_dead(words, *start, lives);
+            }
         }
     }
 
@@ -136,6 +138,19 @@ impl Slots {
         }
     }
 
+    /// The slots that aren't settled of rings that changed since they were told, whose changes so far `told` has.
+    pub fn news(&self, words: &impl Words, told: &mut BTreeMap<u32, u64>) -> Vec<(u32, Vec<(u32, Slot)>)> {
+        told.retain(|start, _| self.rings.contains_key(start));
+        let news = self.rings.iter().filter_map(|(start, held)| {
+            if told.insert(*start, held.changes) == Some(held.changes) {
+                return None;
+            }
+            let slot = |index: &u32| (*index, Slot::of(words.word(start.saturating_add(*index))));
+            Some((*start, held.unsettled.keys().map(slot).collect()))
+        });
+        news.collect()
+    }
+
     /// Slots that aren't settled, all rings together.
     pub fn unsettled(&self) -> usize {
         self.rings.values().map(|held| held.unsettled.len()).sum()
@@ -153,13 +168,15 @@ impl Slots {
 
 impl Held {
     /// A ring that is new: nobody can have had a flow of it.
-    fn fill(words: &mut impl Words, start: u32, ring: &Ring) -> Self {
+    fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
         let mut unsettled = BTreeMap::new();
-        for (slot, target) in (0..).zip(ring.targets()) {
-            if target == 0 {
-                unsettled.insert(slot, None);
+        for (slot, idle) in (0..).zip(ring.idle()) {
+            match idle.state() {
+                State::Settled => {}
+                State::Moving => drop(unsettled.insert(slot, Some(now))),
+                State::Exceptions => drop(unsettled.insert(slot, None)),
             }
-            words.put(start.saturating_add(slot), Slot::settled(target).word());
+            words.put(start.saturating_add(slot), idle.word());
         }
         Self { ring: Some(ring.clone()), size: ring.size, pool: ring.pool, unsettled, changes: 0 }
     }
@@ -172,9 +189,14 @@ impl Held {
         lives: impl Fn(u16) -> bool + Copy,
         now: Duration,
     ) {
-        for (slot, target) in (0..).zip(ring.targets()) {
-            let next = |held: Slot| if ring.in_use { held.change(target, lives, false) } else { Slot::settled(target) };
-            self.set(words, start, slot, next, now);
+        if ring.in_use {
+            for (slot, target) in (0..).zip(ring.targets()) {
+                self.set(words, start, slot, |held| held.change(target, lives, false), now);
+            }
+        } else {
+            for (slot, idle) in (0..).zip(ring.idle()) {
+                self.set(words, start, slot, |_| idle, now);
+            }
         }
         self.ring = Some(ring.clone());
     }
@@ -242,7 +264,7 @@ mod tests {
         let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
         Desired {
             pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true })]),
+            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
             ..Desired::default()
         }
     }

@@ -1,16 +1,14 @@
 //! A walk through the flow table, from its first line to its last: connections are counted, those that are over forgotten,
 //! and slots found in which no remembered flow is another real's than the current one's.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use lb_common::flow::{Flow, Place, Stage};
-use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Real, Service, Timeouts};
-use lb_common::{Hash, Ip, Ports, flow_hash, header, scale, source_hash};
+use lb_common::flow::{Flow, Stage};
+use lb_common::header;
+use lb_common::maps::Service;
 
-use super::mapped::Mapped;
+use super::remembered::{At, Remembered};
 use super::slots::Open;
 use super::{Dataplane, Error};
 
@@ -45,14 +43,11 @@ pub struct Swept {
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
 pub struct Sweep {
-    services: HashMap<u32, Service>,
-    usable: HashSet<u32>,
+    table: Remembered,
+    /// Reals that are in use, by their index.
+    reals: HashSet<u32>,
     open: Open,
-    seed: u64,
     now: u32,
-    timeouts: Timeouts,
-    lines: Arc<Mapped<FlowLine>>,
-    keys: Arc<Mapped<FlowKeys>>,
 }
 
 impl Dataplane {
@@ -62,16 +57,11 @@ impl Dataplane {
     /// The clock can't be read.
     pub fn begin_sweep(&mut self) -> Result<Sweep, Error> {
         let now = self.ticks()?;
-        let usable = self.held_reals.iter().filter(|(_, real)| real.flags & Real::USABLE != 0);
         Ok(Sweep {
-            services: self.applied.services.values().map(|service| (service.id, *service)).collect(),
-            usable: usable.map(|(index, _)| *index).collect(),
+            table: self.remembered(),
+            reals: self.held_reals.keys().copied().collect(),
             open: self.slots.open(&self.maps.slots),
-            seed: self.applied.hash_seed,
             now,
-            timeouts: self.clock.timeouts(self.applied.timeouts),
-            lines: self.maps.flows.clone(),
-            keys: self.maps.flow_keys.clone(),
         })
     }
 
@@ -95,44 +85,30 @@ impl Sweep {
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
         let mut swept = Swept { open: self.open.clone(), ..Swept::default() };
-        for line in 0..self.lines.len() {
-            for (way, word) in self.lines.entry(line)?.enumerate() {
-                let held = word.load(Ordering::Relaxed);
-                if let Some(flow) = Flow::of(held) {
-                    self.look(&mut swept, (line, way), (word, held), flow)?;
+        for line in 0..self.table.lines() {
+            for (way, word) in self.table.words(line)?.into_iter().enumerate() {
+                if let Some(flow) = Flow::of(word) {
+                    self.look(&mut swept, At { line, way }, word, flow);
                 }
             }
         }
         Ok(swept)
     }
 
-    fn look(
-        &self,
-        swept: &mut Swept,
-        (line, way): (u32, usize),
-        (word, held): (&AtomicU64, u64),
-        flow: Flow,
-    ) -> Result<(), Error> {
-        let key = self.keys.get(line)?.keys.get(way).copied();
-        let known = key.and_then(|key| Some((key, *self.services.get(&key.service)?)));
-        let known = known.filter(|(key, service)| {
-            let place = Place::of(own_hash(self.seed, key, service), self.lines.len());
-            place.tag == flow.tag && place.lines.contains(&line)
-        });
+    fn look(&self, swept: &mut Swept, at: At, word: u64, flow: Flow) {
+        let known = self.table.known(at, flow);
         let datagrams = known.is_some_and(|(_, service)| service.key.protocol == header::protocol::UDP);
-        // Its real is dead, and its next packet would say so.
-        let dead = known.is_some_and(|(_, service)| !self.usable.contains(&(service.reals + u32::from(flow.real))));
-        if dead || flow.is_over(self.now, &self.timeouts, datagrams) {
-            // Where a packet came meanwhile, it isn't over.
-            if word.compare_exchange(held, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                return Ok(());
-            }
+        // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
+        let gone = known.is_some_and(|(_, service)| !self.reals.contains(&(service.reals + u32::from(flow.real))));
+        // Where a packet came meanwhile, it isn't over.
+        if (gone || flow.is_over(self.now, self.table.timeouts(), datagrams)) && self.table.forget(at, word) {
+            return;
         }
         swept.used += 1;
         let Some((key, service)) = known else {
             // A tracked service's opening connections have no keys yet, and those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
-            return Ok(());
+            return;
         };
         swept.named.insert((service.reals, flow.real));
         let live = swept.flows.entry((service.id, flow.real)).or_default();
@@ -144,25 +120,10 @@ impl Sweep {
         }
         // Where every flow is remembered, slots needn't be settled for them.
         if service.flags & Service::TRACKED == 0 && !self.open.is_empty() {
-            let slot = scale(slot_hash(self.seed, &key, &service), service.ring_size);
+            let slot = self.table.slot(&key, service);
             if self.open.current(service.ring, slot).is_some_and(|current| current != flow.real) {
                 swept.met.insert((service.ring, slot));
             }
         }
-        Ok(())
     }
-}
-
-/// The hash by which a flow finds its place in the table.
-fn own_hash(seed: u64, key: &FlowKey, service: &Service) -> Hash {
-    let (client, vip) = (Ip::from(key.client), Ip::from(service.key.address));
-    flow_hash(seed, client, vip, Ports::of(key.ports), service.key.protocol)
-}
-
-/// The hash by which a flow finds its slot.
-fn slot_hash(seed: u64, key: &FlowKey, service: &Service) -> Hash {
-    if service.flags & Service::BY_SOURCE != 0 {
-        return source_hash(seed, Ip::from(key.client));
-    }
-    own_hash(seed, key, service)
 }

@@ -2,12 +2,14 @@
 //!
 //! [`model`] is what is known: the configuration, reals' health and addresses, interfaces. `carry` is what a reload leaves of that, [`drain`] are the
 //! reals that it left out and that still have connections. [`plan`] says which maps
-//! follow, with the places that [`allocation`] keeps (`space` has the ranges); [`gates`] joins services with the virtual routers of their VIPs.
+//! follow, with the places that [`allocation`] keeps (`space` has the ranges, `numbers` the numbers); [`gates`] joins services with the virtual routers of their VIPs.
 
 pub mod allocation;
 mod carry;
 pub mod drain;
 pub mod gates;
 pub mod model;
+mod numbers;
 pub mod plan;
 mod space;
+pub mod theirs;

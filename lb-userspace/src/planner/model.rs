@@ -13,6 +13,7 @@ use crate::host::neighbour::{NeighbourEvent, Resolved};
 use super::carry::carry_over;
 use super::drain::Draining;
 use super::gates::{GateNumbers, gates_of};
+use super::theirs::Theirs;
 use crate::tracking::{Healthy, Services};
 
 /// An interface of the director.
@@ -115,6 +116,8 @@ pub struct Model {
     pub draining: Draining,
     /// Whether the VIPs of a virtual router are this director's, by the router's name, as far as it is decided.
     pub duties: HashMap<String, bool>,
+    /// What other directors tell of the rings that they have in use.
+    pub theirs: Theirs,
     /// Nothing was forwarded before this agent started, and not yet everything is known that decides where to.
     pub fresh: bool,
     /// When the agent started: reals that nothing is known of count from here.
@@ -134,6 +137,7 @@ impl Model {
             gates,
             draining: Draining::default(),
             duties: HashMap::new(),
+            theirs: Theirs::default(),
             fresh: true,
             started: now,
         }

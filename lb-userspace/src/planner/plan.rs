@@ -41,11 +41,18 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             let ring = allocation.ring(&name, size);
             if sizes.insert(size) {
                 let members = members.clone();
-                desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false });
+                desired
+                    .rings
+                    .insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false, taken: None });
             }
             // It is in use where one of those who share it is.
             if let Some(ring) = desired.rings.get_mut(&ring.start) {
                 ring.in_use |= duties.get(&service.address).copied().unwrap_or(!model.fresh);
+                if ring.in_use {
+                    ring.taken = None;
+                } else if ring.taken.is_none() {
+                    ring.taken = model.theirs.words(key, size, &numbers);
+                }
             }
             let mut value = maps::Service {
                 key,

@@ -4,7 +4,9 @@ use tracing::{error, info};
 
 use super::{Controller, Ownership};
 use crate::agent::status;
-use crate::api::{Done, Request, Status};
+use crate::api::{Done, Request, Status, Walk};
+use crate::config;
+use crate::planner::plan::key;
 use crate::vrrp;
 
 impl Controller {
@@ -16,6 +18,9 @@ impl Controller {
             }
             // What is told shall hold.
             Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
+            Request::Connections(answer) => {
+                let _ = answer.send(self.walk().await.map_err(|error| format!("{error:#}")));
+            }
             Request::Routers(answer) => {
                 let _ = answer.send(self.ask_routers(vrrp::Handle::status));
             }
@@ -29,6 +34,23 @@ impl Controller {
                 let _ = answer.send(self.reload().await);
             }
         }
+    }
+
+    /// What the connections are listed by.
+    async fn walk(&self) -> anyhow::Result<Walk> {
+        let (table, now, tick) = {
+            let mut dataplane = self.dataplane.lock().await;
+            (dataplane.remembered(), dataplane.ticks()?, dataplane.time_of(1))
+        };
+        let named = |service: &config::Service| {
+            let placed = self.desired.services.get(&key(service))?;
+            Some((placed.id, service.name.clone()))
+        };
+        let reals = self.desired.pools.iter().flat_map(|(pool, held)| {
+            held.reals.iter().map(move |(number, real)| ((*pool, *number), status::plain_address(real.address)))
+        });
+        let names = self.model.config.services.iter().filter_map(named).collect();
+        Ok(Walk { table, now, tick, names, reals: reals.collect() })
     }
 
     /// The VRRP thread answers within microseconds.
@@ -85,7 +107,8 @@ impl Controller {
         let refused = self.refused.as_ref().map(ToString::to_string);
         let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
         let fault = (!faults.is_empty()).then(|| faults.join("\n"));
-        status::status(&self.model, &self.desired, &self.stats, fault).map_err(|error| {
+        let status = status::status(&self.model, &self.desired, &self.stats, fault);
+        status.map(|status| Status { peers: self.peers(), ..status }).map_err(|error| {
             error!("the counters can't be read: {error}");
             format!("the counters can't be read: {error}")
         })

@@ -118,6 +118,11 @@ impl Controller {
         let left = self.detach(&gone).await;
         self.follow();
         self.guard.follow(config.director.when_agent_dies);
+        if old.peers != config.peers
+            && let Err(error) = self.join_peers().await
+        {
+            error!("peers: the exchange can't begin: {error:#}");
+        }
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
             notifier.follow(named.clone());
             tracks.follow(named);

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use tokio::task::JoinError;
 use tracing::{debug, error, info};
 
+use super::exchange::Exchange;
 use super::{Controller, Ownership, waiting};
 use crate::planner::plan::plan;
 use crate::pulse::BEAT;
@@ -49,6 +50,7 @@ impl Controller {
         if self.stale {
             self.begin_write();
         }
+        self.tell_members();
         self.tell_routers();
     }
 
@@ -102,6 +104,7 @@ impl Controller {
     pub(super) fn tell_routers(&mut self) {
         let awaited = match &self.fault {
             Some(_) => Some("the maps, which are not what they should be".to_owned()),
+            None if self.exchange.as_ref().is_some_and(Exchange::awaits) => Some("what the peers know".to_owned()),
             None => waiting::awaited(&self.model),
         };
         let settled = self.writing.is_empty();

@@ -79,8 +79,7 @@ keys! {
         /// the real's own address, of the VIP's family, on a segment of this director. Direct routing keeps the port.
         /// It can't be a VIP
         address: IpAddr = key(REAL).required();
-        /// its share of new connections; 0 quiesces: new connections go elsewhere. Under `rr` and `wrr` those
-        /// that it has go on; under `mh` and `sh` they move to other reals, and break
+        /// its share of new connections; 0 quiesces: new connections go elsewhere, those that it has go on
         weight: u32 = key(Number::of(0..=65_535).unit("(0 quiesces)")).or(1);
         /// its MAC address; with it the real need not be on a segment of this director
         mac: [u8; 6] = key(MAC).without("from the neighbour table");

@@ -102,11 +102,17 @@ impl Handle {
     }
 
     /// Waits until every peer has told everything, once since the start, and the agent was handed it; at most so long.
-    pub async fn bulk_taken(&self, within: Duration) -> Taken {
-        let mut changed = self.shared.changed.subscribe();
-        let deadline = Deadline::now() + within;
+    pub fn bulk_taken(&self, within: Duration) -> impl Future<Output = Taken> + Send + use<> {
+        bulk_taken(self.shared.clone(), within)
+    }
+}
+
+async fn bulk_taken(shared: Arc<Shared>, within: Duration) -> Taken {
+    let mut changed = shared.changed.subscribe();
+    let deadline = Deadline::now() + within;
+    {
         loop {
-            let peers = self.shared.peers.iter();
+            let peers = shared.peers.iter();
             let missing: Vec<SocketAddr> = peers.filter(|peer| !peer.record().taken).map(|peer| peer.address).collect();
             if missing.is_empty() {
                 return Taken::All;

@@ -1,6 +1,7 @@
 //! Runners over real TCP on loopback addresses of their own, and peers that behave badly.
 
 mod bad;
+#[cfg(feature = "bench")]
 mod bench;
 mod good;
 

@@ -1,5 +1,5 @@
-//! What the exchange costs: `cargo test --release -p lb-userspace --lib peers::runner::tests::bench -- --ignored
-//! --nocapture --test-threads 1`. Each director has a thread of its own; its CPU time is told beside the clock's.
+//! What the exchange costs: `cargo xtask bench exchange`. Each director has a thread of its own; its CPU time is told
+//! beside the clock's.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicU64;
@@ -151,7 +151,6 @@ fn deltas(network: Network, service: ServiceId, rate: u32, seconds: u32) {
 }
 
 #[test]
-#[ignore = "it measures, in release mode"]
 fn a_million_in_bulk() {
     for n in [0, 1] {
         bulk(Network::new(), service(n));
@@ -159,7 +158,6 @@ fn a_million_in_bulk() {
 }
 
 #[test]
-#[ignore = "it measures, in release mode"]
 fn two_hundred_thousand_a_second() {
     for n in [0, 1] {
         deltas(Network::new(), service(n), 200_000, 10);

@@ -1,0 +1,88 @@
+//! What this director knows, in the words that all directors share, and back.
+
+use std::net::IpAddr;
+
+use lb_common::flow::Stage;
+use lb_common::maps::{FlowKey, ServiceKey};
+
+use crate::agent::status::plain_address;
+use crate::config::{self, Protocol};
+use crate::peers::state::{self, Flow, Kind, Member, Offer, ServiceId, State};
+use crate::planner::model::{Model, Standing};
+use crate::planner::plan::{key, mapped_address};
+
+/// A remembered connection, as it is told; `None` for one that nothing followed.
+pub(super) fn told_flow(
+    service: ServiceKey,
+    key: &FlowKey,
+    real: IpAddr,
+    stage: Option<Stage>,
+    age: u32,
+) -> Option<Flow> {
+    let [a, b, c, d] = key.ports;
+    let stage = match stage {
+        Some(Stage::Open) => state::Stage::Open,
+        Some(Stage::Closing) => state::Stage::Closed,
+        None => state::Stage::Gone,
+        Some(Stage::Opening) => return None,
+    };
+    Some(Flow {
+        service: shared_id(&service),
+        client: (plain_address(key.client), u16::from_be_bytes([a, b])),
+        port: u16::from_be_bytes([c, d]),
+        real,
+        stage,
+        age,
+    })
+}
+
+/// A configured service, as all directors name it.
+pub(super) fn service_id(service: &config::Service) -> ServiceId {
+    ServiceId { vip: service.address, protocol: service.protocol, port: service.port }
+}
+
+/// A service of the maps, as all directors name it.
+pub(super) fn shared_id(key: &ServiceKey) -> ServiceId {
+    let port = u16::from_be_bytes(key.port);
+    let protocol = if key.protocol == lb_common::header::protocol::TCP { Protocol::Tcp } else { Protocol::Udp };
+    ServiceId { vip: plain_address(key.address), protocol, port: (port != 0).then_some(port) }
+}
+
+/// The key that a service has in the maps.
+pub(super) fn service_key(id: &ServiceId) -> ServiceKey {
+    ServiceKey {
+        address: mapped_address(id.vip),
+        port: id.port.unwrap_or(0).to_be_bytes(),
+        protocol: crate::planner::model::protocol_number(id.protocol),
+        reserved: 0,
+    }
+}
+
+/// What is said of a service.
+pub(super) fn offer(model: &Model, service: &config::Service) -> Offer {
+    Offer {
+        kind: if service.scheduler.is_tracked() { Kind::Tracked } else { Kind::Stateless },
+        serving: model.has_duty(service.address),
+        configured: service.reals.iter().map(|real| (real.address, real.weight)).collect(),
+    }
+}
+
+/// What is said of its reals.
+pub(super) fn members(model: &Model, service: &config::Service) -> Vec<Member> {
+    let all = crate::planner::model::reals(service, &model.draining);
+    let member = |real: &config::Real| Member {
+        real: real.address,
+        weight: real.weight,
+        state: match model.standing(service, real) {
+            Standing::Up { .. } => State::Up,
+            Standing::Quiesced => State::Quiesced,
+            Standing::Checking => State::Checking,
+            Standing::Down { .. } => State::Down,
+        },
+        drained: false,
+    };
+    let mut members: Vec<Member> = all.map(member).collect();
+    members.sort_by_key(|member| member.real);
+    debug_assert!(key(service) == service_key(&service_id(service)));
+    members
+}

@@ -1,0 +1,247 @@
+//! The remembered flows, as those see them who read the table beside the program or write into it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lb_common::flow::{self, Flow, Place, Stage};
+use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Service, ServiceKey, Timeouts};
+use lb_common::slot::Slot;
+use lb_common::{Hash, Ip, Ports, flow_hash, scale, source_hash};
+
+use super::mapped::Mapped;
+use super::{Dataplane, Error};
+
+/// A flow table, with the services by which its keys are read.
+#[derive(Clone)]
+pub struct Remembered {
+    services: Arc<HashMap<u32, Service>>,
+    seed: u64,
+    timeouts: Timeouts,
+    lines: Arc<Mapped<FlowLine>>,
+    keys: Arc<Mapped<FlowKeys>>,
+}
+
+/// Where a flow's word is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// Its line.
+    pub line: u32,
+    /// Which of the line's words.
+    pub way: usize,
+}
+
+impl Dataplane {
+    /// The flow table as the maps are now.
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            services: Arc::new(self.applied.services.values().map(|service| (service.id, *service)).collect()),
+            seed: self.applied.hash_seed,
+            timeouts: self.clock.timeouts(self.applied.timeouts),
+            lines: self.maps.flows.clone(),
+            keys: self.maps.flow_keys.clone(),
+        }
+    }
+}
+
+impl Dataplane {
+    /// The slots that aren't settled of rings that changed since they were told, by where the rings start; `told` has their
+    /// changes up to then.
+    pub fn slot_news(&self, told: &mut BTreeMap<u32, u64>) -> Vec<(u32, Vec<(u32, Slot)>)> {
+        self.slots.news(&self.maps.slots, told)
+    }
+}
+
+impl Remembered {
+    /// Lines of the table.
+    pub fn lines(&self) -> u32 {
+        self.lines.len()
+    }
+
+    /// How long it remembers what, in ticks.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// The services of its keys.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The words of a line, free ones too.
+    ///
+    /// # Errors
+    /// There is no such line.
+    pub fn words(&self, line: u32) -> Result<[u64; FlowLine::WAYS], Error> {
+        Ok(self.lines.get(line)?.words)
+    }
+
+    /// Whose a flow is; `None` where its key is half-written, another flow's, or of a service that is gone.
+    pub fn known(&self, at: At, flow: Flow) -> Option<(FlowKey, &Service)> {
+        let key = self.keys.get(at.line).ok()?.keys.get(at.way).copied()?;
+        let service = self.services.get(&key.service)?;
+        let place = self.place(&key, service);
+        (place.tag == flow.tag && place.lines.contains(&at.line)).then_some((key, service))
+    }
+
+    /// The slot that a flow belongs to, counted from its ring's first.
+    pub fn slot(&self, key: &FlowKey, service: &Service) -> u32 {
+        let hash = if service.flags & Service::BY_SOURCE != 0 {
+            source_hash(self.seed, Ip::from(key.client))
+        } else {
+            self.own_hash(key, service)
+        };
+        scale(hash, service.ring_size)
+    }
+
+    /// Forgets a flow, if its word is still this one. Whether it was.
+    pub fn forget(&self, at: At, word: u64) -> bool {
+        let place = self.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
+        place.is_some_and(|place| place.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok())
+    }
+
+    /// Writes a flow of this stage, seen at `seen`, whatever the table knew of it. Whether there was room.
+    pub fn put(&self, key: &FlowKey, service: &Service, real: u16, stage: Stage, seen: u32) -> bool {
+        let place = self.place(key, service);
+        let flow = Flow { tag: place.tag, seen, stage, real };
+        if let Some((at, word)) = self.find(place) {
+            let held = self.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
+            let replaced = held.is_some_and(|held| {
+                held.compare_exchange(word, flow.word(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            });
+            return replaced && self.note_key(at, key);
+        }
+        let [first, second] = place.lines.map(|line| self.lines.pointer(line));
+        let (Ok(first), Ok(second)) = (first, second) else { return false };
+        match flow::insert_shared(first, second, flow, &self.timeouts) {
+            Some(at) => {
+                let [first, second] = place.lines;
+                self.note_key(At { line: if at.second { second } else { first }, way: at.way }, key)
+            }
+            None => false,
+        }
+    }
+
+    /// Forgets the flow with this key.
+    pub fn remove(&self, key: &FlowKey, service: &Service) {
+        if let Some((at, word)) = self.find(self.place(key, service)) {
+            self.forget(at, word);
+        }
+    }
+
+    fn find(&self, place: Place) -> Option<(At, u64)> {
+        place.lines.into_iter().find_map(|line| {
+            let words = self.words(line).ok()?;
+            let way = words.iter().position(|word| Flow::of(*word).is_some_and(|flow| flow.tag == place.tag))?;
+            Some((At { line, way }, words.get(way).copied()?))
+        })
+    }
+
+    fn note_key(&self, at: At, key: &FlowKey) -> bool {
+        let words = FlowKey::words(Ip::from(key.client), Ports::of(key.ports), key.service);
+        let Ok(entry) = self.keys.entry(at.line) else { return false };
+        entry.skip(at.way * words.len()).zip(words).for_each(|(place, word)| place.store(word, Ordering::Release));
+        true
+    }
+
+    fn place(&self, key: &FlowKey, service: &Service) -> Place {
+        Place::of(self.own_hash(key, service), self.lines.len())
+    }
+
+    fn own_hash(&self, key: &FlowKey, service: &Service) -> Hash {
+        let (client, vip) = (Ip::from(key.client), Ip::from(service.key.address));
+        flow_hash(self.seed, client, vip, Ports::of(key.ports), service.key.protocol)
+    }
+}
+
+/// What became of a flow since it was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// Its service.
+    pub service: ServiceKey,
+    /// Number 0 of its pool's reals.
+    pub pool: u32,
+    /// The client and the ports.
+    pub key: FlowKey,
+    /// Its real's number.
+    pub real: u16,
+    /// `None` where it is forgotten.
+    pub stage: Option<Stage>,
+    /// Ticks since it was seen.
+    pub idle: u32,
+}
+
+/// Finds what changed in a flow table since it was looked at last: each entry is held against what was told of it.
+#[derive(Default)]
+pub struct Watch {
+    told: Vec<u64>,
+}
+
+/// A flow that lives is told again after so many ticks of its packets, so that others don't take it for silent.
+const REFRESH: u32 = 128;
+
+impl Watch {
+    /// Everything that is news, of the services that `wants` names.
+    ///
+    /// # Errors
+    /// A line can't be read, which can't be.
+    pub fn look(&mut self, table: &Remembered, now: u32, wants: impl Fn(&Service) -> bool) -> Result<Vec<News>, Error> {
+        self.told.resize(table.lines() as usize * FlowLine::WAYS, 0);
+        let mut news = Vec::new();
+        for (line, told) in (0..).zip(self.told.chunks_mut(FlowLine::WAYS)) {
+            let words = table.words(line)?;
+            for (way, (word, told)) in words.into_iter().zip(told).enumerate() {
+                if word != *told {
+                    look_at(table, now, At { line, way }, word, told, &wants, &mut news);
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    /// Forgets what was told: it is all news again.
+    pub fn start_anew(&mut self) {
+        self.told.clear();
+    }
+}
+
+fn look_at(
+    table: &Remembered,
+    now: u32,
+    at: At,
+    word: u64,
+    told: &mut u64,
+    wants: &impl Fn(&Service) -> bool,
+    news: &mut Vec<News>,
+) {
+    let mut tell = |flow: Flow, stage: Option<Stage>| {
+        let known = table.known(at, flow).filter(|(_, service)| wants(service));
+        let of = |(key, service): (FlowKey, &Service)| News {
+            service: service.key,
+            pool: service.reals,
+            key,
+            real: flow.real,
+            stage,
+            idle: flow.idle(now),
+        };
+        news.extend(known.map(of));
+        known.is_some()
+    };
+    // Nobody is told of a connection that nothing followed.
+    let lives = Flow::of(word).filter(|flow| flow.stage != Stage::Opening);
+    if let Some(before) = Flow::of(*told)
+        && lives.is_none_or(|flow| flow.tag != before.tag)
+    {
+        // Where its key is another's already, the others find out by its silence.
+        tell(before, None);
+        *told = 0;
+    }
+    let Some(flow) = lives else { return };
+    let known = Flow::of(*told);
+    let same = known.is_some_and(|known| (known.stage, known.real) == (flow.stage, flow.real));
+    // Half the clock's bits are the future.
+    let fresh = known.is_some_and(|known| known.idle(flow.seen) < REFRESH);
+    if !(same && fresh) && tell(flow, Some(flow.stage)) {
+        *told = word;
+    }
+}
