@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "frames lie in a mapping and are reached by address, as in the kernel")]
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use lb_common::maps::{
     Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{Environment, Ip, Packet, Verdict, balance};
+use lb_common::{Environment, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::time::{ClockId, clock_gettime};
@@ -96,18 +96,10 @@ impl Side for Host {
 
     fn apply(&mut self, desired: &Desired) -> Result<()> {
         let tables = &mut self.tables;
-        let tracked = |service: &Service| service.flags & Service::TRACKED != 0;
-        let mut loosened = BTreeSet::new();
+        let loosened = desired.loosened(&tables.desired.services);
         for (key, service) in &desired.services {
-            match tables.desired.services.get(key) {
-                Some(held) if held.id == service.id => {
-                    if tracked(held) && !tracked(service) {
-                        loosened.insert(service.ring);
-                    }
-                }
-                _ => {
-                    tables.turns.get_mut().remove(&service.id);
-                }
+            if tables.desired.services.get(key).is_none_or(|held| held.id != service.id) {
+                tables.turns.get_mut().remove(&service.id);
             }
         }
         let size = size_for(desired.services.len() as u32);
@@ -183,13 +175,7 @@ fn director(desired: &Desired, table: Table, flow_lines: u32) -> Director {
         vips: Filter::EMPTY,
         reals: Filter::EMPTY,
     };
-    for key in desired.services.keys() {
-        director.vips.insert(Filter::of_address(Ip::from(key.address)));
-        if key.port == [0, 0] {
-            director.flags |= Director::ANY_PORT;
-        }
-    }
-    desired.returns.iter().for_each(|key| director.reals.insert(Filter::of_mac(key.mac)));
+    desired.mark(&mut director);
     director
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::maps::{Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
+use lb_common::Ip;
+use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring, turns};
 use lb_common::slot::Slot;
 
@@ -117,6 +118,27 @@ impl Desired {
             (key, Vip { gate: service.gate })
         };
         self.services.iter().map(vip).collect()
+    }
+
+    /// Adds to an entry of `director` what these services need of it: their filters and flags.
+    pub fn mark(&self, director: &mut Director) {
+        for key in self.services.keys() {
+            director.vips.insert(Filter::of_address(Ip::from(key.address)));
+            if key.port == [0, 0] {
+                director.flags |= Director::ANY_PORT;
+            }
+        }
+        for key in &self.returns {
+            director.reals.insert(Filter::of_mac(key.mac));
+        }
+    }
+
+    /// The rings whose slots may have remembered flows, settled or not: their services were tracked `before`, and aren't now.
+    pub fn loosened(&self, before: &BTreeMap<ServiceKey, Service>) -> BTreeSet<u32> {
+        let tracked = |service: &Service| service.flags & Service::TRACKED != 0;
+        let was_tracked = |service: &&Service| before.get(&service.key).is_some_and(tracked);
+        let now = self.services.values().filter(|service| !tracked(service));
+        now.filter(was_tracked).map(|service| service.ring).collect()
     }
 
     /// A real of a pool.

@@ -3,7 +3,6 @@
 //! The order is such that a frame in flight always finds a whole answer: what an entry refers to is written
 //! before the entry, and removed after it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -34,13 +33,12 @@ impl Dataplane {
         self.write_rings(desired);
         self.write_turns(desired);
         let returns = self.write_returns(desired);
-        let before = self.applied.clone();
-        self.write_director(&[&before, desired])?;
+        self.maps.director.set(0, self.director_of(&[&self.applied, desired])?)?;
         let vips = self.write_vips(desired);
         self.write_services(desired, table)?;
         self.clear_reals(desired)?;
-        self.write_director(&[desired])?;
-        self.applied.hash_seed = desired.hash_seed;
+        self.maps.director.set(0, self.director_of(&[desired])?)?;
+        (self.applied.hash_seed, self.applied.timeouts) = (desired.hash_seed, desired.timeouts);
         let mut reals = desired.reals().peekable();
         if reals.peek().is_none() || reals.any(|(_, real)| real.flags & Real::USABLE != 0) {
             self.succeed()?;
@@ -143,15 +141,7 @@ impl Dataplane {
     }
 
     fn write_rings(&mut self, desired: &Desired) {
-        let tracked = |service: &Service| service.flags & Service::TRACKED != 0;
-        let was_tracked = |service: &&Service| self.applied.services.get(&service.key).is_some_and(tracked);
-        let loosened: BTreeSet<u32> = desired
-            .services
-            .values()
-            .filter(|service| !tracked(service))
-            .filter(was_tracked)
-            .map(|service| service.ring)
-            .collect();
+        let loosened = desired.loosened(&self.applied.services);
         self.slots.write(&mut self.maps.slots, desired, &loosened, now());
         self.applied.rings.clone_from(&desired.rings);
         self.applied.pools.clone_from(&desired.pools);
@@ -278,30 +268,23 @@ impl Dataplane {
         result
     }
 
-    /// What holds for all these services together: nothing that one of them forwards is missed.
-    fn write_director(&mut self, all: &[&Desired]) -> Result<(), Error> {
+    /// The entry of `director` for all these services together: nothing that one of them forwards is missed.
+    fn director_of(&self, all: &[&Desired]) -> Result<Director, Error> {
         let held = self.maps.director.get(0)?;
+        let last = all.last().copied();
         let mut director = Director {
-            hash_seed: all.last().map_or(0, |desired| desired.hash_seed),
+            hash_seed: last.map_or(0, |desired| desired.hash_seed),
             tables: held.tables,
             table: held.table,
             flags: 0,
             flow_lines: self.maps.flows.len(),
             tick_shift: self.clock.shift(),
-            timeouts: self.clock.timeouts(all.last().map_or_else(Default::default, |desired| desired.timeouts)),
+            timeouts: self.clock.timeouts(last.map_or_else(Default::default, |desired| desired.timeouts)),
             vips: Filter::EMPTY,
             reals: Filter::EMPTY,
         };
-        for key in all.iter().flat_map(|desired| desired.services.keys()) {
-            director.vips.insert(Filter::of_address(Ip::from(key.address)));
-            if key.port == [0, 0] {
-                director.flags |= Director::ANY_PORT;
-            }
-        }
-        for key in all.iter().flat_map(|desired| &desired.returns) {
-            director.reals.insert(Filter::of_mac(key.mac));
-        }
-        self.maps.director.set(0, director)
+        all.iter().for_each(|desired| desired.mark(&mut director));
+        Ok(director)
     }
 }
 
