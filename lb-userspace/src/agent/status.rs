@@ -10,7 +10,7 @@ use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, 
 use crate::config::Protocol;
 use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
 
-use crate::planner::model::{Model, Standing};
+use crate::planner::model::{Model, Standing, protocol_of};
 use crate::planner::plan::{key, mapped_address};
 
 /// The status of a running agent.
@@ -103,7 +103,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         let port = u16::from_be_bytes(key.port);
         services.push(ServiceStatus {
             name: None,
-            protocol: if key.protocol == lb_common::header::protocol::TCP { "tcp" } else { "udp" }.to_owned(),
+            protocol: protocol_name(protocol_of(key.protocol)).to_owned(),
             address: plain_address(key.address),
             port: (port != 0).then_some(port),
             scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(service.scheduler)).unwrap_or(&"?").to_string(),
@@ -153,7 +153,8 @@ fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
     }
 }
 
-fn protocol_name(protocol: Protocol) -> &'static str {
+/// As the API has it.
+pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

@@ -9,8 +9,9 @@ use lb_common::flow::{Flow, Stage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::agent::plain_address;
+use crate::agent::{plain_address, protocol_name};
 use crate::dataplane::{At, Error, Remembered};
+use crate::planner::model::protocol_of;
 
 /// A remembered connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ impl Walk {
         let [a, b, c, d] = key.ports;
         Some(Connection {
             service: self.names.get(&service.id)?.clone(),
-            protocol: if service.key.protocol == lb_common::header::protocol::TCP { "tcp" } else { "udp" }.to_owned(),
+            protocol: protocol_name(protocol_of(service.key.protocol)).to_owned(),
             client: plain_address(key.client),
             client_port: u16::from_be_bytes([a, b]),
             vip: plain_address(service.key.address),

@@ -301,6 +301,11 @@ pub fn addresses(config: &Config, draining: &Draining) -> HashMap<IpAddr, Option
     reals.filter(|real| real.mac.is_none()).map(|real| (real.address, real.interface.clone())).collect()
 }
 
+/// The protocol that has this number in the maps.
+pub fn protocol_of(number: u8) -> Protocol {
+    if number == lb_common::header::protocol::TCP { Protocol::Tcp } else { Protocol::Udp }
+}
+
 /// The IP protocol's number.
 pub fn protocol_number(protocol: Protocol) -> u8 {
     match protocol {

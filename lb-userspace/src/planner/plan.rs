@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Real, Scheduler, Service};
+use crate::config::{Protocol, Real, Scheduler, Service};
 use crate::dataplane::{Desired, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
@@ -148,10 +148,15 @@ fn flags(service: &Service) -> u16 {
 
 /// A service's key in `services`.
 pub fn key(service: &Service) -> ServiceKey {
+    key_of(service.address, service.protocol, service.port)
+}
+
+/// The key of a service with this VIP, protocol and port (`None` for any).
+pub fn key_of(vip: IpAddr, protocol: Protocol, port: Option<u16>) -> ServiceKey {
     ServiceKey {
-        address: mapped_address(service.address),
-        port: service.port.unwrap_or(0).to_be_bytes(),
-        protocol: protocol_number(service.protocol),
+        address: mapped_address(vip),
+        port: port.unwrap_or(0).to_be_bytes(),
+        protocol: protocol_number(protocol),
         reserved: 0,
     }
 }

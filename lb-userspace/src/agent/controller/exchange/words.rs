@@ -6,10 +6,10 @@ use lb_common::flow::Stage;
 use lb_common::maps::{FlowKey, ServiceKey};
 
 use crate::agent::status::plain_address;
-use crate::config::{self, Protocol};
+use crate::config;
 use crate::peers::state::{self, Flow, Kind, Member, Offer, ServiceId, State};
-use crate::planner::model::{Model, Standing};
-use crate::planner::plan::{key, mapped_address};
+use crate::planner::model::{Model, Standing, protocol_of};
+use crate::planner::plan::key_of;
 
 /// A remembered connection, as it is told; `None` for one that nothing followed.
 pub(super) fn told_flow(
@@ -44,18 +44,16 @@ pub(super) fn service_id(service: &config::Service) -> ServiceId {
 /// A service of the maps, as all directors name it.
 pub(super) fn shared_id(key: &ServiceKey) -> ServiceId {
     let port = u16::from_be_bytes(key.port);
-    let protocol = if key.protocol == lb_common::header::protocol::TCP { Protocol::Tcp } else { Protocol::Udp };
-    ServiceId { vip: plain_address(key.address), protocol, port: (port != 0).then_some(port) }
+    ServiceId {
+        vip: plain_address(key.address),
+        protocol: protocol_of(key.protocol),
+        port: (port != 0).then_some(port),
+    }
 }
 
 /// The key that a service has in the maps.
 pub(super) fn service_key(id: &ServiceId) -> ServiceKey {
-    ServiceKey {
-        address: mapped_address(id.vip),
-        port: id.port.unwrap_or(0).to_be_bytes(),
-        protocol: crate::planner::model::protocol_number(id.protocol),
-        reserved: 0,
-    }
+    key_of(id.vip, id.protocol, id.port)
 }
 
 /// What is said of a service.
@@ -83,6 +81,5 @@ pub(super) fn members(model: &Model, service: &config::Service) -> Vec<Member> {
     };
     let mut members: Vec<Member> = all.map(member).collect();
     members.sort_by_key(|member| member.real);
-    debug_assert!(key(service) == service_key(&service_id(service)));
     members
 }
