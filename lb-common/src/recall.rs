@@ -121,9 +121,9 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
         tables.note_key(line, at.way, FlowKey::words(query.client, query.ports, service.id));
     };
     if found.is_there() && !anew && !query.again {
+        // Also where the service isn't tracked any more.
         if found.see(opens, now)
             && let Some(service) = tables.service(query.service)
-            && service.flags & Service::TRACKED != 0
         {
             note_key(found.at(), service);
         }
@@ -163,14 +163,16 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
-            // are to settle must know whose the flows are; nobody else asks before they are open.
-            if !tracked {
+            // are to settle must know whose the flows are, and one that has been open before isn't over soon; nobody else
+            // asks before they are open.
+            if !(tracked && opener) {
                 note_key(at, service);
             }
             Answer { number: chosen, connection }
         }
         // Later packets will find nothing, and go by the slot: so must this one.
-        None if opener => Answer { number: slot.owner(), connection },
+        None if opener && lives(tables, service, slot.owner()) => Answer { number: slot.owner(), connection },
+        None if opener => Answer { number: slot.current, connection },
         None => Answer { number: chosen, connection },
     }
 }
