@@ -1,7 +1,7 @@
 //! What happens before the first event: the configuration is read and held against the machine, the program
 //! loaded and attached, the maps brought to what was adopted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,6 +22,7 @@ use crate::host::neighbour::Resolved;
 use crate::host::stack;
 use crate::peers::Key;
 
+use crate::planner::allocation::PoolName;
 use crate::planner::model::{Hop, Interface, Model, target};
 use crate::planner::plan::{key, mapped_address};
 
@@ -176,8 +177,13 @@ pub fn adopt(
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
     model.fresh = adopted.services.is_empty();
+    let mut pools = BTreeSet::new();
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
+        // One of its services tells of a pool.
+        if !pools.insert((PoolName::of(service), placed.reals)) {
+            continue;
+        }
         let held: HashMap<Address, &maps::Real> =
             adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
         let named: HashSet<Address> = service.reals.iter().map(|real| mapped_address(real.address)).collect();
@@ -185,7 +191,7 @@ pub fn adopt(
             held.values().filter(|entry| entry.flags & maps::Real::USABLE != 0 && !named.contains(&entry.address));
         let left: Vec<Real> = left.map(|entry| left_out(entry, &model.interfaces, links)).collect();
         for real in &left {
-            model.draining.begin(key(service), real.clone(), now);
+            model.draining.begin(PoolName::of(service), real.clone(), now);
         }
         for real in service.reals.iter().chain(&left) {
             let entry = held.get(&mapped_address(real.address));

@@ -45,6 +45,7 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
             address: service.address,
             port: service.port,
             scheduler: service.scheduler.label().to_owned(),
+            pool: service.pool.clone(),
             counters: placed.map_or(Ok(Counters::default()), |placed| stats.service(placed))?,
             reals,
         });
@@ -106,6 +107,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             protocol: protocol_name(protocol_of(key.protocol)).to_owned(),
             address: plain_address(key.address),
             port: (port != 0).then_some(port),
+            pool: None,
             scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(service.scheduler)).unwrap_or(&"?").to_string(),
             counters: stats.service(service)?,
             reals,

@@ -74,6 +74,9 @@ pub struct ServiceStatus {
     /// What it forwarded.
     #[serde(flatten)]
     pub counters: Counters,
+    /// The pool that its reals are of; `None` where they are its own, or without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Its reals, in the order of their addresses.
     pub reals: Vec<RealStatus>,
 }

@@ -151,7 +151,8 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
 }
 
 fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Arguments, now: u64) {
-    let name = service.name.as_deref().unwrap_or("");
+    let pool = service.pool.as_ref().map(|pool| format!(" (pool {pool})")).unwrap_or_default();
+    let name = format!("{}{pool}", service.name.as_deref().unwrap_or(""));
     let title = format!(
         "{:<4} {} {}",
         service.protocol.to_uppercase(),
@@ -253,6 +254,7 @@ mod tests {
 
     fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -> ServiceStatus {
         ServiceStatus {
+            pool: None,
             name: Some(name.to_owned()),
             protocol: "tcp".to_owned(),
             address: address.parse().unwrap(),

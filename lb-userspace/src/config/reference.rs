@@ -8,6 +8,7 @@ use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
 use super::section::limits::LimitsKeys;
 use super::section::peers::PeersKeys;
+use super::section::pool::PoolKeys;
 use super::section::real::RealKeys;
 use super::section::service::{Scheduler, ServiceKeys};
 use super::section::vrrp::VrrpKeys;
@@ -27,6 +28,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),
         ("track".to_owned(), table(&TrackKeys::declared())),
+        ("pool".to_owned(), table(&PoolKeys::declared())),
         ("service".to_owned(), table(&ServiceKeys::declared())),
         ("scheduler".to_owned(), schedulers()),
         ("reals".to_owned(), table(&RealKeys::declared())),

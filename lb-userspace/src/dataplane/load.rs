@@ -18,7 +18,7 @@ use super::drops::Known;
 use super::maps::{Adopted, Maps};
 use super::predecessor::Predecessor;
 use super::table::size_for;
-use super::{Desired, Error, Features, Gates, Pins, Pool, Slots};
+use super::{Desired, Error, Features, FlowTimes, Gates, Pins, Pool, Slots};
 
 /// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
@@ -117,6 +117,8 @@ pub struct Dataplane {
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
     pub(super) applied_vips: BTreeMap<VipKey, Vip>,
+    /// The seed and the times that `director` has, where it is as `applied` asks for.
+    pub(super) told: Option<(u64, FlowTimes)>,
     /// By their index: what `reals` holds.
     pub(super) held_reals: BTreeMap<u32, Real>,
     pub(super) slots: Slots,
@@ -204,6 +206,7 @@ impl Dataplane {
             pins: pins.clone(),
             held_reals: applied.reals().map(|(index, real)| (index, *real)).collect(),
             applied_vips: adopted.vips.clone(),
+            told: None,
             maps,
             applied,
             slots,

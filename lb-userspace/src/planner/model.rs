@@ -230,7 +230,15 @@ impl Model {
             let of = |kind| health.iter().filter(|&&health| health == kind).count() as u32;
             Healthy { healthy: of(Some(true)), unknown: of(None) }
         };
-        self.config.services.iter().map(|service| (service.name.clone(), count(service))).collect()
+        let mut pools: HashMap<&str, Healthy> = HashMap::new();
+        let counted = self.config.services.iter().map(|service| {
+            let healthy = match &service.pool {
+                Some(pool) => *pools.entry(pool).or_insert_with(|| count(service)),
+                None => count(service),
+            };
+            (service.name.clone(), healthy)
+        });
+        counted.collect()
     }
 
     /// Whether it is known of every real if it takes the traffic that it should: a director that takes a VIP over then
@@ -241,8 +249,7 @@ impl Model {
             matches!(health, Some(Health::Down { .. }))
         };
         let is_settled = |service, real| is_down(service, real) || self.standing(service, real).is_usable();
-        let services = &self.config.services;
-        services.iter().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
+        self.config.owners().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
     }
 
     /// Notes that everything is known that decides where flows go, or should be by now: from here on each flow stays where
@@ -291,13 +298,13 @@ pub fn reals<'a>(service: &'a Service, draining: &'a Draining) -> impl Iterator<
 
 /// Every probe of a configuration, each once.
 pub fn targets(config: &Config, draining: &Draining) -> HashMap<Target, Option<Health>> {
-    let pairs = config.services.iter().flat_map(|service| reals(service, draining).map(move |real| (service, real)));
+    let pairs = config.owners().flat_map(|service| reals(service, draining).map(move |real| (service, real)));
     pairs.filter_map(|(service, real)| target(service, real)).map(|target| (target, None)).collect()
 }
 
 /// Every real whose MAC is to be learned, with the interface that the configuration names for it.
 pub fn addresses(config: &Config, draining: &Draining) -> HashMap<IpAddr, Option<String>> {
-    let reals = config.services.iter().flat_map(|service| reals(service, draining));
+    let reals = config.owners().flat_map(|service| reals(service, draining));
     reals.filter(|real| real.mac.is_none()).map(|real| (real.address, real.interface.clone())).collect()
 }
 

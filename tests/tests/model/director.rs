@@ -202,7 +202,7 @@ impl Director {
         let name = PoolName::Of(key);
         let all: Vec<(u8, u32)> = weights.into_iter().chain(self.draining.keys().map(|real| (*real, 0))).collect();
         let addresses: BTreeSet<_> = all.iter().map(|(real, _)| address(*real)).collect();
-        let (room, numbers) = self.allocation.pool(&name, &[key], &addresses);
+        let (room, numbers) = self.allocation.pool(&name, &[key], &addresses, |_| false);
         let (mut reals, mut members) = (BTreeMap::new(), Vec::new());
         for (real, weight) in all {
             let (number, opinion) = (numbers[&address(real)], self.wish.opinion(real));

@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
 
 /// Whether the director or a real of a configuration names an interface.
 fn is_named(config: &Config, name: &str) -> bool {
-    let mut reals = config.services.iter().flat_map(|service| &service.reals);
+    let mut reals = config.owners().flat_map(|service| &service.reals);
     config.director.interfaces.iter().any(|named| named == name)
         || reals.any(|real| real.interface.as_deref() == Some(name))
 }

@@ -16,7 +16,7 @@ pub(super) fn awaited(model: &Model) -> Option<String> {
     }
     let mut seen = HashSet::new();
     let mut awaited = Vec::new();
-    for service in &model.config.services {
+    for service in model.config.owners() {
         for real in &service.reals {
             let health = target(service, real).and_then(|target| model.health.get(&target));
             let why = match model.standing(service, real) {

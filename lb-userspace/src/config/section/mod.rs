@@ -5,6 +5,7 @@ pub mod check;
 pub mod director;
 pub mod limits;
 pub mod peers;
+pub mod pool;
 pub mod real;
 mod seen;
 pub mod service;
@@ -12,6 +13,7 @@ mod times;
 mod vips;
 pub mod vrrp;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::read::source::{Source, Span};
@@ -20,6 +22,7 @@ use super::report::Findings;
 use director::{Director, DirectorKeys};
 use limits::{Counts, Limits, LimitsKeys};
 use peers::{Peers, PeersKeys};
+use pool::{Declared, Pool, PoolKeys, PoolPlaces};
 use service::{Service, ServiceKeys, ServicePlaces};
 use vips::Vips;
 use vrrp::{Vrrp, VrrpKeys, VrrpPlaces};
@@ -37,8 +40,20 @@ pub struct Config {
     pub peers: Option<Peers>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
+    /// `[pool.NAME]`, in the order of their names.
+    pub pools: Vec<Pool>,
     /// `[service.NAME]`, in the order of their names.
     pub services: Vec<Service>,
+}
+
+impl Config {
+    /// Services, but only one of each pool: whoever asks for the reals of all services meets each once.
+    pub fn owners(&self) -> impl Iterator<Item = &Service> + Clone {
+        let mut seen = HashSet::new();
+        let firsts: Vec<&Service> =
+            self.services.iter().filter(|service| service.pool.as_ref().is_none_or(|name| seen.insert(name))).collect();
+        firsts.into_iter()
+    }
 }
 
 /// Places in the order of the same lists in [`Config`].
@@ -50,6 +65,8 @@ pub struct Places {
     pub listen: Option<Span>,
     /// Each `[vrrp.NAME]`.
     pub vrrp: Vec<VrrpPlaces>,
+    /// Each `[pool.NAME]`.
+    pub pools: Vec<PoolPlaces>,
     /// Each `[service.NAME]`.
     pub services: Vec<ServicePlaces>,
 }
@@ -65,6 +82,8 @@ keys! {
         peers: Read<PeersKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
+        /// reals and their checks that several services have, by name
+        pool: Vec<Named<PoolKeys>> = key(NamedTables::new());
         /// virtual services, by name
         service: Vec<Named<ServiceKeys>> = key(NamedTables::new());
     }
@@ -78,24 +97,29 @@ impl File {
     fn services(&self) -> &[Named<ServiceKeys>] {
         self.service.get().map_or(&[], Vec::as_slice)
     }
+
+    fn declared(&self) -> Declared<'_> {
+        Declared { services: self.services(), pools: self.pool.get().map_or(&[], Vec::as_slice) }
+    }
 }
 
 /// What clashes, is too much or can't work together. `None`, or a finding, when the file is refused.
 pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
-    let vips = vips(file);
+    let (vips, declared) = (vips(file), file.declared());
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
-    let (vrrp, vrrp_places) = vrrp::accept(file.routers(), file.services(), source, findings);
-    let (services, service_places) = service::accept(file.services(), &vips, source, findings);
+    let (vrrp, vrrp_places) = vrrp::accept(file.routers(), declared, source, findings);
+    let (pools, pool_places) = pool::accept(declared, &vips, source, findings);
+    let (services, service_places) = service::accept(declared, &pools, &vips, source, findings);
     let counts = Counts {
         services: file.services().len(),
-        reals: file.services().iter().map(|service| service.reals.get().map_or(0, Vec::len)).sum(),
+        reals: declared.services.iter().map(|service| declared.reals(service).len()).sum(),
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
     let (peers, listen) = peers.flatten().unzip();
-    let config = Config { path: path.to_owned(), director, limits: limits?, peers, vrrp, services };
-    Some((config, Places { interfaces, listen, vrrp: vrrp_places, services: service_places }))
+    let config = Config { path: path.to_owned(), director, limits: limits?, peers, vrrp, pools, services };
+    Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
 }
 
 /// Every VIP that the file names.

@@ -54,7 +54,9 @@ fn the_shipped_file_is_the_reference_lab() {
             notify: vec![],
             notify_timeout: Duration::from_secs(10),
         }],
+        pools: vec![],
         services: vec![Service {
+            pool: None,
             name: "web".to_owned(),
             address: "172.28.128.210".parse().unwrap(),
             port: Some(80),
@@ -75,7 +77,7 @@ fn the_shipped_file_is_the_reference_lab() {
                 fall: 1,
                 jitter: 10,
             }),
-            reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")],
+            reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")].into(),
         }],
     };
     assert_eq!(loaded.config, expected);
@@ -160,7 +162,7 @@ address = "192.0.2.2"
     assert_eq!((dns.port, dns.protocol), (Some(53), Protocol::Udp));
     assert_eq!((dns.scheduler, dns.ring_size), (Scheduler::Sh, 251));
     assert_eq!(
-        dns.reals,
+        *dns.reals,
         [Real {
             address: "2001:db8::2".parse().unwrap(),
             weight: 0,
@@ -183,7 +185,7 @@ address = "192.0.2.2"
     );
     let web = &config.services[1];
     assert_eq!((web.port, web.scheduler), (None, Scheduler::Mh));
-    assert_eq!(web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
+    assert_eq!(*web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
     let check = web.check.as_ref().unwrap();
     assert_eq!((check.port, check.rise, check.fall, check.jitter), (8080, 1, 2, 10));
     assert_eq!(
