@@ -168,7 +168,7 @@ impl Found {
         match opens {
             Opens::Yes => self.stage() == Stage::Closing as u64 || self.idle(now) > timeouts.tcp,
             Opens::Unknown => self.idle(now) > timeouts.udp,
-            Opens::No | Opens::Ends => false,
+            Opens::No | Opens::Ends | Opens::About => false,
         }
     }
 
@@ -182,7 +182,7 @@ impl Found {
     #[inline(always)]
     pub(crate) fn see(&self, opens: Opens, now: u32) -> bool {
         let stage = match opens {
-            Opens::Yes => self.stage(),
+            Opens::Yes | Opens::About => self.stage(),
             Opens::Ends => Stage::Closing as u64,
             Opens::No | Opens::Unknown if self.stage() == Stage::Opening as u64 => Stage::Open as u64,
             Opens::No | Opens::Unknown => self.stage(),

@@ -39,6 +39,13 @@ const _: () = assert!(Opens::No as u8 & Opens::Unknown as u8 & GOES_ON != 0);
 const _: () = assert!((Opens::Yes as u8 | Opens::Ends as u8) & GOES_ON == 0);
 
 impl Query {
+    /// The words of the same query, asked again.
+    #[inline(always)]
+    pub fn again(words: [u64; 5]) -> [u64; 5] {
+        let [hash, start, end, ports_and_service, slot_and_opens] = words;
+        [hash, start, end, ports_and_service, slot_and_opens | AGAIN]
+    }
+
     /// As words.
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
@@ -122,7 +129,8 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     };
     if found.is_there() && !anew && !query.again {
         // Also where the service isn't tracked any more.
-        if found.see(opens, now)
+        if opens != Opens::About
+            && found.see(opens, now)
             && let Some(service) = tables.service(query.service)
         {
             note_key(found.at(), service);
@@ -148,6 +156,9 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     if chosen != slot.current && !lives(tables, service, chosen) {
         // That real has died, and the agent hasn't said so yet: as if it weren't remembered.
         return Answer { number: slot.current, connection };
+    }
+    if opens == Opens::About {
+        return Answer { number: chosen, connection };
     }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
     if found.is_there() {
@@ -188,7 +199,7 @@ pub(crate) fn next_turn<T: Tables>(tables: &T, service: &Service) -> u16 {
 
 /// Whether frames may be sent to a real.
 #[inline(always)]
-fn lives<T: Tables>(tables: &T, service: &Service, number: u16) -> bool {
+pub(crate) fn lives<T: Tables>(tables: &T, service: &Service, number: u16) -> bool {
     number != NOBODY
         && u32::from(number) < service.room
         && tables.real(service.reals.wrapping_add(u32::from(number))).is_some_and(|real| real.flags & Real::USABLE != 0)
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn words_hold_all() {
-        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown] {
+        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown, Opens::About] {
             let query = Query {
                 hash: 0x0123_4567_89ab_cdef,
                 client: Ip { start: 1 << 63, end: 5 },

@@ -8,8 +8,8 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
-    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
@@ -56,6 +56,11 @@ impl Sizes {
     fn lines(self) -> u32 {
         (self.flows / FlowLine::WAYS as u32).saturating_mul(11).div_ceil(8).max(8)
     }
+
+    /// Packets in fragments that are remembered at a time: few are, and each for half a minute at most.
+    fn fragments(self) -> u32 {
+        (self.flows / 64).clamp(1024, 1 << 18)
+    }
 }
 
 /// A map, as `lb check` shows it.
@@ -97,6 +102,8 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("returns", reals, size_of::<ReturnKey>(), 4, false),
         row("flows", sizes.lines(), 4, size_of::<FlowLine>(), false),
         row("flow_keys", sizes.lines(), 4, size_of::<FlowKeys>(), false),
+        row("fragments", sizes.fragments(), size_of::<FragmentKey>(), size_of::<FragmentEntry>(), false),
+        row("pending", 1, 4, size_of::<Pending>(), true),
         row("turns", services, 4, size_of::<Turn>(), false),
         row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
