@@ -8,7 +8,8 @@ use std::time::Duration;
 use lb_common::Opens;
 use lb_common::flow::{Flow, Place, Stage};
 use lb_common::maps::{
-    Director as Head, Filter, FlowKeys, FlowLine, NOBODY, Real, Service, ServiceKey, Table, Timeouts, mapped,
+    Director as Head, Filter, FlowKeys, FlowLine, FragmentEntry, NOBODY, Real, Service, ServiceKey, Table, Timeouts,
+    mapped,
 };
 use lb_common::ring::Member;
 use lb_common::slot::{Slot, State};
@@ -105,6 +106,12 @@ impl lb_common::Tables for Maps {
     fn note_key(&self, line: u32, way: usize, key: [u64; 3]) {
         self.keys.borrow_mut()[line as usize].keys[way] = zerocopy::transmute!(key);
     }
+
+    fn fragment(&self, _: [u64; 5]) -> Option<FragmentEntry> {
+        None
+    }
+
+    fn note_fragment(&self, _: [u64; 5], _: [u64; 2]) {}
 
     fn take_turn(&self, _: u32) -> Option<u64> {
         Some(self.turn.replace(self.turn.get() + 1))
