@@ -248,9 +248,7 @@ impl Director {
     }
 
     fn write(&mut self, desired: Desired, service: Service, now: u64) {
-        let tracked = |held: &Service| held.flags & Service::TRACKED != 0;
-        let was_tracked = self.maps.service.is_some_and(|held| tracked(&held));
-        let loosened = if was_tracked && !tracked(&service) { BTreeSet::from([service.ring]) } else { BTreeSet::new() };
+        let loosened = desired.loosened(&self.desired.services);
         self.slots.write(&mut self.maps.words, &desired, &loosened, Duration::from_secs(now));
         for (start, turns) in &desired.turns {
             self.maps.words.put(*start, turns.order().len() as u32);
@@ -332,6 +330,26 @@ impl Director {
     pub fn entry(&self, name: Name) -> Option<Flow> {
         let tag = self.place(name).tag;
         self.around(name).into_iter().find(|flow| flow.tag == tag)
+    }
+
+    /// Whether a sweep sees whose a connection's entry is.
+    pub fn is_known(&self, name: Name) -> bool {
+        let (place, reader) = (self.place(name), KeyReader::new(&self.desired, self.lines()));
+        place.lines.into_iter().any(|line| {
+            let (words, keys) = (self.line(line).words, self.maps.keys.borrow()[line as usize].keys);
+            let mut entries = words.into_iter().zip(keys);
+            entries.any(|(word, key)| {
+                let flow = Flow::of(word).filter(|flow| flow.tag == place.tag);
+                flow.is_some_and(|flow| reader.known(line, key, flow).is_some())
+            })
+        })
+    }
+
+    /// A real is marked as one that has died, and the slots aren't written yet.
+    pub fn die_unnoticed(&mut self, real: u8) {
+        for held in self.maps.reals.values_mut().filter(|held| held.address == address(real)) {
+            held.flags &= !Real::USABLE;
+        }
     }
 
     pub fn is_tracked(&self) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! `LB_MODEL_SEED=N` plays one history alone.
 
+mod cases;
 mod director;
 mod history;
 mod scale;
