@@ -32,11 +32,21 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs `test` with connections to a service of each scheduler and family.
 fn scene(directors: u8, schedulers: &'static [&'static str], test: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
+    scene_of(directors, schedulers, None, test);
+}
+
+/// The same with services of a pool, if one is named.
+fn scene_of(
+    directors: u8,
+    schedulers: &'static [&'static str],
+    pool: Option<&'static str>,
+    test: impl FnOnce(&mut Scene<'_>) -> Result<()>,
+) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let reals = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
     let keys = if QUIESCE { "on_failure = \"quiesce\"" } else { "" };
     let exchange = EXCHANGE && directors > 1;
-    let plan = Plan { schedulers, reals, check_interval: "250ms", keys, exchange };
+    let plan = Plan { schedulers, reals, check_interval: "250ms", keys, pool, apart: &[], exchange };
     scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, COUNT)?));
 }
 
@@ -97,6 +107,49 @@ fn one_director() {
         scene.keeps_all_with_new_ones("it is back", (4, true), |scene| {
             scene.cable("real-4", true)?;
             scene.wait_for_state(4, State::Up)
+        })
+    });
+}
+
+/// The services of each family share their reals, and those with a ring of one size share the ring.
+#[test]
+fn a_pool() {
+    scene_of(1, SCHEDULERS, Some("web"), |scene| {
+        scene.keeps_all_with_new_ones("a real joins the pool", (4, true), |scene| {
+            scene.plan.reals.insert(4, 1);
+            scene.reload()?;
+            scene.wait_for_state(4, State::Up)
+        })?;
+        scene.keeps_all_with_new_ones("a real of it has weight 0", (2, false), |scene| {
+            scene.plan.reals.insert(2, 0);
+            scene.reload()?;
+            scene.wait_for_state(2, State::Quiesced)
+        })?;
+        scene.keeps_all_with_new_ones("a real leaves it, and drains", (3, false), |scene| {
+            scene.plan.reals.remove(&3);
+            scene.reload()
+        })?;
+        scene.keeps_all("the pool is renamed", |scene| {
+            scene.plan.pool = Some("site");
+            scene.reload()
+        })?;
+        scene.keeps_all("the agent is killed and started again", |scene| {
+            scene.kill(0)?;
+            scene.start_again(0, None)
+        })?;
+        scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
+            scene.plan.reals.insert(2, 1);
+            scene.plan.reals.insert(3, 2);
+            scene.reload()?;
+            scene.wait_for_state(3, State::Up)
+        })?;
+        scene.resets_those_of(1, "a real's check fails, once for all services", |scene| {
+            scene.check_of(1, false)?;
+            scene.wait_for_state(1, State::Down)
+        })?;
+        scene.keeps_all_with_new_ones("its check succeeds", (1, true), |scene| {
+            scene.check_of(1, true)?;
+            scene.wait_for_state(1, State::Up)
         })
     });
 }
