@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lb_common::maps::ServiceKey;
 
@@ -16,6 +16,8 @@ use crate::dataplane::Desired;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draining {
     reals: BTreeMap<(PoolName, IpAddr), Drained>,
+    /// The last reload: pools may have other places since then.
+    followed: Option<SystemTime>,
 }
 
 /// One of them.
@@ -23,14 +25,41 @@ pub struct Draining {
 pub struct Drained {
     /// As it was configured, with a weight of 0.
     pub real: Real,
+    /// Since when, and for how long.
+    pub drain: Drain,
+}
+
+/// A drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
     /// Since when.
     pub since: SystemTime,
+    /// When the connections that are left are given up, if they are.
+    pub until: Option<SystemTime>,
+    /// That time has come.
+    pub over: bool,
+}
+
+impl Drain {
+    /// One that begins.
+    pub fn begin(since: SystemTime, length: Option<Duration>) -> Self {
+        Self { since, until: length.and_then(|length| since.checked_add(length)), over: false }
+    }
+
+    /// Time has passed. Whether this ended it.
+    pub fn expire(&mut self, now: SystemTime) -> bool {
+        let ends = !self.over && self.until.is_some_and(|until| until <= now);
+        self.over |= ends;
+        ends
+    }
 }
 
 impl Draining {
     /// Follows a reload: reals that the new configuration leaves out of a pool begin, those that it names are back, those
     /// of services that it leaves out are forgotten. They drain wherever the services of their pool are now.
     pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
+        self.followed = Some(now);
+        let owners: BTreeMap<PoolName, &Service> = after.owners().map(|held| (PoolName::of(held), held)).collect();
         let named = |service: &Service| service.reals.iter().map(|real| real.address).collect();
         let pools: BTreeMap<PoolName, HashSet<IpAddr>> =
             after.owners().map(|held| (PoolName::of(held), named(held))).collect();
@@ -42,21 +71,34 @@ impl Draining {
             }
         }
         for service in before.owners() {
-            for heir in of(&PoolName::of(service)) {
-                let gone = service
-                    .reals
-                    .iter()
-                    .filter(|real| !pools.get(&heir).is_some_and(|named| named.contains(&real.address)));
-                gone.for_each(|real| self.begin(heir.clone(), real.clone(), now));
+            for owner in of(&PoolName::of(service)).filter_map(|heir| owners.get(&heir)) {
+                for real in &service.reals {
+                    self.begin(owner, real.clone(), now);
+                }
             }
         }
         self.reals.retain(|(pool, address), _| pools.get(pool).is_some_and(|named| !named.contains(address)));
     }
 
-    /// A real of a pool begins.
-    pub fn begin(&mut self, pool: PoolName, real: Real, now: SystemTime) {
-        let drained = Drained { real: Real { weight: 0, ..real }, since: now };
-        self.reals.entry((pool, drained.real.address)).or_insert(drained);
+    /// A real of a service's pool begins.
+    pub fn begin(&mut self, service: &Service, real: Real, now: SystemTime) {
+        let drain = Drain::begin(now, service.drain_deadline);
+        let drained = Drained { real: Real { weight: 0, ..real }, drain };
+        self.reals.entry((PoolName::of(service), drained.real.address)).or_insert(drained);
+    }
+
+    /// One of a service's pool.
+    pub fn get(&self, service: &Service, address: IpAddr) -> Option<&Drained> {
+        if self.reals.is_empty() {
+            return None;
+        }
+        self.reals.get(&(PoolName::of(service), address))
+    }
+
+    /// Time has passed. Returns those whose deadline has come.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<IpAddr> {
+        let over = self.reals.values_mut().filter_map(|held| held.drain.expire(now).then_some(held.real.address));
+        over.collect()
     }
 
     /// Those of a service.
@@ -79,6 +121,9 @@ impl Draining {
     /// Forgets those that no slot and no remembered connection names. `since` is when who looked for names began: a real that
     /// began later may have been missed. Whether any went.
     pub fn end(&mut self, config: &Config, desired: &Desired, named: &HashSet<(u32, u16)>, since: SystemTime) -> bool {
+        if self.followed.is_some_and(|followed| followed >= since) {
+            return false;
+        }
         let before = self.reals.len();
         let services: BTreeMap<PoolName, ServiceKey> =
             config.owners().map(|service| (PoolName::of(service), key(service))).collect();
@@ -88,7 +133,7 @@ impl Draining {
             let pool = desired.pools.get(&placed.reals).into_iter().flat_map(|pool| &pool.reals);
             let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
             // One that isn't in the maps yet will be.
-            drained.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
+            drained.drain.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
         });
         self.reals.len() != before
     }
@@ -141,7 +186,7 @@ mod tests {
         assert_eq!(draining.all().next().unwrap().1.real.weight, 0);
         draining.follow(&config(&[40]), &config(&[40, 60]), now + Duration::from_secs(1));
         assert_eq!(held(&draining), ["192.0.2.50"], "another reload changes nothing");
-        assert_eq!(draining.all().next().unwrap().1.since, now);
+        assert_eq!(draining.all().next().unwrap().1.drain.since, now);
         draining.follow(&config(&[40, 60]), &config(&[40, 50, 60]), now);
         assert!(draining.is_empty(), "it is back");
         draining.follow(&config(&[40, 50]), &config(&[40]), now);
@@ -176,6 +221,6 @@ mod tests {
         assert_eq!(pools(&draining), [named("q")], "a new name");
         draining.follow(&read(&two("q", one)), &read(&apart), now + Duration::from_secs(2));
         assert_eq!(pools(&draining), [PoolName::Of(key(&read(&apart).services[1])), named("q")], "one left");
-        assert!(draining.all().all(|(_, drained)| drained.since == now));
+        assert!(draining.all().all(|(_, drained)| drained.drain.since == now));
     }
 }
