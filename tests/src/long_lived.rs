@@ -46,7 +46,7 @@ pub struct Plan {
     pub reals: BTreeMap<u8, u16>,
     /// Time between checks.
     pub check_interval: &'static str,
-    /// More keys of each service, a line each.
+    /// More keys of whoever has reals, a service or a pool; a line each.
     pub keys: &'static str,
     /// The services have the reals of a pool, one for either family, whose name begins so.
     pub pool: Option<&'static str>,
@@ -407,14 +407,18 @@ impl<'a> Scene<'a> {
         }
         for v6 in [false, true].into_iter().filter(|_| self.plan.pool.is_some()) {
             let name = self.plan.pool_of(v6);
-            text += &format!("[pool.{name}]\n{}\n", self.check());
+            text += &format!("[pool.{name}]\n{}\n{}\n", self.check(), self.plan.keys);
             text.extend(self.reals(v6).map(|real| format!("[[pool.{name}.reals]]\n{real}\n")));
         }
         for (scheduler, vip) in self.plan.services() {
             let v6 = vip.is_ipv6();
             let is_pooled = self.plan.pool.is_some() && !self.plan.apart.contains(&scheduler);
-            let of = if is_pooled { format!("pool = \"{}\"", self.plan.pool_of(v6)) } else { self.check() };
-            let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n{of}\n{}", self.plan.keys);
+            let of = if is_pooled {
+                format!("pool = \"{}\"", self.plan.pool_of(v6))
+            } else {
+                format!("{}\n{}", self.check(), self.plan.keys)
+            };
+            let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n{of}");
             let reals = self.reals(v6).filter(|_| !is_pooled);
             text += &service(&name(scheduler, vip), SocketAddr::from((vip, 80)), &keys, reals);
         }

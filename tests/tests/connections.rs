@@ -14,6 +14,9 @@ use lb_userspace::api::State;
 /// Connections to each service; more are opened as it goes.
 const COUNT: usize = 2000;
 
+/// The same to each service of a pool, whose rings are those of the others.
+const POOLED: usize = 250;
+
 /// Directors share their connections. Without that nobody but the master knows who has a tracked service's, or those of
 /// slots that changed.
 const EXCHANGE: bool = false;
@@ -32,14 +35,14 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs `test` with connections to a service of each scheduler and family.
 fn scene(directors: u8, schedulers: &'static [&'static str], test: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
-    scene_of(directors, schedulers, None, test);
+    scene_of(directors, schedulers, (None, COUNT), test);
 }
 
-/// The same with services of a pool, if one is named.
+/// The same with services of a pool, if one is named, and so many connections to each.
 fn scene_of(
     directors: u8,
     schedulers: &'static [&'static str],
-    pool: Option<&'static str>,
+    (pool, count): (Option<&'static str>, usize),
     test: impl FnOnce(&mut Scene<'_>) -> Result<()>,
 ) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +50,7 @@ fn scene_of(
     let keys = if QUIESCE { "on_failure = \"quiesce\"" } else { "" };
     let exchange = EXCHANGE && directors > 1;
     let plan = Plan { schedulers, reals, check_interval: "250ms", keys, pool, apart: &[], exchange };
-    scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, COUNT)?));
+    scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, count)?));
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn one_director() {
 /// The services of each family share their reals, and those with a ring of one size share the ring.
 #[test]
 fn a_pool() {
-    scene_of(1, SCHEDULERS, Some("web"), |scene| {
+    scene_of(1, SCHEDULERS, (Some("web"), POOLED), |scene| {
         scene.keeps_all_with_new_ones("a real joins the pool", (4, true), |scene| {
             scene.plan.reals.insert(4, 1);
             scene.reload()?;
@@ -143,13 +146,23 @@ fn a_pool() {
             scene.reload()?;
             scene.wait_for_state(3, State::Up)
         })?;
-        scene.resets_those_of(1, "a real's check fails, once for all services", |scene| {
+        let fails = |scene: &mut Scene<'_>| {
             scene.check_of(1, false)?;
             scene.wait_for_state(1, State::Down)
-        })?;
+        };
+        if QUIESCE {
+            scene.keeps_all_with_new_ones("a real's check fails, once for all services", (1, false), fails)?;
+        } else {
+            scene.resets_those_of(1, "a real's check fails, once for all services", fails)?;
+        }
         scene.keeps_all_with_new_ones("its check succeeds", (1, true), |scene| {
             scene.check_of(1, true)?;
             scene.wait_for_state(1, State::Up)
+        })?;
+        scene.resets_those_of(4, "a real of it dies", |scene| scene.cable("real-4", false))?;
+        scene.keeps_all_with_new_ones("it returns", (4, true), |scene| {
+            scene.cable("real-4", true)?;
+            scene.wait_for_state(4, State::Up)
         })
     });
 }
