@@ -7,6 +7,15 @@ use crate::config::{Config, Director, Real, Service, Vrrp, WhenAgentDies};
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     let mut out = director(&before.director, &after.director);
+    let listen = |config: &Config| config.metrics.as_ref().map(|metrics| metrics.listen);
+    if listen(before) != listen(after) {
+        out.push(
+            listen(after).map_or("metrics: removed".to_owned(), |listen| format!("metrics: served on {listen} now")),
+        );
+    }
+    if before.peers != after.peers {
+        out.push("peers: changed: the exchange begins anew".to_owned());
+    }
     compare(
         &mut out,
         "service",

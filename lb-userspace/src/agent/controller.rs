@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
 use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
+use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
@@ -115,6 +116,9 @@ pub struct Controller {
     refused: Option<Refusal>,
     guard: Guard,
     heart: Heart,
+    /// Who asks it, for those that are served elsewhere.
+    requests: mpsc::WeakSender<Request>,
+    metrics: Option<Listener>,
     names: Names,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
@@ -145,6 +149,7 @@ impl Controller {
         checks: health::Handle,
         neighbours: host::neighbour::Handle,
         heart: Heart,
+        requests: &mpsc::Sender<Request>,
     ) -> Self {
         let maps = dataplane.maps();
         let allocation = Allocation::adopt(dataplane.adopted(), maps.room());
@@ -167,6 +172,8 @@ impl Controller {
             refused: None,
             guard: Guard::default(),
             heart,
+            requests: requests.downgrade(),
+            metrics: None,
             names: Names::default(),
             checks,
             neighbours,
@@ -205,7 +212,21 @@ impl Controller {
         left.retain(|index| !held.contains(index));
         self.detach(&left).await;
         self.follow();
+        self.serve_metrics();
         Ok(())
+    }
+
+    /// Listens where the configuration says.
+    fn serve_metrics(&mut self) {
+        let wanted = self.model.config.metrics.as_ref().map(|metrics| metrics.listen);
+        if self.metrics.as_ref().map(Listener::address) == wanted {
+            return;
+        }
+        // The old one lets go first: it may be another address of the same port.
+        self.metrics = None;
+        self.metrics = wanted
+            .zip(self.requests.upgrade())
+            .map(|(address, requests)| Listener::spawn(address, metrics::pages(requests)));
     }
 
     /// Folds events until a signal to stop, or until a part of the agent has failed.

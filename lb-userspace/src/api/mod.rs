@@ -7,10 +7,12 @@
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
+//! | `GET /metrics`, `GET /` | 200, text for Prometheus, a status page ([`crate::metrics`]) |
 //!
 //! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
 //! while the agent stops.
 
+mod ask;
 mod client;
 mod connections;
 mod server;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use crate::vrrp::Status as RouterStatus;
+pub(crate) use ask::ask;
 pub use client::{Error as ClientError, connections, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};

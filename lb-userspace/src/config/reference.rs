@@ -7,6 +7,7 @@ use super::section::File;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
 use super::section::limits::LimitsKeys;
+use super::section::metrics::MetricsKeys;
 use super::section::peers::PeersKeys;
 use super::section::real::RealKeys;
 use super::section::service::{Scheduler, ServiceKeys};
@@ -23,6 +24,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("director".to_owned(), table(&DirectorKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("peers".to_owned(), table(&PeersKeys::declared())),
+        ("metrics".to_owned(), table(&MetricsKeys::declared())),
         ("vrrp".to_owned(), table(&VrrpKeys::declared())),
         ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod director;
 pub mod limits;
+pub mod metrics;
 pub mod peers;
 pub mod real;
 mod seen;
@@ -19,6 +20,7 @@ use super::read::{Named, NamedTables, Read, Table, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
 use limits::{Counts, Limits, LimitsKeys};
+use metrics::{Metrics, MetricsKeys};
 use peers::{Peers, PeersKeys};
 use service::{Service, ServiceKeys, ServicePlaces};
 use vips::Vips;
@@ -35,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[peers]`, if there is one.
     pub peers: Option<Peers>,
+    /// `[metrics]`, if there is one.
+    pub metrics: Option<Metrics>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
     /// `[service.NAME]`, in the order of their names.
@@ -63,6 +67,8 @@ keys! {
         limits: Read<LimitsKeys> = key(Table::new());
         /// the other directors, which this one shares its state with
         peers: Read<PeersKeys> = key(Table::new());
+        /// where Prometheus and browsers find this director
+        metrics: Read<MetricsKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
         /// virtual services, by name
@@ -85,6 +91,7 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
     let vips = vips(file);
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
+    let metrics = file.metrics.get().map(|read| metrics::accept(read, &vips, findings));
     let (vrrp, vrrp_places) = vrrp::accept(file.routers(), file.services(), source, findings);
     let (services, service_places) = service::accept(file.services(), &vips, source, findings);
     let counts = Counts {
@@ -94,7 +101,8 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
     let (peers, listen) = peers.flatten().unzip();
-    let config = Config { path: path.to_owned(), director, limits: limits?, peers, vrrp, services };
+    let config =
+        Config { path: path.to_owned(), director, limits: limits?, peers, metrics: metrics.flatten(), vrrp, services };
     Some((config, Places { interfaces, listen, vrrp: vrrp_places, services: service_places }))
 }
 
