@@ -2,12 +2,14 @@
 
 use crate::environment::{Environment, Tables};
 use crate::header::{Ethernet, Mac, Vlan};
-use crate::ip::Ip;
-use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VipKey, VirtualMac, VirtualMacKey};
+use crate::ip::{Ip, Ports};
+use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
 use crate::parse::{Network, Opens, Parsed, opens_quic, parse_network, parse_transport};
+use crate::recall::Answer;
 use crate::rewrite::rewrite;
-use crate::select::choose;
+use crate::select::{Choice, choose, reach};
+use crate::stray::{Owner, Stray};
 use crate::verdict::Verdict;
 
 /// VLAN tags that are read past.
@@ -41,22 +43,13 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
         return Err(Verdict::OtherVlan);
     }
     let director = environment.tables().director().ok_or(Verdict::NotService)?;
-    if network.fragment {
-        return Err(judge_fragment(environment, director, &network));
-    }
-    let network = network.forgotten(director.hash_seed);
-    let mut parsed = parse_transport(&packet, network)?;
-    let (index, service) = find_service(environment.tables(), director, &parsed)?;
-    if service.gate != 0 && environment.gate_is_closed(service.gate) {
-        return Err(Verdict::Standby);
-    }
-    if came_from_real(environment, director, service, source) {
-        return Err(Verdict::Returned);
-    }
-    if service.flags & Service::QUIC != 0 && opens_quic(&packet, &parsed) {
-        parsed.opens = Opens::Yes;
-    }
-    let choice = choose(environment, director, (index, service), &parsed)?;
+    let (choice, length, headers) = if network.is_stray() {
+        // It is never merged with others.
+        (choose_stray(&packet, environment, &network)?, network.length, network.length)
+    } else {
+        let parsed = parse_transport(&packet, network.forgotten(director.hash_seed))?;
+        (choose_real(&packet, environment, director, source, parsed)?, parsed.network.length, parsed.headers)
+    };
     rewrite(packet, environment, tags, choice.real)?;
     let verdict = if choice.real.ifindex == ingress {
         Verdict::Forwarded
@@ -65,7 +58,6 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
         Verdict::Redirected
     };
     // Each packet of a merged frame had the headers on the wire.
-    let (length, headers) = (parsed.network.length, parsed.headers);
     let packets = environment.packets(length.saturating_sub(headers));
     let bytes = u64::from(length) + u64::from(packets - 1) * u64::from(headers);
     environment.count(choice.counter, packets, bytes, choice.connection);
@@ -89,40 +81,63 @@ fn check_destination<E: Environment>(environment: &E, port: &Port, destination: 
     }
 }
 
-/// A fragment without ports can't be told apart by service: those of a VIP and a protocol share one fate.
+/// The real of a packet that says itself which flow it is of.
 #[inline(always)]
-fn judge_fragment<E: Environment>(environment: &E, director: &Director, network: &Network) -> Verdict {
-    if !director.vips.may_hold(Filter::of_address(network.vip)) {
-        return Verdict::Fragment;
+fn choose_real<'e, E: Environment>(
+    packet: &Packet<'_>,
+    environment: &'e E,
+    director: &Director,
+    source: Mac,
+    mut parsed: Parsed,
+) -> Result<Choice<'e>, Verdict> {
+    let Network { vip, protocol, .. } = parsed.network;
+    let (index, service) =
+        find_service(environment.tables(), director, vip, protocol, parsed.ports).ok_or(Verdict::NotService)?;
+    if service.gate != 0 && environment.gate_is_closed(service.gate) {
+        return Err(Verdict::Standby);
     }
-    let key = VipKey { address: network.vip.address(), protocol: network.protocol, reserved: [0; 3] };
-    match environment.vip(&key) {
-        None => Verdict::Fragment,
-        Some(vip) if vip.gate != 0 && environment.gate_is_closed(vip.gate) => Verdict::Standby,
-        Some(_) => Verdict::VipFragment,
+    if came_from_real(environment, director, service, source) {
+        return Err(Verdict::Returned);
     }
+    if service.flags & Service::QUIC != 0 && opens_quic(packet, &parsed) {
+        parsed.opens = Opens::Yes;
+    }
+    choose(environment, director, (index, service), &parsed)
 }
 
-/// A packet's service, and its index in `services`.
+/// The real of a fragment or an ICMP error.
 #[inline(always)]
-fn find_service<'e, T: Tables>(
+fn choose_stray<'e, E: Environment>(
+    packet: &Packet<'_>,
+    environment: &'e E,
+    network: &Network,
+) -> Result<Choice<'e>, Verdict> {
+    let Owner { service, number, connection } = environment.stray(packet, Stray::of(network))?;
+    let service = environment.tables().service(service).ok_or(Verdict::NotService)?;
+    reach(environment.tables(), service, Answer { number, connection }).ok_or(Verdict::NoReal)
+}
+
+/// A flow's service, and its index in `services`.
+#[inline(always)]
+pub(crate) fn find_service<'e, T: Tables>(
     tables: &'e T,
     director: &Director,
-    parsed: &Parsed,
-) -> Result<(u32, &'e Service), Verdict> {
-    let Network { vip, protocol, .. } = parsed.network;
+    vip: Ip,
+    protocol: u8,
+    ports: Ports,
+) -> Option<(u32, &'e Service)> {
     if !director.vips.may_hold(Filter::of_address(vip)) {
-        return Err(Verdict::NotService);
+        return None;
     }
     let table = if director.table == 0 { &director.tables[0] } else { &director.tables[1] };
     let tail = u32::from(protocol) << 16;
-    if let Some(found) = look_up(tables, table, vip, tail | parsed.ports.0 >> 16) {
-        return Ok(found);
+    if let Some(found) = look_up(tables, table, vip, tail | ports.0 >> 16) {
+        return Some(found);
     }
     if director.flags & Director::ANY_PORT == 0 {
-        return Err(Verdict::NotService);
+        return None;
     }
-    look_up(tables, table, vip, tail).ok_or(Verdict::NotService)
+    look_up(tables, table, vip, tail)
 }
 
 /// The service of this VIP whose key ends in these bytes: it is at one of two places.
@@ -141,8 +156,14 @@ fn look_at<T: Tables>(tables: &T, index: u32, vip: Ip, tail: u32) -> Option<(u32
     (Ip::from(service.key.address) == vip && service.key.tail() == tail).then_some((index, service))
 }
 
+/// Whether a frame for this service is from one of its own reals' MACs.
 #[inline(always)]
-fn came_from_real<E: Environment>(environment: &E, director: &Director, service: &Service, source: Mac) -> bool {
+pub(crate) fn came_from_real<E: Environment>(
+    environment: &E,
+    director: &Director,
+    service: &Service,
+    source: Mac,
+) -> bool {
     director.reals.may_hold(Filter::of_mac(source))
         && environment.returns(&ReturnKey { pool: service.reals, mac: source, reserved: [0; 2] })
 }

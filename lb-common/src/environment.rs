@@ -1,9 +1,14 @@
 //! What surrounds a frame: the maps, the clock, and the room in front of it.
 
-use crate::maps::{Director, FlowLine, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
+use crate::ip::{Ip, Ports};
+use crate::maps::{
+    Director, FlowLine, FragmentEntry, NOBODY, Pending, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac,
+    VirtualMacKey,
+};
 use crate::packet::Packet;
 use crate::recall::{Answer, Query, recall};
 use crate::rewrite;
+use crate::stray::{Owner, Stray, conclude, is_dead, query, service, stray};
 use crate::verdict::Verdict;
 
 /// The maps that say who takes a packet, and the clock.
@@ -20,6 +25,10 @@ pub trait Tables {
     fn flow_line(&self, index: u32) -> Option<*mut FlowLine>;
     /// Writes the key of a flow of this line and word into `flow_keys`, as the words that it has in memory.
     fn note_key(&self, line: u32, way: usize, key: [u64; 3]);
+    /// An entry of `fragments`, by the words of its key.
+    fn fragment(&self, key: [u64; 5]) -> Option<FragmentEntry>;
+    /// Writes an entry of `fragments`, likewise.
+    fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]);
     /// Takes the next number of `turns` for this service.
     fn take_turn(&self, service: u32) -> Option<u64>;
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
@@ -36,6 +45,34 @@ pub trait Environment {
     #[inline(always)]
     fn recall(&self, query: Query) -> Answer {
         recall(self.tables(), query)
+    }
+    /// Asks who takes a fragment or an ICMP error: [`stray`] and what follows it.
+    ///
+    /// # Errors
+    /// The verdict of one that nobody takes.
+    #[inline(always)]
+    fn stray(&self, packet: &Packet<'_>, which: Stray) -> Result<Owner, Verdict>
+    where
+        Self: Sized,
+    {
+        let mut pending = Pending::default();
+        let found = stray(packet, self, which, &mut pending)?;
+        if found.number != NOBODY {
+            return Ok(found);
+        }
+        let answer = query(self.tables(), &mut pending).unwrap_or_else(|| {
+            let answer = self.recall(Query::of(pending.query));
+            if !is_dead(self.tables(), &pending, answer) {
+                return answer;
+            }
+            self.recall(Query::of(Query::again(pending.query)))
+        });
+        conclude(self.tables(), &pending, answer)
+    }
+    /// Asks which service a flow is of, apart from the path of most packets: [`service`] with these tables.
+    #[inline(always)]
+    fn service_apart(&self, vip: Ip, protocol: u8, ports: Ports) -> Option<u32> {
+        service(self.tables(), vip, protocol, ports)
     }
     /// The entry of `ports` for the interface that the frame came in by.
     fn port(&self) -> Option<&Port>;

@@ -168,7 +168,7 @@ impl Found {
         match opens {
             Opens::Yes => self.stage() == Stage::Closing as u64 || self.idle(now) > timeouts.tcp,
             Opens::Unknown => self.idle(now) > timeouts.udp,
-            Opens::No | Opens::Ends => false,
+            Opens::No | Opens::Ends | Opens::About => false,
         }
     }
 
@@ -178,11 +178,11 @@ impl Found {
         Inserted { second: self.second, way: self.way as usize }
     }
 
-    /// Notes a packet of the flow. Whether it is the one that makes an opening connection an open one.
+    /// Notes a packet of the flow. Whether it is the first that followed the one that opened it.
     #[inline(always)]
     pub(crate) fn see(&self, opens: Opens, now: u32) -> bool {
         let stage = match opens {
-            Opens::Yes => self.stage(),
+            Opens::Yes | Opens::About => self.stage(),
             Opens::Ends => Stage::Closing as u64,
             Opens::No | Opens::Unknown if self.stage() == Stage::Opening as u64 => Stage::Open as u64,
             Opens::No | Opens::Unknown => self.stage(),
@@ -191,7 +191,7 @@ impl Found {
         let seen = ((self.held >> SEEN_SHIFT) as u32).wrapping_add(self.idle(now)) & SEEN;
         let tag_and_real = self.held & (u64::MAX << TAG_SHIFT | 0xffff);
         self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
-        self.stage() == Stage::Opening as u64 && stage == Stage::Open as u64
+        self.stage() == Stage::Opening as u64 && stage != Stage::Opening as u64
     }
 
     /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours.

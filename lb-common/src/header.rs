@@ -91,6 +91,11 @@ pub struct Ipv4 {
     pub destination: [u8; 4],
 }
 
+impl Ipv4 {
+    /// The offset's bits of `fragment`.
+    pub const OFFSET: u16 = 0x1fff;
+}
+
 /// IPv6's fixed header (RFC 8200 §3).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -131,6 +136,11 @@ pub struct Fragment {
     pub offset_more: U16,
     /// Identification.
     pub id: [u8; 4],
+}
+
+impl Fragment {
+    /// The offset's bits of `offset_more`.
+    pub const OFFSET: u16 = 0xfff8;
 }
 
 /// UDP (RFC 768).
@@ -200,7 +210,7 @@ impl Tcp {
     pub const ACK: u8 = 0x10;
 }
 
-/// ICMP and ICMPv6.
+/// ICMP and ICMPv6. In the errors that are followed, the packet that they are about starts behind eight bytes.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Icmp {

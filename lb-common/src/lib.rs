@@ -34,6 +34,7 @@ mod rewrite;
 pub mod ring;
 mod select;
 pub mod slot;
+mod stray;
 mod verdict;
 
 pub use atomic::Word;
@@ -45,6 +46,8 @@ pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
 pub use recall::{Answer, Query, recall, recall_words};
 pub use rewrite::{address, retag};
+pub use select::Asked;
+pub use stray::{Owner, Stray, conclude, is_dead, query, service, stray};
 pub use verdict::{Action, Verdict};
 
 #[cfg(any(test, feature = "host"))]

@@ -7,6 +7,7 @@
 
 mod director;
 mod flow;
+mod fragment;
 mod service;
 mod sets;
 
@@ -16,6 +17,7 @@ use crate::header::Mac;
 
 pub use director::{Director, Table, Timeouts};
 pub use flow::{FlowKey, FlowKeys, FlowLine};
+pub use fragment::{FragmentEntry, FragmentFlow, FragmentKey, Pending};
 pub use service::{Service, ServiceKey, Vip, VipKey};
 pub use sets::{Filter, Vlans};
 
@@ -200,6 +202,9 @@ mod pod {
         Turn,
         FlowLine,
         FlowKeys,
+        FragmentKey,
+        FragmentEntry,
+        Pending,
         Gate,
         VirtualMacKey,
         VirtualMac
@@ -220,6 +225,7 @@ mod tests {
         assert_eq!(size_of::<ReturnKey>(), 12);
         assert_eq!(size_of::<FlowLine>(), 64, "a cache line");
         assert_eq!(size_of::<FlowKeys>(), 192);
+        assert_eq!((size_of::<FragmentKey>(), size_of::<FragmentEntry>()), (40, 16));
         assert_eq!(size_of::<Stats>(), 24);
     }
 }

@@ -1,7 +1,7 @@
 //! From a frame to the flow that it belongs to.
 
 use crate::atomic::forget;
-use crate::header::{Ethernet, Extension, Fragment, Icmp, Ipv4, Ipv6, Quic, Tcp, Udp, Vlan, ethertype, protocol};
+use crate::header::{Ethernet, Extension, Fragment, Ipv4, Ipv6, Quic, Tcp, Udp, Vlan, ethertype, protocol};
 use crate::ip::{Ip, Ports};
 use crate::packet::Packet;
 use crate::verdict::Verdict;
@@ -30,7 +30,7 @@ pub struct Network {
     /// Length of the IP packet by its own header, in bytes.
     pub length: u32,
     /// Where its payload starts in the frame.
-    payload: usize,
+    pub(crate) payload: usize,
     /// Bytes of the payload, by the packet's own length.
     rest: u32,
 }
@@ -45,6 +45,18 @@ impl Network {
         let length = forget(u64::from(self.length), unknown) as u32;
         let rest = forget(u64::from(self.rest), unknown) as u32;
         Self { payload: payload as usize, length, rest, ..self }
+    }
+
+    /// Where the IP header starts in the frame.
+    #[inline(always)]
+    pub(crate) fn start(&self) -> usize {
+        ETHERNET + TAG * usize::from(self.tags)
+    }
+
+    /// Whether its flow isn't told by ports of its own: see [`crate::stray`].
+    #[inline(always)]
+    pub fn is_stray(&self) -> bool {
+        self.fragment || matches!(self.protocol, protocol::ICMP | protocol::ICMPV6)
     }
 }
 
@@ -76,9 +88,21 @@ pub enum Opens {
     Ends,
     /// UDP: it can't be told, unless its service is QUIC's: see [`opens_quic`].
     Unknown,
+    /// An ICMP error: it is about a connection, and no packet of it.
+    About,
 }
 
 impl Opens {
+    /// Of a TCP segment.
+    #[inline(always)]
+    pub(crate) fn of_segment(header: &Tcp) -> Self {
+        match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
+            Tcp::SYN => Self::Yes,
+            flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Self::Ends,
+            _ => Self::No,
+        }
+    }
+
     /// From its number.
     #[inline(always)]
     pub fn of(number: u8) -> Self {
@@ -86,7 +110,8 @@ impl Opens {
             0 => Self::Yes,
             1 => Self::No,
             2 => Self::Ends,
-            _ => Self::Unknown,
+            3 => Self::Unknown,
+            _ => Self::About,
         }
     }
 }
@@ -194,7 +219,35 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
     Err(Verdict::TooManyHeaders)
 }
 
-/// Reads the header behind the network's.
+/// What a packet carries behind these IPv6 extension headers, and where that starts in its frame. The first is of this kind
+/// and starts there.
+///
+/// # Errors
+/// [`Verdict::Fragment`] for a later fragment, which carries neither, [`Verdict::TooManyHeaders`], and [`Verdict::Truncated`].
+#[inline(always)]
+pub(crate) fn walk(packet: &Packet<'_>, mut next: u8, mut place: usize) -> Result<(u8, usize), Verdict> {
+    for _ in 0..EXTENSIONS {
+        match next {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => {
+                let extension = packet.at::<Extension>(place)?;
+                next = extension.next_header;
+                place += (usize::from(extension.length) << 3) + 8;
+            }
+            protocol::FRAGMENT => {
+                let header = packet.at::<Fragment>(place)?;
+                if header.offset_more.get() & Fragment::OFFSET != 0 {
+                    return Err(Verdict::Fragment);
+                }
+                next = header.next_header;
+                place += size_of::<Fragment>();
+            }
+            _ => return Ok((next, place)),
+        }
+    }
+    Err(Verdict::TooManyHeaders)
+}
+
+/// Reads the header behind the network's, of a packet that isn't [a stray](Network::is_stray).
 ///
 /// # Errors
 /// The verdict of a packet that can't be for a service.
@@ -203,11 +256,7 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
     let (ports, opens, transport) = match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
-            let opens = match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
-                Tcp::SYN => Opens::Yes,
-                flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Opens::Ends,
-                _ => Opens::No,
-            };
+            let opens = Opens::of_segment(header);
             within::<Tcp>(&network)?;
             (Ports::of(header.ports), opens, u32::from(header.offset >> 4) << 2)
         }
@@ -216,16 +265,6 @@ pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, 
             within::<Udp>(&network)?;
             (Ports::of(header.ports), Opens::Unknown, size_of::<Udp>() as u32)
         }
-        protocol::ICMP => match packet.at::<Icmp>(network.payload)?.kind {
-            // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
-            3 | 4 | 11 | 12 => return Err(Verdict::IcmpError),
-            _ => return Err(Verdict::OtherProtocol),
-        },
-        protocol::ICMPV6 => match packet.at::<Icmp>(network.payload)?.kind {
-            // RFC 4443 §2.1: errors are below 128.
-            0..=127 => return Err(Verdict::IcmpError),
-            _ => return Err(Verdict::OtherProtocol),
-        },
         _ => return Err(Verdict::OtherProtocol),
     };
     let headers = network.length.saturating_sub(network.rest) + transport;

@@ -39,6 +39,13 @@ const _: () = assert!(Opens::No as u8 & Opens::Unknown as u8 & GOES_ON != 0);
 const _: () = assert!((Opens::Yes as u8 | Opens::Ends as u8) & GOES_ON == 0);
 
 impl Query {
+    /// The words of the same query, asked again.
+    #[inline(always)]
+    pub fn again(words: [u64; 5]) -> [u64; 5] {
+        let [hash, start, end, ports_and_service, slot_and_opens] = words;
+        [hash, start, end, ports_and_service, slot_and_opens | AGAIN]
+    }
+
     /// As words.
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
@@ -121,9 +128,10 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
         tables.note_key(line, at.way, FlowKey::words(query.client, query.ports, service.id));
     };
     if found.is_there() && !anew && !query.again {
-        if found.see(opens, now)
+        // Also where the service isn't tracked any more.
+        if opens != Opens::About
+            && found.see(opens, now)
             && let Some(service) = tables.service(query.service)
-            && service.flags & Service::TRACKED != 0
         {
             note_key(found.at(), service);
         }
@@ -149,6 +157,9 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
         // That real has died, and the agent hasn't said so yet: as if it weren't remembered.
         return Answer { number: slot.current, connection };
     }
+    if opens == Opens::About {
+        return Answer { number: chosen, connection };
+    }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
     if found.is_there() {
         if lives(tables, service, chosen) {
@@ -163,14 +174,16 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
-            // are to settle must know whose the flows are; nobody else asks before they are open.
-            if !tracked {
+            // are to settle must know whose the flows are, and one that has been open before isn't over soon; nobody else
+            // asks before they are open.
+            if !(tracked && opener) {
                 note_key(at, service);
             }
             Answer { number: chosen, connection }
         }
         // Later packets will find nothing, and go by the slot: so must this one.
-        None if opener => Answer { number: slot.owner(), connection },
+        None if opener && lives(tables, service, slot.owner()) => Answer { number: slot.owner(), connection },
+        None if opener => Answer { number: slot.current, connection },
         None => Answer { number: chosen, connection },
     }
 }
@@ -186,7 +199,7 @@ pub(crate) fn next_turn<T: Tables>(tables: &T, service: &Service) -> u16 {
 
 /// Whether frames may be sent to a real.
 #[inline(always)]
-fn lives<T: Tables>(tables: &T, service: &Service, number: u16) -> bool {
+pub(crate) fn lives<T: Tables>(tables: &T, service: &Service, number: u16) -> bool {
     number != NOBODY
         && u32::from(number) < service.room
         && tables.real(service.reals.wrapping_add(u32::from(number))).is_some_and(|real| real.flags & Real::USABLE != 0)
@@ -198,7 +211,7 @@ mod tests {
 
     #[test]
     fn words_hold_all() {
-        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown] {
+        for opens in [Opens::Yes, Opens::No, Opens::Ends, Opens::Unknown, Opens::About] {
             let query = Query {
                 hash: 0x0123_4567_89ab_cdef,
                 client: Ip { start: 1 << 63, end: 5 },

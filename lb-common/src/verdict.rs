@@ -28,6 +28,12 @@ macro_rules! verdicts {
             /// Every verdict, in the order of their numbers.
             pub const ALL: &'static [Verdict] = &[$(Verdict::$name),+];
 
+            /// Of this number; what is nobody's is [`Verdict::Malformed`].
+            #[inline(always)]
+            pub const fn of(number: u32) -> Self {
+                match number { $($number => Self::$name,)+ _ => Self::Malformed }
+            }
+
             /// The name that people see: `lb list`, metrics, logs.
             pub const fn name(self) -> &'static str {
                 match self { $(Verdict::$name => $text),+ }
@@ -57,7 +63,7 @@ verdicts! {
     OtherProtocol = 5, "other-protocol", Pass;
     /// A fragment of an IP packet for others than a VIP's services.
     Fragment = 6, "fragment", Pass;
-    /// An ICMP or ICMPv6 error.
+    /// An ICMP or ICMPv6 error that embeds no packet of a service's flow. (One that does goes where its flow goes.)
     IcmpError = 7, "icmp-error", Pass;
     /// A header runs past the end of the frame.
     Truncated = 8, "truncated", Pass;
@@ -86,8 +92,9 @@ verdicts! {
     Standby = 17, "standby", Pass;
     /// Tagged for a VLAN that isn't the director's on this interface: the host's own stack knows what it is.
     OtherVlan = 18, "other-vlan", Pass;
-    /// A fragment for a VIP and a protocol that it has services of. Only the first fragment has the ports that name a
-    /// connection; and the director's own stack, which has the VIP but not the connection, would answer with a reset.
+    /// A fragment for a VIP and a protocol that it has services of, whose first fragment hasn't come or is too short to have
+    /// the header with the ports. Nobody knows whose it is; and the director's own stack, which has the VIP but not the
+    /// connection, would answer with a reset.
     VipFragment = 19, "vip-fragment", Drop;
 }
 
@@ -104,6 +111,7 @@ mod tests {
     fn numbers_are_the_indices_of_the_map() {
         for (index, verdict) in Verdict::ALL.iter().enumerate() {
             assert_eq!(*verdict as usize, index, "{}", verdict.name());
+            assert_eq!(Verdict::of(index as u32), *verdict);
         }
     }
 }

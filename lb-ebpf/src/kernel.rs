@@ -3,12 +3,14 @@
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use lb_common::maps::{
-    Director, FlowLine, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, FlowLine, FragmentEntry, FragmentKey, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip,
+    VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{Answer, Environment, Packet, Query, Tables, Verdict, Word};
+use lb_common::{Answer, Environment, Ip, Owner, Packet, Ports, Query, Stray, Tables, Verdict, Word};
 
 use crate::maps;
 use crate::recall::lb_recall;
+use crate::stray::{ASK, lb_conclude, lb_is_dead, lb_query, lb_service};
 
 /// Where a program runs: how it reaches a frame, and how the frame leaves.
 pub trait Hook {
@@ -22,6 +24,8 @@ pub trait Hook {
     fn packets(&self, payload: u32) -> u32;
     /// As [`Environment::tag_beside`].
     fn tag_beside(&self) -> Option<u16>;
+    /// As [`Environment::stray`], by its words.
+    fn stray(&self, which: u64) -> u64;
     /// As [`Environment::redirect`].
     fn redirect(&self, real: &Real) -> Result<(), Verdict>;
     /// Moves the frame's start; whether there is room.
@@ -58,6 +62,12 @@ impl<'a, H: Hook> Kernel<'a, H> {
             unsafe { (*stats).packets += u64::from(packets) };
         }
     }
+}
+
+/// Asks the flow table with a query's words, for an answer's.
+#[inline(always)]
+fn ask([hash, start, end, ports_and_service, slot_and_opens]: [u64; 5]) -> u64 {
+    lb_recall(hash, start, end, ports_and_service, slot_and_opens)
 }
 
 /// The maps of this object.
@@ -101,6 +111,21 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn fragment(&self, key: [u64; 5]) -> Option<FragmentEntry> {
+        let key = FragmentKey::from(key);
+        // SAFETY: an entry that gives way to another while it is read may be read as a mixture of both: one fragment then
+        // goes to a wrong real, which drops it.
+        unsafe { maps::fragments.get(&key) }.copied()
+    }
+
+    #[inline(always)]
+    fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]) {
+        let (key, entry) = (FragmentKey::from(key), FragmentEntry::from(entry));
+        // Without it the other fragments are dropped.
+        let _ = maps::fragments.insert(&key, &entry, 0);
+    }
+
+    #[inline(always)]
     fn take_turn(&self, service: u32) -> Option<u64> {
         let turn = maps::turns.get_ptr_mut(service)?;
         // SAFETY: every access to this field is atomic, on all CPUs; it is 8 bytes long and aligned.
@@ -125,8 +150,32 @@ impl<H: Hook> Environment for Kernel<'_, H> {
 
     #[inline(always)]
     fn recall(&self, query: Query) -> Answer {
-        let [hash, start, end, ports_and_service, slot_and_opens] = query.words();
-        Answer::of(lb_recall(hash, start, end, ports_and_service, slot_and_opens))
+        Answer::of(ask(query.words()))
+    }
+
+    #[inline(always)]
+    fn stray(&self, _: &Packet<'_>, which: Stray) -> Result<Owner, Verdict> {
+        let found = Owner::of(self.hook.stray(which.word()))?;
+        if found.number != NOBODY {
+            return Ok(found);
+        }
+        let asked = lb_query();
+        let answer = if asked & ASK == 0 {
+            asked
+        } else {
+            let pending = maps::pending.get_ptr(0).ok_or(Verdict::NoReal)?;
+            // SAFETY: the entry is this CPU's own.
+            let query = unsafe { (*pending).query };
+            let answer = ask(query);
+            if lb_is_dead(answer) == 0 { answer } else { ask(Query::again(query)) }
+        };
+        Owner::of(lb_conclude(answer))
+    }
+
+    #[inline(always)]
+    fn service_apart(&self, vip: Ip, protocol: u8, ports: Ports) -> Option<u32> {
+        let found = lb_service(vip.start, vip.end, u64::from(ports.0) << 8 | u64::from(protocol));
+        (found >> 32 != 0).then_some(found as u32)
     }
 
     #[inline(always)]

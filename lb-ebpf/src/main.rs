@@ -7,6 +7,7 @@ mod drops;
 mod kernel;
 mod maps;
 mod recall;
+mod stray;
 mod tc;
 mod xdp;
 

@@ -3,12 +3,12 @@
 #![allow(non_upper_case_globals, reason = "a map's name is what bpftool and the pin directory show")]
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, DevMap, HashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
-    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
 /// Flags of the maps that the agent writes through a mapping; their entries start at the start of a page.
@@ -18,7 +18,7 @@ const MAPPED: usize = BPF_F_MMAPABLE as usize;
 #[btf_map]
 pub static services: Array<Service, 16384, MAPPED> = Array::new();
 
-/// VIPs that have services of a protocol: what a fragment, which may have no port, is held against.
+/// VIPs that have services of a protocol: what a fragment whose ports aren't known is held against.
 #[btf_map]
 pub static vips: HashMap<VipKey, Vip, 4096> = HashMap::new();
 
@@ -57,6 +57,14 @@ pub static flows: Array<FlowLine, 180224, MAPPED> = Array::new();
 /// Whose those flows are.
 #[btf_map]
 pub static flow_keys: Array<FlowKeys, 180224, MAPPED> = Array::new();
+
+/// First fragments of packets, for the others that follow.
+#[btf_map]
+pub static fragments: LruHashMap<FragmentKey, FragmentEntry, 16384> = LruHashMap::new();
+
+/// Between the functions that find a fragment's or an ICMP error's real.
+#[btf_map]
+pub static pending: PerCpuArray<Pending, 1> = PerCpuArray::new();
 
 /// By service id: new connections of a tracked service so far.
 #[btf_map]

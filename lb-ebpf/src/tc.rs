@@ -9,9 +9,10 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use lb_common::header::ethertype;
 use lb_common::maps::Real;
-use lb_common::{Action, Packet, Verdict, parse_network, parse_transport};
+use lb_common::{Action, Verdict, parse_network, parse_transport};
 
 use crate::kernel::{Hook, Kernel};
+use crate::stray::lb_stray_tc;
 
 /// Most bytes of headers that are made linear.
 const HEADERS: u32 = 512;
@@ -21,10 +22,10 @@ const PRIORITY: u16 = 0xf000;
 /// Attached to the ingress of each interface of `director.interfaces` whose driver has no XDP.
 #[classifier]
 pub fn lb_tc(context: TcContext) -> i32 {
-    let buffer = Buffer { skb: context.skb.skb, packets: Cell::new(1) };
+    let buffer = Buffer::new(context.skb.skb);
     let kernel = Kernel::new(&buffer);
     // Asked beforehand: the path is too long for the verifier to walk it a second time.
-    if buffer.has_more() && reaches_beyond(kernel.packet()) {
+    if buffer.has_more() && lb_reaches_beyond(buffer.skb) != 0 {
         buffer.pull();
     }
     let verdict = lb_common::balance(kernel.packet(), &kernel);
@@ -39,21 +40,32 @@ pub fn lb_tc(context: TcContext) -> i32 {
     }
 }
 
-/// Whether headers of the packet are in fragments.
-#[inline(always)]
-fn reaches_beyond(packet: Packet<'_>) -> bool {
-    let parsed = parse_network(&packet).and_then(|network| parse_transport(&packet, network));
-    parsed.is_err_and(|verdict| verdict == Verdict::Truncated)
+/// Whether headers of the packet are in fragments, or may be: those that an ICMP error embeds aren't looked for. A function of
+/// the program's own, as in `recall.rs`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_reaches_beyond(skb: *mut __sk_buff) -> u64 {
+    let buffer = Buffer::new(skb);
+    let packet = Kernel::new(&buffer).packet();
+    let parsed = parse_network(&packet).and_then(|network| {
+        if network.is_stray() { Err(Verdict::Truncated) } else { parse_transport(&packet, network) }
+    });
+    u64::from(parsed.is_err_and(|verdict| verdict == Verdict::Truncated))
 }
 
 /// The kernel's socket buffer.
-struct Buffer {
+pub struct Buffer {
     skb: *mut __sk_buff,
     /// How many packets of the wire it holds, once that is known.
     packets: Cell<u32>,
 }
 
 impl Buffer {
+    #[inline(always)]
+    pub fn new(skb: *mut __sk_buff) -> Self {
+        Self { skb, packets: Cell::new(1) }
+    }
+
     /// Whether there is something of the headers' size that isn't linear.
     #[inline(always)]
     fn has_more(&self) -> bool {
@@ -116,6 +128,11 @@ impl Hook for Buffer {
     }
 
     #[inline(always)]
+    fn stray(&self, which: u64) -> u64 {
+        lb_stray_tc(self.skb, which)
+    }
+
+    #[inline(always)]
     fn redirect(&self, real: &Real) -> Result<(), Verdict> {
         // `tx_ports` can't be asked: a map of XDP's is for XDP programs alone.
         if real.ifindex == 0 {
@@ -140,13 +157,17 @@ impl Hook for Buffer {
     #[inline(always)]
     fn address(&self, real: &Real) -> Option<Result<(), Verdict>> {
         let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (real.mac, real.source_mac);
-        let addresses = [a, b, c, d, e, f, g, h, i, j, k, l];
+        let addresses = Addresses([a, b, c, d, e, f, g, h, i, j, k, l]);
         // Not by pointer: for that the kernel would make a copy of every shared buffer, also of what passes.
         // SAFETY: the context is the kernel's own, and the bytes live until the call returns.
-        let stored = unsafe { bpf_skb_store_bytes(self.skb, 0, addresses.as_ptr().cast(), 12, 0) };
+        let stored = unsafe { bpf_skb_store_bytes(self.skb, 0, addresses.0.as_ptr().cast(), 12, 0) };
         Some(if stored == 0 { Ok(()) } else { Err(Verdict::NoRoom) })
     }
 }
+
+/// Where the compiler writes eight of them at once, the verifier wants them at a place of eight.
+#[repr(align(8))]
+struct Addresses([u8; 12]);
 
 #[inline(always)]
 fn retag(buffer: &Buffer, tags: u8, vlan: u16) -> Result<(), Verdict> {

@@ -10,6 +10,7 @@ use lb_common::{Action, Verdict};
 
 use crate::kernel::{Hook, Kernel};
 use crate::maps;
+use crate::stray::lb_stray;
 
 /// Attached to each interface of `director.interfaces` whose driver has XDP.
 #[xdp(frags)]
@@ -61,6 +62,11 @@ impl Hook for XdpContext {
     #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {
         None
+    }
+
+    #[inline(always)]
+    fn stray(&self, which: u64) -> u64 {
+        lb_stray(self.ctx, which)
     }
 
     #[inline(always)]

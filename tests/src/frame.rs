@@ -1,6 +1,9 @@
 //! Frames, built from sentences.
 
 use etherparse::{IpNumber, PacketBuilder};
+use lb_common::header::protocol;
+
+const ETHERNET: usize = 14;
 
 /// MAC of the director's interface in the packet tests.
 pub const DIRECTOR: [u8; 6] = [0x02, 0xd0, 0, 0, 0, 1];
@@ -63,6 +66,22 @@ pub fn ip6(client: [u8; 16], vip: [u8; 16], protocol: u8, payload: &[u8]) -> Vec
     let _ =
         PacketBuilder::ethernet2(CLIENT, DIRECTOR).ipv6(client, vip, 64).write(&mut frame, IpNumber(protocol), payload);
     frame
+}
+
+/// An ICMP error (RFC 792) of this type that a router sends to a host about a packet that it sent: `sent` is its frame.
+pub fn error4(router: [u8; 4], host: [u8; 4], kind: u8, sent: &[u8]) -> Vec<u8> {
+    ip4(router, host, protocol::ICMP, &error(kind, sent))
+}
+
+/// The same over IPv6 (RFC 4443).
+pub fn error6(router: [u8; 16], host: [u8; 16], kind: u8, sent: &[u8]) -> Vec<u8> {
+    ip6(router, host, protocol::ICMPV6, &error(kind, sent))
+}
+
+/// With code 0, 1280 where a too-big's MTU is, and a checksum that nobody on the way looks at.
+fn error(kind: u8, sent: &[u8]) -> Vec<u8> {
+    let packet = sent.get(ETHERNET..).unwrap_or_default();
+    [&[kind, 0, 0, 0, 0, 0, 5, 0], packet].concat()
 }
 
 fn tcp(

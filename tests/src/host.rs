@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lb_common::maps::{
-    Director, Filter, FlowLine, Port, Real, ReturnKey, Service, Table, Timeouts, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Filter, FlowLine, FragmentEntry, FragmentKey, Port, Real, ReturnKey, Service, Table, Timeouts, Vip,
+    VipKey, VirtualMac, VirtualMacKey,
 };
 use lb_common::{Environment, Packet, Verdict, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};
@@ -57,6 +58,7 @@ impl Host {
             slots: Slots::default(),
             gates: BTreeMap::new(),
             virtual_macs: BTreeMap::new(),
+            fragments: RefCell::default(),
             turns: RefCell::default(),
             counters: RefCell::default(),
             now: Cell::new(0),
@@ -146,12 +148,14 @@ impl Side for Host {
         for line in &mut self.tables.flows {
             crate::side::age(line.get_mut(), seconds);
         }
+        self.tables.fragments.get_mut().values_mut().for_each(|entry| crate::side::age_fragment(entry, seconds));
         Ok(())
     }
 
     fn forget(&mut self) -> Result<()> {
         self.tables.flows.iter_mut().for_each(|line| *line.get_mut() = FlowLine::new_zeroed());
         self.tables.turns.get_mut().clear();
+        self.tables.fragments.get_mut().clear();
         Ok(())
     }
 }
@@ -190,6 +194,7 @@ struct Tables {
     slots: Slots,
     gates: BTreeMap<u32, bool>,
     virtual_macs: BTreeMap<[u8; 6], bool>,
+    fragments: RefCell<BTreeMap<FragmentKey, FragmentEntry>>,
     turns: RefCell<BTreeMap<u32, u64>>,
     counters: RefCell<BTreeMap<u32, Counters>>,
     now: Cell<u32>,
@@ -226,6 +231,14 @@ impl lb_common::Tables for Tables {
 
     // Nobody lists these flows.
     fn note_key(&self, _: u32, _: usize, _: [u64; 3]) {}
+
+    fn fragment(&self, key: [u64; 5]) -> Option<FragmentEntry> {
+        self.fragments.borrow().get(&key.into()).copied()
+    }
+
+    fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]) {
+        self.fragments.borrow_mut().insert(key.into(), entry.into());
+    }
 
     fn take_turn(&self, service: u32) -> Option<u64> {
         let mut turns = self.turns.borrow_mut();

@@ -284,7 +284,8 @@ pub fn judge(frame: &[u8]) -> Result<()> {
         Some(NetSlice::Ipv6(_)) => {}
         _ => bail!("neither IPv4 nor IPv6"),
     }
-    ensure!(matches!(packet.transport, Some(TransportSlice::Tcp(_) | TransportSlice::Udp(_))), "neither TCP nor UDP");
+    // A part of a packet has none.
+    ensure!(packet.transport.is_some() || packet.is_ip_payload_fragmented(), "neither TCP, UDP nor ICMP");
     Ok(())
 }
 

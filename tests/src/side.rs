@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lb_common::flow::Flow;
-use lb_common::maps::{FlowLine, Service};
+use lb_common::maps::{FlowLine, FragmentEntry, Service};
 use lb_common::{Action, Verdict};
 use lb_userspace::dataplane::{Counters, Desired};
 
@@ -113,13 +113,13 @@ pub trait Side {
     /// A map can't be read.
     fn counts(&self) -> Result<Counts>;
 
-    /// Makes every remembered flow older; less than zero makes it seen in the future, as by a CPU whose clock is ahead.
+    /// Makes every remembered flow and first fragment older; less than zero makes it seen in the future, as by a CPU whose clock is ahead.
     ///
     /// # Errors
     /// A map can't be read or written.
     fn age(&mut self, seconds: i32) -> Result<()>;
 
-    /// Forgets every remembered flow, and starts from the first turn.
+    /// Forgets every remembered flow and first fragment, and starts from the first turn.
     ///
     /// # Errors
     /// A map can't be written.
@@ -144,6 +144,11 @@ pub(crate) fn age(line: &mut FlowLine, ticks: i32) {
             *word = Flow { seen: flow.seen.wrapping_add_signed(-ticks), ..flow }.word();
         }
     }
+}
+
+/// Makes a first fragment older, or younger, by so many ticks.
+pub(crate) fn age_fragment(entry: &mut FragmentEntry, ticks: i32) {
+    entry.seen = entry.seen.wrapping_add_signed(-ticks);
 }
 
 /// The counters of all that these services have, by what their entries in `real_stats` hold.

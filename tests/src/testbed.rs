@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::Action;
-use lb_common::maps::{FlowLine, Service, Turn};
+use lb_common::maps::{FlowLine, FragmentEntry, FragmentKey, Service, Turn};
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -60,6 +60,7 @@ pub struct Testbed {
     gates: Gates,
     flows: Array<MapData, FlowLine>,
     turns: Array<MapData, Turn>,
+    fragments: HashMap<MapData, FragmentKey, FragmentEntry>,
     /// By id.
     services: BTreeMap<u32, Service>,
     /// Frames go through the tc program.
@@ -87,8 +88,9 @@ impl Testbed {
         let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
         let flows = Array::try_from(map("flows")?)?;
         let turns = Array::try_from(map("turns")?)?;
+        let fragments = HashMap::try_from(map("fragments")?)?;
         let gates = Gates::open(&pins)?;
-        Ok(Self { dataplane, pins, stats, gates, flows, turns, services: BTreeMap::new(), is_tc: false })
+        Ok(Self { dataplane, pins, stats, gates, flows, turns, fragments, services: BTreeMap::new(), is_tc: false })
     }
 
     /// Sends frames through the tc program from now on.
@@ -190,6 +192,10 @@ impl Side for Testbed {
             age(&mut line, ticks);
             self.flows.set(index, line, 0)?;
         }
+        for (key, mut entry) in self.fragments.iter().collect::<Result<Vec<_>, _>>()? {
+            crate::side::age_fragment(&mut entry, ticks);
+            self.fragments.insert(key, entry, 0)?;
+        }
         Ok(())
     }
 
@@ -199,6 +205,9 @@ impl Side for Testbed {
         }
         for id in 0..self.turns.len() {
             self.turns.set(id, Turn::default(), 0)?;
+        }
+        for key in self.fragments.keys().collect::<Result<Vec<_>, _>>()? {
+            self.fragments.remove(&key)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// Pinned maps with the names that their keys and values are shown with. An entry without names is all that one needs
 /// where a value is a number, or the map is empty here.
-const FIELDS: [(&str, &[&str]); 16] = [
+const FIELDS: [(&str, &[&str]); 18] = [
     (
         "services",
         &["address", "port", "protocol", "id", "ring", "ring_size", "reals", "counters", "flags", "scheduler"],
@@ -24,6 +24,8 @@ const FIELDS: [(&str, &[&str]); 16] = [
     ("returns", &["pool", "mac"]),
     ("flows", &["words"]),
     ("flow_keys", &["keys", "client", "ports", "service"]),
+    ("fragments", &[]),
+    ("pending", &["asked", "query", "key", "note"]),
     ("turns", &["next"]),
     ("real_stats", &["connections", "packets", "bytes"]),
     ("verdicts", &["packets"]),

@@ -1,8 +1,13 @@
 //! What a reload changes, in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::config::{Config, Director, Real, Service, Vrrp, WhenAgentDies};
+use lb_common::maps::ServiceKey;
+
+use crate::config::{Check, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
+use crate::planner::allocation::{PoolName, succeeds};
+use crate::planner::plan::key;
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
@@ -16,6 +21,17 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     if before.peers != after.peers {
         out.push("peers: changed: the exchange begins anew".to_owned());
     }
+    if before.flows != after.flows {
+        let shown = humantime::format_duration;
+        let crate::config::Flows { tcp, udp, opening, closing } = after.flows;
+        out.push(format!(
+            "flows: tcp {}, udp {}, opening {}, closing {}",
+            shown(tcp),
+            shown(udp),
+            shown(opening),
+            shown(closing)
+        ));
+    }
     compare(
         &mut out,
         "service",
@@ -23,8 +39,29 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
         by_name(&after.services, |it| &it.name),
         service,
     );
+    out.extend(moved(before, after));
+    compare(&mut out, "pool", by_name(&before.pools, |it| &it.name), by_name(&after.pools, |it| &it.name), pool);
     compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
     out
+}
+
+/// Services that go to a pool where their reals have other numbers.
+fn moved(before: &Config, after: &Config) -> Vec<String> {
+    let names = |config: &Config| config.services.iter().map(PoolName::of).collect::<BTreeSet<_>>();
+    let (old, new) = (names(before), names(after));
+    let was: BTreeMap<ServiceKey, PoolName> =
+        before.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
+    let kept = |name: &PoolName| {
+        let services = after.services.iter().filter(|held| PoolName::of(held) == *name);
+        succeeds(services.filter_map(|held| was.get(&key(held))), |name| new.contains(name))
+    };
+    let moves = |service: &&Service| {
+        let name = PoolName::of(service);
+        was.get(&key(service)).is_some_and(|was| *was != name && (old.contains(&name) || kept(&name) != Some(was)))
+    };
+    let line =
+        |service: &Service| format!("service.{}: its connections move: it goes to other reals' numbers", service.name);
+    after.services.iter().filter(moves).map(line).collect()
 }
 
 /// What of it has no effect before the director is made anew.
@@ -52,7 +89,7 @@ fn director(before: &Director, after: &Director) -> Vec<String> {
         before.interfaces.iter().filter(|name| missing(after, name)).map(|name| format!("interface {name}: removed")),
     );
     if before.hash_seed != after.hash_seed {
-        out.push("director: hash_seed changed: flows of mh and sh go to other reals".to_owned());
+        out.push("director: hash_seed changed: connections move, since they are hashed otherwise".to_owned());
     }
     if before.when_agent_dies != after.when_agent_dies {
         out.push(match after.when_agent_dies {
@@ -98,6 +135,12 @@ impl Summary for Service {
     }
 }
 
+impl Summary for Pool {
+    fn summary(&self) -> String {
+        format!("{} reals", self.reals.len())
+    }
+}
+
 impl Summary for Vrrp {
     fn summary(&self) -> String {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
@@ -117,17 +160,55 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     if (before.protocol, before.address, before.port) != (after.protocol, after.address, after.port) {
         out.push(format!("is at {} {} now", after.protocol.label().to_lowercase(), endpoint(after)));
     }
+    if before.pool != after.pool {
+        out.push(match &after.pool {
+            Some(pool) => format!("has the reals and the check of pool {pool} now"),
+            None => "has reals of its own now".to_owned(),
+        });
+    }
     changed(&mut out, "scheduler", before.scheduler.label(), after.scheduler.label());
     changed(&mut out, "ring_size", before.ring_size, after.ring_size);
-    if before.check != after.check {
-        out.push(match &after.check {
-            Some(_) if before.check.is_none() => "is checked now".to_owned(),
+    let by_source = |service: &Service| service.scheduler == Scheduler::Sh;
+    if by_source(before) != by_source(after) || before.ring_size != after.ring_size {
+        out.push("its connections move: they are hashed otherwise".to_owned());
+    }
+    // What a pool's services have in common is told of the pool.
+    if before.pool.is_none() || before.pool != after.pool {
+        reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+        keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
+    }
+    out
+}
+
+fn pool(before: &Pool, after: &Pool) -> Vec<String> {
+    let mut out = Vec::new();
+    reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+    keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
+    out
+}
+
+/// What becomes of connections: of a service with reals of its own, or of a pool.
+type Keeping = (Option<OnFailure>, Option<Duration>);
+
+fn keeping(out: &mut Vec<String>, before: Keeping, after: Keeping) {
+    if before.0 != after.0 {
+        out.push("on_failure changed".to_owned());
+    }
+    if before.1 != after.1 {
+        out.push("drain_deadline changed, for reals that leave from now on".to_owned());
+    }
+}
+
+fn reals_and_check(out: &mut Vec<String>, before: (&Reals, &Option<Check>), after: (&Reals, &Option<Check>)) {
+    if before.1 != after.1 {
+        out.push(match after.1 {
+            Some(_) if before.1.is_none() => "is checked now".to_owned(),
             Some(_) => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
             None => "is not checked any more: its reals count as healthy".to_owned(),
         });
     }
-    let reals = |of: &'_ Service| of.reals.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
-    let (then, now) = (reals(before), reals(after));
+    let reals = |of: &'_ Reals| of.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
+    let (then, now) = (reals(before.0), reals(after.0));
     for (address, held) in &now {
         match then.get(address) {
             None => out.push(format!("real {address} added, weight {}", held.weight)),
@@ -137,7 +218,6 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     out.extend(
         then.keys().filter(|address| !now.contains_key(address)).map(|address| format!("real {address} removed")),
     );
-    out
 }
 
 fn real(before: &Real, after: &Real) -> Vec<String> {
@@ -221,6 +301,30 @@ mod tests {
         ];
         for (before, after, expected) in rows {
             assert_eq!(changes(&config(before), &config(&after)), expected, "{after}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_pools_says_whose_connections_move() {
+        let pool = |name: &str| format!("[pool.{name}]\nreals = [{{ address = \"192.0.2.40\" }}]\n");
+        let service = |name: &str, port: u16, rest: &str| {
+            format!("[service.{name}]\naddress = \"192.0.2.1:{port}\"\nprotocol = \"tcp\"\n{rest}\n")
+        };
+        let own = "reals = [{ address = \"192.0.2.40\" }]";
+        let both = |p: &str, a: &str, b: &str| pool(p) + &service("a", 80, a) + &service("b", 81, b);
+        let of = |p: &str| format!("pool = \"{p}\"");
+        let apart = service("a", 80, own) + &service("b", 81, own);
+        let rows: [(String, String, &[&str]); 5] = [
+            (both("p", &of("p"), &of("p")), both("q", &of("q"), &of("q")), &[]),
+            (both("p", own, &of("p")), both("p", &of("p"), &of("p")), &["a"]),
+            (both("p", &of("p"), &of("p")), both("p", own, &of("p")), &["a"]),
+            (both("p", &of("p"), own), apart.clone(), &[]),
+            (apart, both("p", &of("p"), &of("p")), &["b"]),
+        ];
+        for (before, after, expected) in rows {
+            let lines = moved(&config(&before), &config(&after));
+            let named: Vec<&str> = lines.iter().map(|line| &line[8..9]).collect();
+            assert_eq!(named, expected, "{before} -> {after}");
         }
     }
 

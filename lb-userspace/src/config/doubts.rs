@@ -1,6 +1,7 @@
 //! What `lb check` warns of: a file that can be used, but hardly means what its author thinks.
 //! Pure; whoever has a file system tells what a program's file is.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -20,6 +21,7 @@ pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Ob
     report_awaited(loaded, segments, &mut findings);
     unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
+    unnamed(loaded, &mut findings);
     unreachable(loaded, segments, &mut findings);
     programs(loaded, program, &mut findings);
     for (vip, interface, span) in off_subnet(loaded, segments) {
@@ -74,6 +76,20 @@ fn any_port(loaded: &Loaded, findings: &mut Findings) {
                 places.address.clone(),
                 format!("{address} has no port: the service takes every port of it"),
                 format!("write \"{host}:80\" for one port, or \"{host}:any\" to say that all are meant"),
+            );
+        }
+    }
+}
+
+/// Pools that no service names.
+fn unnamed(loaded: &Loaded, findings: &mut Findings) {
+    let named: HashSet<&str> = loaded.config.services.iter().filter_map(|service| service.pool.as_deref()).collect();
+    for (pool, places) in loaded.config.pools.iter().zip(&loaded.places.pools) {
+        if !named.contains(pool.name.as_str()) {
+            findings.report(
+                places.header.clone(),
+                format!("no service names [pool.{}]: its reals are not checked and take nothing", pool.name),
+                format!("write pool = \"{}\" in a service, or remove the pool", pool.name),
             );
         }
     }

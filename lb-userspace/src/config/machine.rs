@@ -10,7 +10,6 @@ use super::Loaded;
 use super::read::source::Span;
 use super::report::{Error, Findings, suggest};
 use super::section::real::{Real, RealPlaces};
-use super::section::service::Service;
 use super::section::vrrp::OWNER;
 use super::section::vrrp::vip::Vip;
 
@@ -63,16 +62,22 @@ pub fn check(loaded: &Loaded, segments: &Segments, awaited: impl Fn(&str) -> boo
         machine.report_absent(name, span, "", &mut findings);
     }
     machine.check_vips(loaded, &mut findings);
-    let places = loaded.places.services.iter();
-    for (service, places) in loaded.config.services.iter().zip(places) {
-        for (real, place) in service.reals.iter().zip(&places.reals) {
-            machine.check_real(service, real, place, segments_are_known, &mut findings);
-        }
+    for (real, place) in reals(loaded) {
+        machine.check_real(real, place, segments_are_known, &mut findings);
     }
     if findings.is_empty() {
         return Ok(());
     }
     Err(findings.into_error(loaded.source.clone()))
+}
+
+/// Every real with its places: those of pools once, whoever names the pool. A pool's services have no places of reals.
+fn reals(loaded: &Loaded) -> impl Iterator<Item = (&Real, &RealPlaces)> {
+    let Loaded { config, places, .. } = loaded;
+    let pools = config.pools.iter().map(|pool| &pool.reals).zip(places.pools.iter().map(|places| &places.reals));
+    let own = config.services.iter().map(|service| &service.reals);
+    let own = own.zip(places.services.iter().map(|places| &places.reals));
+    pools.chain(own).flat_map(|(reals, places)| reals.iter().zip(places))
 }
 
 /// Reports the interfaces of the director and its reals that aren't there, as what the agent would wait for.
@@ -138,10 +143,7 @@ impl<'a> Machine<'a> {
     fn absent<'l>(&self, loaded: &'l Loaded) -> Vec<(&'l str, &'l Span)> {
         let (config, places) = (&loaded.config, &loaded.places);
         let own = config.director.interfaces.iter().zip(&places.interfaces);
-        let reals = config.services.iter().zip(&places.services).flat_map(|(service, places)| {
-            let reals = service.reals.iter().zip(&places.reals);
-            reals.filter_map(|(real, places)| real.interface.as_ref().zip(places.interface.as_ref()))
-        });
+        let reals = reals(loaded).filter_map(|(real, places)| real.interface.as_ref().zip(places.interface.as_ref()));
         let named = own.chain(reals).map(|(name, span)| (name.as_str(), span));
         named.filter(|(name, _)| !self.by_name.contains_key(name)).collect()
     }
@@ -198,14 +200,7 @@ impl<'a> Machine<'a> {
         findings.report(span.clone(), format!("there is no interface {name}{more}"), mend);
     }
 
-    fn check_real(
-        &self,
-        service: &Service,
-        real: &Real,
-        place: &RealPlaces,
-        segments_are_known: bool,
-        findings: &mut Findings,
-    ) {
+    fn check_real(&self, real: &Real, place: &RealPlaces, segments_are_known: bool, findings: &mut Findings) {
         let address = real.address;
         if let Some(interface) = self.owner.get(&address) {
             findings.report(
@@ -234,7 +229,7 @@ impl<'a> Machine<'a> {
                     Some(interface) => format!("{address} is off the segments of {interface}"),
                     None => format!("{address} is off every segment of this director"),
                 };
-                let mend = self.mend_segment(service, real, &nets);
+                let mend = self.mend_segment(real, &nets);
                 findings.report(place.address.clone(), message, mend);
             }
         }
@@ -256,7 +251,7 @@ impl<'a> Machine<'a> {
             .collect()
     }
 
-    fn mend_segment(&self, service: &Service, real: &Real, nets: &[(&str, IpNet)]) -> String {
+    fn mend_segment(&self, real: &Real, nets: &[(&str, IpNet)]) -> String {
         let elsewhere = self.interfaces.iter().find(|one| {
             let nets = self.segments.get(one.name.as_str()).into_iter().flatten();
             nets.into_iter().any(|net| net.contains(&real.address))
@@ -275,7 +270,7 @@ impl<'a> Machine<'a> {
         let segments: Vec<String> = nets
             .iter()
             .filter(|(_, net)| {
-                net.addr().is_ipv4() == service.address.is_ipv4()
+                net.addr().is_ipv4() == real.address.is_ipv4()
                     && net.prefix_len() < net.max_prefix_len()
                     && !is_link_local(net.addr())
             })
@@ -284,7 +279,7 @@ impl<'a> Machine<'a> {
             .take(MANY)
             .collect();
         if segments.is_empty() {
-            let family = if service.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let family = if real.address.is_ipv4() { "IPv4" } else { "IPv6" };
             return format!("give this director an {family} address on the real's segment, or the real its `mac`");
         }
         format!(

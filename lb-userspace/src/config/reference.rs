@@ -6,9 +6,11 @@ use super::read::{Declared, Keys, schema};
 use super::section::File;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
+use super::section::flows::FlowsKeys;
 use super::section::limits::LimitsKeys;
 use super::section::metrics::MetricsKeys;
 use super::section::peers::PeersKeys;
+use super::section::pool::PoolKeys;
 use super::section::real::RealKeys;
 use super::section::service::{Scheduler, ServiceKeys};
 use super::section::vrrp::VrrpKeys;
@@ -22,6 +24,7 @@ use super::section::vrrp::vip::VipKeys;
 pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("director".to_owned(), table(&DirectorKeys::declared())),
+        ("flows".to_owned(), table(&FlowsKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("peers".to_owned(), table(&PeersKeys::declared())),
         ("metrics".to_owned(), table(&MetricsKeys::declared())),
@@ -29,6 +32,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),
         ("track".to_owned(), table(&TrackKeys::declared())),
+        ("pool".to_owned(), table(&PoolKeys::declared())),
         ("service".to_owned(), table(&ServiceKeys::declared())),
         ("scheduler".to_owned(), schedulers()),
         ("reals".to_owned(), table(&RealKeys::declared())),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::text::{WIDTH, clip};
-use super::section::{Config, service};
+use super::section::{Config, pool, service};
 
 /// What one pinned map takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct MapMemory {
 /// Says what `config` asks for, in 80 columns, with the memory of its maps (left out when `memory` is empty).
 #[must_use]
 pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
-    let reals = config.services.iter().map(|service| service.reals.len()).sum();
+    let reals = config.owners().map(|service| service.reals.len()).sum();
     let mut out = format!(
         "{}: good, with {}, {} and {}\n",
         config.path.display(),
@@ -39,6 +39,9 @@ pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
         for vrrp in &config.vrrp {
             vrrp.describe(&mut out);
         }
+    }
+    if !config.pools.is_empty() {
+        pool::describe(&mut out, &config.pools, &config.services);
     }
     if !config.services.is_empty() {
         service::describe(&mut out, &config.services);

@@ -8,8 +8,8 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, GATES, Gate, PORTS, Port, Real, ReturnKey, Service, SlotPair, Stats, TX_PORTS,
-    Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
 
@@ -18,7 +18,7 @@ use super::drops::Known;
 use super::maps::{Adopted, Maps};
 use super::predecessor::Predecessor;
 use super::table::size_for;
-use super::{Desired, Error, Features, Gates, Pins, Pool, Slots};
+use super::{Desired, Error, Features, FlowTimes, Gates, Pins, Pool, Slots};
 
 /// The program's names in its object: with XDP over fragments, and without.
 const PROGRAM: &str = "lb";
@@ -55,6 +55,11 @@ impl Sizes {
     /// Lines of `flows`: eleven words for eight flows, so that a table at four fifths of its size loses none.
     fn lines(self) -> u32 {
         (self.flows / FlowLine::WAYS as u32).saturating_mul(11).div_ceil(8).max(8)
+    }
+
+    /// Packets in fragments that are remembered at a time: few are, and each for half a minute at most.
+    fn fragments(self) -> u32 {
+        (self.flows / 64).clamp(1024, 1 << 18)
     }
 }
 
@@ -97,6 +102,8 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("returns", reals, size_of::<ReturnKey>(), 4, false),
         row("flows", sizes.lines(), 4, size_of::<FlowLine>(), false),
         row("flow_keys", sizes.lines(), 4, size_of::<FlowKeys>(), false),
+        row("fragments", sizes.fragments(), size_of::<FragmentKey>(), size_of::<FragmentEntry>(), false),
+        row("pending", 1, 4, size_of::<Pending>(), true),
         row("turns", services, 4, size_of::<Turn>(), false),
         row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
@@ -117,6 +124,8 @@ pub struct Dataplane {
     /// What the writer put into the maps last.
     pub(super) applied: Desired,
     pub(super) applied_vips: BTreeMap<VipKey, Vip>,
+    /// The seed and the times that `director` has, where it is as `applied` asks for.
+    pub(super) told: Option<(u64, FlowTimes)>,
     /// By their index: what `reals` holds.
     pub(super) held_reals: BTreeMap<u32, Real>,
     pub(super) slots: Slots,
@@ -204,6 +213,7 @@ impl Dataplane {
             pins: pins.clone(),
             held_reals: applied.reals().map(|(index, real)| (index, *real)).collect(),
             applied_vips: adopted.vips.clone(),
+            told: None,
             maps,
             applied,
             slots,

@@ -10,16 +10,23 @@ use lb_common::slot::Slot;
 use lb_common::{Hash, Ip, Ports, flow_hash, scale, source_hash};
 
 use super::mapped::Mapped;
-use super::{Dataplane, Error};
+use super::{Dataplane, Desired, Error};
 
 /// A flow table, with the services by which its keys are read.
 #[derive(Clone)]
 pub struct Remembered {
-    services: Arc<HashMap<u32, Service>>,
-    seed: u64,
+    reader: KeyReader,
     timeouts: Timeouts,
     lines: Arc<Mapped<FlowLine>>,
     keys: Arc<Mapped<FlowKeys>>,
+}
+
+/// What it takes to read a table's keys, wherever it lies.
+#[derive(Debug, Clone)]
+pub struct KeyReader {
+    services: Arc<HashMap<u32, Service>>,
+    seed: u64,
+    lines: u32,
 }
 
 /// Where a flow's word is.
@@ -35,8 +42,7 @@ impl Dataplane {
     /// The flow table as the maps are now.
     pub fn remembered(&self) -> Remembered {
         Remembered {
-            services: Arc::new(self.applied.services.values().map(|service| (service.id, *service)).collect()),
-            seed: self.applied.hash_seed,
+            reader: KeyReader::new(&self.applied, self.maps.flows.len()),
             timeouts: self.clock.timeouts(self.applied.timeouts),
             lines: self.maps.flows.clone(),
             keys: self.maps.flow_keys.clone(),
@@ -65,7 +71,7 @@ impl Remembered {
 
     /// The services of its keys.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.reader.services.values()
     }
 
     /// The words of a line, free ones too.
@@ -76,22 +82,24 @@ impl Remembered {
         Ok(self.lines.get(line)?.words)
     }
 
+    /// By whom the keys are read.
+    pub fn reader(&self) -> &KeyReader {
+        &self.reader
+    }
+
+    /// A flow's key, as it is now.
+    pub fn key(&self, at: At) -> Option<FlowKey> {
+        self.keys.get(at.line).ok()?.keys.get(at.way).copied()
+    }
+
     /// Whose a flow is; `None` where its key is half-written, another flow's, or of a service that is gone.
     pub fn known(&self, at: At, flow: Flow) -> Option<(FlowKey, &Service)> {
-        let key = self.keys.get(at.line).ok()?.keys.get(at.way).copied()?;
-        let service = self.services.get(&key.service)?;
-        let place = self.place(&key, service);
-        (place.tag == flow.tag && place.lines.contains(&at.line)).then_some((key, service))
+        self.reader.known(at.line, self.key(at)?, flow)
     }
 
     /// The slot that a flow belongs to, counted from its ring's first.
     pub fn slot(&self, key: &FlowKey, service: &Service) -> u32 {
-        let hash = if service.flags & Service::BY_SOURCE != 0 {
-            source_hash(self.seed, Ip::from(key.client))
-        } else {
-            self.own_hash(key, service)
-        };
-        scale(hash, service.ring_size)
+        self.reader.slot(key, service)
     }
 
     /// Forgets a flow, if its word is still this one. Whether it was.
@@ -102,7 +110,7 @@ impl Remembered {
 
     /// Writes a flow of this stage, seen at `seen`, whatever the table knew of it. Whether there was room.
     pub fn put(&self, key: &FlowKey, service: &Service, real: u16, stage: Stage, seen: u32) -> bool {
-        let place = self.place(key, service);
+        let place = self.reader.place(key, service);
         let flow = Flow { tag: place.tag, seen, stage, real };
         if let Some((at, word)) = self.find(place) {
             let held = self.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
@@ -124,7 +132,7 @@ impl Remembered {
 
     /// Forgets the flow with this key.
     pub fn remove(&self, key: &FlowKey, service: &Service) {
-        if let Some((at, word)) = self.find(self.place(key, service)) {
+        if let Some((at, word)) = self.find(self.reader.place(key, service)) {
             self.forget(at, word);
         }
     }
@@ -143,9 +151,34 @@ impl Remembered {
         entry.skip(at.way * words.len()).zip(words).for_each(|(place, word)| place.store(word, Ordering::Release));
         true
     }
+}
+
+impl KeyReader {
+    /// For the services of `desired`, and a table of so many lines.
+    pub fn new(desired: &Desired, lines: u32) -> Self {
+        let services = desired.services.values().map(|service| (service.id, *service)).collect();
+        Self { services: Arc::new(services), seed: desired.hash_seed, lines }
+    }
+
+    /// Whose a flow of this line is, by the key beside it.
+    pub fn known(&self, line: u32, key: FlowKey, flow: Flow) -> Option<(FlowKey, &Service)> {
+        let service = self.services.get(&key.service)?;
+        let place = self.place(&key, service);
+        (place.tag == flow.tag && place.lines.contains(&line)).then_some((key, service))
+    }
+
+    /// The slot that a flow belongs to, counted from its ring's first.
+    pub fn slot(&self, key: &FlowKey, service: &Service) -> u32 {
+        let hash = if service.flags & Service::BY_SOURCE != 0 {
+            source_hash(self.seed, Ip::from(key.client))
+        } else {
+            self.own_hash(key, service)
+        };
+        scale(hash, service.ring_size)
+    }
 
     fn place(&self, key: &FlowKey, service: &Service) -> Place {
-        Place::of(self.own_hash(key, service), self.lines.len())
+        Place::of(self.own_hash(key, service), self.lines)
     }
 
     fn own_hash(&self, key: &FlowKey, service: &Service) -> Hash {
@@ -270,8 +303,11 @@ pub(super) mod tests {
 
     pub(in crate::dataplane) fn table() -> Remembered {
         Remembered {
-            services: Arc::new(HashMap::from([(3, service(3, Service::TRACKED))])),
-            seed: 7,
+            reader: KeyReader {
+                services: Arc::new(HashMap::from([(3, service(3, Service::TRACKED))])),
+                seed: 7,
+                lines: LINES,
+            },
             timeouts: Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 },
             lines: array(),
             keys: array(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_common::slot::{Slot, State};
 
-use super::{Desired, Ring};
+use super::{Desired, FlowTimes, Ring};
 
 /// The words that rings and turns are made of, wherever they are.
 pub trait Words {
@@ -43,6 +43,9 @@ struct Held {
     unsettled: BTreeMap<u32, Option<Duration>>,
     /// Changes so far: a sweep says nothing of a ring that changed meanwhile.
     changes: u64,
+    /// Since when its flows are not all remembered any more. Those that were opening then have no keys: a sweep doesn't see
+    /// whose they are.
+    loosened: Option<Duration>,
 }
 
 /// Slots that a sweep is to look for, and the state of their rings when it began.
@@ -74,7 +77,8 @@ impl Slots {
             State::Moving => Some((index, Some(now))),
             State::Exceptions => Some((index, None)),
         });
-        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: 0 };
+        // What happened before isn't known.
+        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: 0, loosened: Some(now) };
         self.rings.insert(start, held);
     }
 
@@ -89,7 +93,7 @@ impl Slots {
             };
             let lives = |number: u16| desired.lives(ring.pool, number);
             if loosened.contains(start) {
-                held.loosen(words, *start);
+                held.loosen(words, *start, now);
             }
             if held.ring.as_ref() != Some(ring) {
                 held.change(words, *start, ring, lives, now);
@@ -115,9 +119,12 @@ impl Slots {
         any
     }
 
-    /// The slots with exceptions, for a sweep.
-    pub fn open(&self, words: &impl Words) -> Open {
-        let rings = self.rings.iter().filter_map(|(start, held)| {
+    /// The slots with exceptions, for a sweep that begins now, in a table that remembers flows for these times.
+    pub fn open(&self, words: &impl Words, now: Duration, times: FlowTimes) -> Open {
+        // Ticks are rounded up, and may be longer than seconds.
+        let opening = 2 * times.opening + Duration::from_secs(2);
+        let seen = |held: &Held| held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
+        let rings = self.rings.iter().filter(|(_, held)| seen(held)).filter_map(|(start, held)| {
             let current = |slot: u32| Slot::of(words.word(start.saturating_add(slot))).current;
             let slots = held.unsettled.iter().filter(|(_, since)| since.is_none());
             let slots: BTreeMap<u32, u16> = slots.map(|(slot, _)| (*slot, current(*slot))).collect();
@@ -176,7 +183,7 @@ impl Held {
             }
             words.put(start.saturating_add(slot), idle.word());
         }
-        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes: 0 }
+        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes: 0, loosened: None }
     }
 
     fn change(
@@ -212,7 +219,8 @@ impl Held {
     }
 
     /// Slots that were settled while every flow was remembered: those flows may be anybody's.
-    fn loosen(&mut self, words: &mut impl Words, start: u32) {
+    fn loosen(&mut self, words: &mut impl Words, start: u32, now: Duration) {
+        self.loosened = Some(now);
         for slot in 0..self.size {
             let loosen = |held: Slot| if held.is_settled() { Slot { base: 0, ..held } } else { held };
             self.set(words, start, slot, loosen, Duration::ZERO);
@@ -289,7 +297,7 @@ mod tests {
         assert!(!slots.give_up_bases(&mut words, now(900), now(900)), "not yet");
         assert!(slots.give_up_bases(&mut words, now(901), now(900)));
         assert_eq!(states(&words), [settled, 0, moving]);
-        let open = slots.open(&words);
+        let open = slots.open(&words, now(900), FlowTimes::default());
         let (&one, &current) = open.rings[&4].1.iter().next().unwrap();
         assert_eq!((open.current(4, one), open.current(5, one), current), (Some(3), None, 3));
         slots.settle(&mut words, &open, &HashSet::from([(4, one)]));
@@ -303,7 +311,7 @@ mod tests {
         slots.write(&mut words, &both, &BTreeSet::new(), now(0));
         slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
         slots.write(&mut words, &both, &BTreeSet::new(), now(2));
-        let open = slots.open(&words);
+        let open = slots.open(&words, now(900), FlowTimes::default());
         slots.write(&mut words, &desired(&[(1, 0), (2, 1)]), &BTreeSet::new(), now(3));
         slots.write(&mut words, &both, &BTreeSet::new(), now(4));
         let before = states(&words);
@@ -331,7 +339,7 @@ mod tests {
         slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(1));
         let [settled, moving, exceptions] = states(&words);
         assert!(moving == 0 && exceptions > 100 && settled + exceptions == 251, "{exceptions}");
-        let open = slots.open(&words);
+        let open = slots.open(&words, now(1), FlowTimes::default());
         slots.settle(&mut words, &open, &HashSet::new());
         assert_eq!(states(&words), [251, 0, 0]);
     }
@@ -389,5 +397,15 @@ mod tests {
         slots.write(&mut words, &both, &BTreeSet::new(), now(0));
         slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
         assert_eq!(states(&words), [0, 0, 251]);
+    }
+
+    #[test]
+    fn flows_that_were_opening_without_keys_are_waited_for() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let both = desired(&[(1, 1), (2, 1)]);
+        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+        slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
+        assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
+        assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
     }
 }

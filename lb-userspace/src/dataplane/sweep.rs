@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lb_common::flow::{Flow, Stage};
 use lb_common::header;
-use lb_common::maps::Service;
+use lb_common::maps::{FlowKey, Service, Timeouts};
 
-use super::remembered::{At, Remembered};
-use super::slots::Open;
-use super::{Dataplane, Error, Pool};
+use super::remembered::{At, KeyReader, Remembered};
+use super::slots::{Open, Slots, Words};
+use super::{Dataplane, Desired, Error};
 
 /// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
 const LINGERS: u32 = 2;
@@ -46,10 +46,17 @@ pub struct Swept {
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
 pub struct Sweep {
     table: Remembered,
-    /// Reals that are in use, by their index.
+    rules: Rules,
+}
+
+/// What a sweep makes of an entry, wherever the table lies.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    reader: KeyReader,
     reals: HashSet<u32>,
     open: Open,
     now: u32,
+    timeouts: Timeouts,
 }
 
 impl Dataplane {
@@ -58,32 +65,16 @@ impl Dataplane {
     /// # Errors
     /// The clock can't be read.
     pub fn begin_sweep(&mut self) -> Result<Sweep, Error> {
-        let now = self.ticks()?;
-        Ok(Sweep {
-            table: self.remembered(),
-            reals: self.held_reals.keys().copied().collect(),
-            open: self.slots.open(&self.maps.slots),
-            now,
-        })
+        let (now, table) = (self.ticks()?, self.remembered());
+        let reals = self.held_reals.keys().copied().collect();
+        let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
+        let rules = Rules::new(table.reader().clone(), reals, open, (now, *table.timeouts()));
+        Ok(Sweep { table, rules })
     }
 
     /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
     pub fn end_sweep(&mut self, swept: &mut Swept) {
-        if !swept.unknown {
-            self.slots.settle(&mut self.maps.slots, &swept.open, &swept.met);
-        }
-        self.slots.give_up_bases(&mut self.maps.slots, super::clock::now(), self.applied.timeouts.longest());
-        for (start, ring) in &self.applied.rings {
-            let named = self.slots.named(&self.maps.slots, *start);
-            swept.named.extend(named.into_iter().map(|number| (ring.pool, number)));
-        }
-        // They may be of any pool that has a real of this number.
-        let numbers = |(pool, held): (&u32, &Pool)| {
-            let pool = *pool;
-            held.reals.keys().map(move |number| (pool, *number)).collect::<Vec<_>>()
-        };
-        let all = self.applied.pools.iter().flat_map(numbers);
-        swept.named.extend(all.filter(|(_, number)| swept.anybodys.contains(number)));
+        swept.end(&mut self.slots, &mut self.maps.slots, &self.applied, super::clock::now());
     }
 }
 
@@ -93,28 +84,53 @@ impl Sweep {
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
-        let mut swept = Swept { open: self.open.clone(), ..Swept::default() };
+        let mut swept = self.rules.begin();
         for line in 0..self.table.lines() {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
                 if let Some(flow) = Flow::of(word) {
-                    self.look(&mut swept, At { line, way }, word, flow);
+                    let at = At { line, way };
+                    // Where a packet came meanwhile, it isn't over.
+                    let forget = || self.table.forget(at, word);
+                    self.rules.look(&mut swept, line, flow, self.table.key(at), forget);
                 }
             }
         }
         Ok(swept)
     }
+}
 
-    fn look(&self, swept: &mut Swept, at: At, word: u64, flow: Flow) {
-        let known = self.table.known(at, flow);
-        let datagrams = known.is_some_and(|(_, service)| service.key.protocol == header::protocol::UDP);
-        // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
-        let gone = known.is_some_and(|(_, service)| !self.reals.contains(&(service.reals + u32::from(flow.real))));
-        // One that was seen once and has its key isn't a tracked service's new connection: of a slot that moved, it may be in the
-        // midst of its life.
-        let midst = known.is_some() && flow.stage == Stage::Opening;
-        let lives_as = if midst { Flow { stage: Stage::Open, ..flow } } else { flow };
-        // Where a packet came meanwhile, it isn't over.
-        if (gone || lives_as.is_over(self.now, self.table.timeouts(), datagrams)) && self.table.forget(at, word) {
+impl Swept {
+    /// Settles what was found settled, gives up bases that have been silent for as long as a connection may be, and notes the
+    /// numbers that slots name. `now` is the clock of [`Slots`].
+    pub fn end(&mut self, slots: &mut Slots, words: &mut impl Words, desired: &Desired, now: Duration) {
+        if !self.unknown {
+            slots.settle(words, &self.open, &self.met);
+        }
+        slots.give_up_bases(words, now, desired.timeouts.longest());
+        for (start, ring) in &desired.rings {
+            self.named.extend(slots.named(words, *start).into_iter().map(|number| (ring.pool, number)));
+        }
+        // They may be of any pool that has a real of this number.
+        let all = desired.pools.iter().flat_map(|(pool, held)| held.reals.keys().map(|number| (*pool, *number)));
+        self.named.extend(all.filter(|(_, number)| self.anybodys.contains(number)));
+    }
+}
+
+impl Rules {
+    /// For a table whose keys `reader` reads, and the reals in use by their indices in `reals`; `now` in ticks.
+    pub fn new(reader: KeyReader, reals: HashSet<u32>, open: Open, (now, timeouts): (u32, Timeouts)) -> Self {
+        Self { reader, reals, open, now, timeouts }
+    }
+
+    /// Nothing found yet.
+    pub fn begin(&self) -> Swept {
+        Swept { open: self.open.clone(), ..Swept::default() }
+    }
+
+    /// Looks at an entry of a line. `forget` frees its place, or tells that it has changed.
+    pub fn look(&self, swept: &mut Swept, line: u32, flow: Flow, key: Option<FlowKey>, forget: impl FnOnce() -> bool) {
+        let known = key.and_then(|key| self.reader.known(line, key, flow));
+        if self.is_over(flow, known.map(|(_, service)| service)) && forget() {
             return;
         }
         swept.used += 1;
@@ -134,31 +150,80 @@ impl Sweep {
         }
         // Where every flow is remembered, slots needn't be settled for them.
         if service.flags & Service::TRACKED == 0 && !self.open.is_empty() {
-            let slot = self.table.slot(&key, service);
+            let slot = self.reader.slot(&key, service);
             if self.open.current(service.ring, slot).is_some_and(|current| current != flow.real) {
                 swept.met.insert((service.ring, slot));
             }
         }
     }
+
+    fn is_over(&self, flow: Flow, service: Option<&Service>) -> bool {
+        let Some(service) = service else { return flow.is_over(self.now, &self.timeouts, false) };
+        // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
+        if !self.reals.contains(&(service.reals + u32::from(flow.real))) {
+            return true;
+        }
+        let datagrams = service.key.protocol == header::protocol::UDP;
+        // One that was seen once and has its key isn't a tracked service's new connection: of a slot that moved, it may be in
+        // the midst of its life.
+        let midst = flow.stage == Stage::Opening;
+        let flow = if midst { Flow { stage: Stage::Open, ..flow } } else { flow };
+        flow.is_over(self.now, &self.timeouts, datagrams)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::remembered::tests::{key, service, table};
-    use super::*;
+    use lb_common::flow::Place;
+    use lb_common::maps::{Real, ServiceKey, mapped};
+    use lb_common::{Ip, Ports, flow_hash};
 
-    /// Whether a flow that was last seen at this tick is there after a sweep at tick 1000.
-    fn stays(stage: Stage, seen: u32) -> bool {
-        let table = table();
-        table.put(&key(1), &service(3, Service::TRACKED), 5, stage, seen);
-        let sweep = Sweep { table, reals: HashSet::from([13]), open: Open::default(), now: 1000 };
-        sweep.run().unwrap().used == 1
+    use super::*;
+    use crate::dataplane::Pool;
+
+    const TIMEOUTS: Timeouts = Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 };
+    const LINES: u32 = 64;
+
+    /// What a sweep at second 1000 makes of a flow last seen at this second, with its key or without.
+    fn swept(flags: u16, (stage, seen): (Stage, u32), with_key: bool) -> (Swept, bool) {
+        let service_key = ServiceKey { address: mapped([192, 0, 2, 1]), port: [0, 80], protocol: 6, reserved: 0 };
+        let service = Service { key: service_key, ring_size: 7, room: 8, flags, ..Service::FREE };
+        let real = Real { flags: Real::USABLE, ..zerocopy::FromZeros::new_zeroed() };
+        let desired = Desired {
+            services: BTreeMap::from([(service_key, service)]),
+            pools: BTreeMap::from([(0, Pool { room: 8, reals: BTreeMap::from([(3, real)]) })]),
+            ..Desired::default()
+        };
+        let rules = Rules::new(KeyReader::new(&desired, LINES), HashSet::from([3]), Open::default(), (1000, TIMEOUTS));
+        let key = FlowKey { client: mapped([10, 0, 0, 9]), ports: [1, 2, 0, 80], service: 0 };
+        let place = Place::of(
+            flow_hash(0, Ip::from(key.client), Ip::from(service_key.address), Ports::of(key.ports), 6),
+            LINES,
+        );
+        let flow = Flow { tag: place.tag, seen, stage, real: 3 };
+        let (mut swept, mut gone) = (rules.begin(), false);
+        rules.look(&mut swept, place.lines[0], flow, with_key.then_some(key), || {
+            gone = true;
+            true
+        });
+        swept.end(&mut Slots::default(), &mut Vec::new(), &desired, Duration::ZERO);
+        (swept, gone)
     }
 
     #[test]
     fn a_flow_that_a_moving_slot_has_met_once_is_remembered_as_long_as_an_open_one() {
-        assert!(stays(Stage::Open, 800) && stays(Stage::Opening, 800));
-        assert!(!stays(Stage::Open, 90) && !stays(Stage::Opening, 90));
-        assert!(stays(Stage::Closing, 900) && !stays(Stage::Closing, 800));
+        for flags in [0, Service::TRACKED] {
+            assert!(!swept(flags, (Stage::Opening, 800), true).1);
+            assert!(!swept(flags, (Stage::Open, 800), true).1);
+            assert!(swept(flags, (Stage::Opening, 90), true).1);
+            assert!(swept(flags, (Stage::Open, 90), true).1);
+        }
+        assert!(swept(Service::TRACKED, (Stage::Opening, 800), false).1, "a SYN that nothing followed");
+    }
+
+    #[test]
+    fn a_number_is_named_by_entries_without_keys_too() {
+        let (swept, gone) = swept(Service::TRACKED, (Stage::Opening, 990), false);
+        assert!(!gone && swept.named.contains(&(0, 3)));
     }
 }

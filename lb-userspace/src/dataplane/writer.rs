@@ -3,6 +3,7 @@
 //! The order is such that a frame in flight always finds a whole answer: what an entry refers to is written
 //! before the entry, and removed after it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -32,12 +33,20 @@ impl Dataplane {
         self.write_reals(desired)?;
         self.write_rings(desired);
         self.write_turns(desired);
+        let told = Some((desired.hash_seed, desired.timeouts));
+        let stays = self.told == told && table.is_none() && self.applied.returns == desired.returns;
         let returns = self.write_returns(desired);
-        self.maps.director.set(0, self.director_of(&[&self.applied, desired])?)?;
+        if !stays {
+            self.told = None;
+            self.maps.director.set(0, self.director_of(&[&self.applied, desired])?)?;
+        }
         let vips = self.write_vips(desired);
         self.write_services(desired, table)?;
         self.clear_reals(desired)?;
-        self.maps.director.set(0, self.director_of(&[desired])?)?;
+        if !stays {
+            self.maps.director.set(0, self.director_of(&[desired])?)?;
+            self.told = told;
+        }
         (self.applied.hash_seed, self.applied.timeouts) = (desired.hash_seed, desired.timeouts);
         let mut reals = desired.reals().peekable();
         if reals.peek().is_none() || reals.any(|(_, real)| real.flags & Real::USABLE != 0) {
@@ -252,13 +261,20 @@ impl Dataplane {
 
     /// Reals that got worse or went.
     fn clear_reals(&mut self, desired: &Desired) -> Result<(), Error> {
-        let mut gone = std::mem::take(&mut self.held_reals);
+        let mut count = 0;
         for (index, real) in desired.reals() {
-            if gone.remove(&index) != Some(*real) {
+            if self.held_reals.get(&index) != Some(real) {
                 self.maps.reals.set(index, *real)?;
+                self.held_reals.insert(index, *real);
             }
-            self.held_reals.insert(index, *real);
+            count += 1;
         }
+        // Every real is held by now; others only where there are more.
+        if self.held_reals.len() == count {
+            return Ok(());
+        }
+        let wanted: BTreeSet<u32> = desired.reals().map(|(index, _)| index).collect();
+        let gone: Vec<(u32, Real)> = self.held_reals.extract_if(.., |index, _| !wanted.contains(index)).collect();
         let mut result = Ok(());
         for (index, real) in gone {
             let cleared =

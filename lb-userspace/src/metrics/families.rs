@@ -1,6 +1,6 @@
 //! Which metrics there are: what `lb list` and `lb vrrp` show, as families of samples.
 //!
-//! Labels are names of the configuration and addresses: there are six series for each real of a service, seven for each
+//! Labels are names of the configuration and addresses: there are at most nine series for each real of a service, ten for each
 //! service, twelve and the reasons of refusal for each virtual router. docs/metrics.md has a line for each family,
 //! and a test that they are the same.
 
@@ -120,8 +120,15 @@ fn reals(out: &mut Exposition, services: &[ServiceStatus]) {
     each("lb_real_bytes", Kind::Counter, "Bytes of those packets, by their IP headers", |real| {
         Some(real.counters.bytes)
     });
-    each("lb_real_up", Kind::Gauge, "1 where the real takes new connections, or would with a weight", |real| {
-        Some(u64::from(matches!(real.state, State::Up | State::Quiesced)))
+    let help = "Connections through which packets go, of a tracked service";
+    each("lb_real_active_connections", Kind::Gauge, help, |real| real.active_connections);
+    let help = "Connections that begin, or whose client has said that they end, of a tracked service";
+    each("lb_real_inactive_connections", Kind::Gauge, help, |real| real.inactive_connections);
+    each("lb_real_up", Kind::Gauge, "1 where the real is healthy, whatever its weight", |real| {
+        Some(u64::from(matches!(real.state, State::Up | State::Quiesced | State::Draining)))
+    });
+    each("lb_real_set_at_run_time", Kind::Gauge, "1 where it is otherwise than the configuration says", |real| {
+        Some(u64::from(real.set_at_run_time))
     });
     each("lb_real_weight", Kind::Gauge, "Its weight", |real| Some(real.weight.into()));
     each(

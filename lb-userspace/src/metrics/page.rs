@@ -116,6 +116,9 @@ fn real(out: &mut String, real: &RealStatus, now: SystemTime) {
     let (word, class) = match real.state {
         State::Up => ("up", ""),
         State::Quiesced => ("quiesced", " class=dim"),
+        State::Draining => ("draining", " class=dim"),
+        State::Drained => ("drained", " class=dim"),
+        State::Disabled => ("disabled", " class=dim"),
         State::Checking => ("checking", " class=dim"),
         State::Down => ("DOWN", " class=bad"),
     };

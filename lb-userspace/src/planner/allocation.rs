@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::maps::{Address, MAX_REALS, Service, ServiceKey, TX_PORTS};
 
 use super::numbers::Numbers;
+use super::plan::key;
 use super::space::{Range, Space};
+use crate::config;
 use crate::dataplane::{Adopted, Room};
 
 /// Fewest numbers of reals that a pool gets, and fewest words of a service's turns.
@@ -20,6 +22,25 @@ pub enum PoolName {
     Of(ServiceKey),
     /// A `[pool.NAME]`.
     Named(String),
+}
+
+impl PoolName {
+    /// That of a service's reals.
+    pub fn of(service: &config::Service) -> Self {
+        match &service.pool {
+            Some(name) => Self::Named(name.clone()),
+            None => Self::Of(key(service)),
+        }
+    }
+}
+
+/// The pool whose numbers and rings a new one goes on with: the first of those that its services were in, in their order, that
+/// nobody is in any more. So a pool keeps its connections when it is renamed, and when one service's own reals become a pool.
+pub fn succeeds<'p>(
+    before: impl IntoIterator<Item = &'p PoolName>,
+    mut goes_on: impl FnMut(&PoolName) -> bool,
+) -> Option<&'p PoolName> {
+    before.into_iter().find(|name| !goes_on(name))
 }
 
 /// Places given out.
@@ -55,11 +76,12 @@ struct PoolPlaces {
     rings: BTreeMap<u32, Range>,
 }
 
-/// Where a service's counters and turns are.
+/// Where a service's counters and turns are, and which pool it was in.
 #[derive(Debug, Clone, Default)]
 struct ServicePlaces {
     counters: Range,
     turns: Range,
+    pool: Option<PoolName>,
 }
 
 impl Allocation {
@@ -95,7 +117,7 @@ impl Allocation {
             if whole {
                 let turns = turns_of(service, adopted);
                 if turns.length == 0 || self.slots.put(turns) {
-                    self.services.insert(*key, ServicePlaces { counters: counters_of(service), turns });
+                    self.services.insert(*key, ServicePlaces { counters: counters_of(service), turns, pool: None });
                 }
                 self.adopted.insert(*key, *service);
             }
@@ -118,16 +140,21 @@ impl Allocation {
 
     /// Gives a pool room for its reals; those of `draining` keep their numbers. Returns where its numbers count from, and
     /// each real's number. A pool that grows beyond its room moves to a larger one, and its reals keep their numbers.
+    /// `goes_on` tells of each other pool whether it is planned too.
     pub fn pool(
         &mut self,
         name: &PoolName,
         services: &[ServiceKey],
         reals: &BTreeSet<Address>,
+        goes_on: impl Fn(&PoolName) -> bool,
     ) -> (Range, BTreeMap<Address, u16>) {
         let mut places = match self.pools.remove(name) {
             Some(places) => places,
-            None => self.adopt_pool(services),
+            None => self.begin_pool(services, goes_on),
         };
+        for key in services {
+            self.services.entry(*key).or_default().pool = Some(name.clone());
+        }
         let numbers: BTreeMap<Address, u16> =
             reals.iter().map(|address| (*address, places.numbers.take(*address).min(MAX_REALS) as u16)).collect();
         let needed = numbers.values().max().map_or(1, |number| u32::from(*number) + 1);
@@ -138,6 +165,13 @@ impl Allocation {
         let range = places.reals;
         self.pools.insert(name.clone(), places);
         (range, numbers)
+    }
+
+    fn begin_pool(&mut self, services: &[ServiceKey], goes_on: impl Fn(&PoolName) -> bool) -> PoolPlaces {
+        let before = services.iter().filter_map(|key| self.services.get(key)?.pool.as_ref());
+        let held = before.filter(|name| self.pools.contains_key(name));
+        let own = succeeds(held, goes_on).cloned().and_then(|name| self.pools.remove(&name));
+        own.unwrap_or_else(|| self.adopt_pool(services))
     }
 
     fn adopt_pool(&mut self, services: &[ServiceKey]) -> PoolPlaces {
@@ -304,10 +338,10 @@ mod tests {
     fn a_pool_that_outgrows_its_room_keeps_its_numbers() {
         let mut allocation = Allocation::adopt(&Adopted::default(), ROOM);
         let name = PoolName::Of(key(80));
-        let (room, before) = allocation.pool(&name, &[key(80)], &reals(1..=7));
+        let (room, before) = allocation.pool(&name, &[key(80)], &reals(1..=7), |_| false);
         assert_eq!((room.length, before.len()), (8, 7));
         assert!(before.values().all(|number| (1..8).contains(number)));
-        let (grown, after) = allocation.pool(&name, &[key(80)], &reals(1..=8));
+        let (grown, after) = allocation.pool(&name, &[key(80)], &reals(1..=8), |_| false);
         assert_eq!(grown.length, 16);
         assert!(grown.start >= room.start + room.length, "frames may still read the old one");
         assert!(before.iter().all(|(address, number)| after.get(address) == Some(number)));
@@ -336,11 +370,11 @@ mod tests {
         };
         let mut allocation = Allocation::adopt(&adopted, ROOM);
         // Another service comes first, and takes nothing of it.
-        let (room, _) = allocation.pool(&PoolName::Of(key(79)), &[key(79)], &reals([1]));
+        let (room, _) = allocation.pool(&PoolName::Of(key(79)), &[key(79)], &reals([1]), |_| false);
         assert!(room.start >= 24 && allocation.counters(key(79), 8).start >= 32);
         assert_ne!(allocation.id(key(79)), 3);
         let name = PoolName::Of(key(80));
-        let (room, numbers) = allocation.pool(&name, &[key(80)], &reals([1, 2]));
+        let (room, numbers) = allocation.pool(&name, &[key(80)], &reals([1, 2]), |_| false);
         assert_eq!(room, Range { start: 16, length: 8 });
         assert_eq!(numbers.get(&[2; 16]), Some(&5));
         assert_eq!((allocation.id(key(80)), allocation.ring(&name, 251).start), (3, 300));
@@ -352,12 +386,28 @@ mod tests {
     fn places_that_are_given_back_wait_for_another_plan() {
         let mut allocation = Allocation::adopt(&Adopted::default(), Room { reals: 16, ..ROOM });
         let take = |allocation: &mut Allocation, port| {
-            allocation.pool(&PoolName::Of(key(port)), &[key(port)], &reals([1])).0.start
+            allocation.pool(&PoolName::Of(key(port)), &[key(port)], &reals([1]), |_| false).0.start
         };
         assert_eq!([take(&mut allocation, 80), take(&mut allocation, 81)], [0, 8]);
         allocation.keep(&kept(key(80), &reals([1])));
         assert!(take(&mut allocation, 82) >= 16, "frames may still read it");
         allocation.keep(&kept(key(80), &reals([1])));
         assert_eq!(take(&mut allocation, 83), 8);
+    }
+
+    #[test]
+    fn a_pool_that_is_renamed_goes_on() {
+        let mut allocation = Allocation::adopt(&Adopted::default(), ROOM);
+        let named = |name: &str| PoolName::Named(name.to_owned());
+        let services = [key(80), key(81)];
+        let (room, numbers) = allocation.pool(&PoolName::Of(key(80)), &[key(80)], &reals([1, 2]), |_| false);
+        let ring = allocation.ring(&PoolName::Of(key(80)), 251);
+        for name in ["p", "q"] {
+            let (held, after) = allocation.pool(&named(name), &services, &reals([2, 3]), |_| false);
+            assert_eq!((held, after.get(&[2; 16])), (room, numbers.get(&[2; 16])), "{name}");
+            assert_eq!(allocation.ring(&named(name), 251), ring);
+        }
+        let (left, _) = allocation.pool(&PoolName::Of(key(81)), &[key(81)], &reals([2]), |name| *name == named("q"));
+        assert_ne!(left, room, "the others are in it still");
     }
 }

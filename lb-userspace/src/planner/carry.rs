@@ -1,11 +1,11 @@
 //! What is still known of reals under another configuration.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::model::{Hop, Model, addresses, target, targets};
-use crate::config::{Config, Real, Service};
+use crate::config::{Config, Protocol, Real, Service};
 use crate::health::{Health, Target};
 
 /// The health and the way of each real that another configuration names.
@@ -19,17 +19,31 @@ pub(super) fn carry_over(
     now: SystemTime,
 ) -> (HashMap<Target, Health>, HashMap<IpAddr, Hop>) {
     let mut health = HashMap::new();
+    let mut heard: HashMap<IpAddr, Vec<(&Target, &Health)>> = HashMap::new();
+    model.health.iter().for_each(|(target, held)| heard.entry(target.address).or_default().push((target, held)));
     for target in targets(config, &model.draining).into_keys() {
         let same = model.health.get(&target).cloned();
-        let similar = || model.health.iter().filter(|(held, _)| asks_the_same(held, &target)).map(|(_, health)| health);
-        if let Some(known) = same.or_else(|| best(similar().cloned())) {
+        let of_address = heard.get(&target.address).into_iter().flatten();
+        let mut similar = of_address.filter(|(held, _)| asks_the_same(held, &target)).map(|(_, health)| *health);
+        if let Some(known) = same.or_else(|| best(similar.by_ref().cloned())) {
             health.insert(target, known);
         }
     }
+    let all = || model.config.services.iter();
+    let by_name: HashMap<&str, &Service> = all().map(|service| (service.name.as_str(), service)).collect();
+    let by_endpoint: HashMap<_, &Service> = all().map(|service| (endpoint(service), service)).collect();
+    let mut pairs = HashSet::new();
     for service in &config.services {
-        let Some(before) = model.config.services.iter().find(|before| is_same(before, service)) else { continue };
+        let Some(before) = by_name.get(service.name.as_str()).or_else(|| by_endpoint.get(&endpoint(service))) else {
+            continue;
+        };
+        // Services of one pool that were of one pool have nothing of their own.
+        if service.pool.is_some() && before.pool.is_some() && !pairs.insert((&service.pool, &before.pool)) {
+            continue;
+        }
+        let reals: HashMap<IpAddr, &Real> = before.reals.iter().map(|real| (real.address, real)).collect();
         for real in &service.reals {
-            let (Some(target), Some(held)) = (target(service, real), find(before, real)) else { continue };
+            let (Some(target), Some(held)) = (target(service, real), reals.get(&real.address)) else { continue };
             let known = match self::target(before, held) {
                 None => Some(Health::Up { since: now }),
                 Some(target) => model.health.get(&target).cloned(),
@@ -43,11 +57,11 @@ pub(super) fn carry_over(
         }
     }
     let mut hops = HashMap::new();
+    let reals = model.config.owners().flat_map(|service| &service.reals);
+    let given: HashMap<IpAddr, &Real> =
+        reals.filter(|real| real.mac.is_some()).map(|real| (real.address, real)).collect();
     for address in addresses(config, &model.draining).into_keys() {
-        let known = || {
-            let mut reals = model.config.services.iter().flat_map(|service| &service.reals);
-            model.hop(reals.find(|real| real.address == address)?).map(Hop::Reached)
-        };
+        let known = || given.get(&address).and_then(|real| model.hop(real)).map(Hop::Reached);
         if let Some(hop) = model.hops.get(&address).cloned().or_else(known) {
             hops.insert(address, hop);
         }
@@ -68,14 +82,9 @@ fn best(all: impl Iterator<Item = Health>) -> Option<Health> {
     all.max_by_key(rank)
 }
 
-/// Whether a service is the same to those who use it: by its name, or by what clients connect to.
-fn is_same(before: &Service, after: &Service) -> bool {
-    let endpoint = |service: &Service| (service.protocol, service.address, service.port);
-    before.name == after.name || endpoint(before) == endpoint(after)
-}
-
-fn find<'a>(service: &'a Service, real: &Real) -> Option<&'a Real> {
-    service.reals.iter().find(|held| held.address == real.address)
+/// What clients connect to. A service is the same to those who use it by its name, or by this.
+fn endpoint(service: &Service) -> (Protocol, IpAddr, Option<u16>) {
+    (service.protocol, service.address, service.port)
 }
 
 #[cfg(test)]
@@ -109,7 +118,13 @@ mod tests {
     fn a_real_stays_what_it_was_until_a_new_check_has_an_answer() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
         let up = || Some(Health::Up { since: SystemTime::UNIX_EPOCH });
-        let down = || Some(Health::Down { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() });
+        let down = || {
+            Some(Health::Down {
+                since: SystemTime::UNIX_EPOCH,
+                failure: crate::health::Failure::Unreachable,
+                reason: "refused".to_owned(),
+            })
+        };
         let fresh = Some(Health::Up { since: now });
         let rows = [
             ("the same", ("web", 80, TCP), up(), ("web", 80, TCP), up()),

@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lb_common::maps::ServiceKey;
 
+use super::allocation::PoolName;
 use super::plan::{key, mapped_address};
 use crate::config::{Config, Real, Service};
 use crate::dataplane::Desired;
 
-/// Reals of services that go on without them, by the service's key and the real's address.
+/// Reals of pools that go on without them, by the pool and the real's address.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draining {
-    reals: BTreeMap<(ServiceKey, IpAddr), Drained>,
+    reals: BTreeMap<(PoolName, IpAddr), Drained>,
 }
 
 /// One of them.
@@ -22,40 +23,90 @@ pub struct Draining {
 pub struct Drained {
     /// As it was configured, with a weight of 0.
     pub real: Real,
+    /// Since when, and for how long.
+    pub drain: Drain,
+}
+
+/// A drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
     /// Since when.
     pub since: SystemTime,
+    /// When the connections that are left are given up, if they are.
+    pub until: Option<SystemTime>,
+    /// That time has come.
+    pub over: bool,
+}
+
+impl Drain {
+    /// One that begins.
+    pub fn begin(since: SystemTime, length: Option<Duration>) -> Self {
+        Self { since, until: length.and_then(|length| since.checked_add(length)), over: false }
+    }
+
+    /// Time has passed. Whether this ended it.
+    pub fn expire(&mut self, now: SystemTime) -> bool {
+        let ends = !self.over && self.until.is_some_and(|until| until <= now);
+        self.over |= ends;
+        ends
+    }
 }
 
 impl Draining {
     /// Follows a reload: reals that the new configuration leaves out of a service begin, those that it names are back, those
     /// of services that it leaves out are forgotten.
     pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
-        let services: BTreeMap<ServiceKey, &Service> = after.services.iter().map(|held| (key(held), held)).collect();
-        let names = |service: &Service, address: IpAddr| service.reals.iter().any(|real| real.address == address);
-        for service in &before.services {
-            let Some(goes_on) = services.get(&key(service)) else { continue };
-            for real in service.reals.iter().filter(|real| !names(goes_on, real.address)) {
-                self.begin(key(service), real.clone(), now);
+        let owners: BTreeMap<PoolName, &Service> = after.owners().map(|held| (PoolName::of(held), held)).collect();
+        let services: BTreeMap<ServiceKey, PoolName> =
+            after.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
+        let named = |service: &Service| service.reals.iter().map(|real| real.address).collect();
+        let pools: BTreeMap<PoolName, HashSet<IpAddr>> =
+            after.owners().map(|held| (PoolName::of(held), named(held))).collect();
+        let goes_on = |service: &Service| {
+            let same = Some(PoolName::of(service)).filter(|name| pools.contains_key(name));
+            same.or_else(|| services.get(&key(service)).cloned())
+        };
+        for service in before.owners() {
+            let Some(pool) = goes_on(service) else { continue };
+            let (Some(named), Some(owner)) = (pools.get(&pool), owners.get(&pool)) else { continue };
+            for real in service.reals.iter().filter(|real| !named.contains(&real.address)) {
+                self.begin(owner, real.clone(), now);
             }
         }
-        self.reals.retain(|(key, address), _| services.get(key).is_some_and(|service| !names(service, *address)));
+        self.reals.retain(|(pool, address), _| pools.get(pool).is_some_and(|named| !named.contains(address)));
     }
 
-    /// A real of a service begins.
-    pub fn begin(&mut self, service: ServiceKey, real: Real, now: SystemTime) {
-        let drained = Drained { real: Real { weight: 0, ..real }, since: now };
-        self.reals.entry((service, drained.real.address)).or_insert(drained);
+    /// A real of a service's pool begins.
+    pub fn begin(&mut self, service: &Service, real: Real, now: SystemTime) {
+        let drain = Drain::begin(now, service.drain_deadline);
+        let drained = Drained { real: Real { weight: 0, ..real }, drain };
+        self.reals.entry((PoolName::of(service), drained.real.address)).or_insert(drained);
+    }
+
+    /// One of a service's pool.
+    pub fn get(&self, service: &Service, address: IpAddr) -> Option<&Drained> {
+        if self.reals.is_empty() {
+            return None;
+        }
+        self.reals.get(&(PoolName::of(service), address))
+    }
+
+    /// Time has passed. Returns those whose deadline has come.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<IpAddr> {
+        let over = self.reals.values_mut().filter_map(|held| held.drain.expire(now).then_some(held.real.address));
+        over.collect()
     }
 
     /// Those of a service.
     pub fn of(&self, service: &Service) -> impl Iterator<Item = &Drained> {
-        let key = key(service);
-        self.reals.iter().filter(move |((held, _), _)| *held == key).map(|(_, drained)| drained)
+        let pool = (!self.reals.is_empty()).then(|| PoolName::of(service));
+        let all = self.reals.iter();
+        all.filter(move |((held, _), _)| pool.as_ref() == Some(held)).map(|(_, drained)| drained)
     }
 
-    /// All, with their services' keys.
-    pub fn all(&self) -> impl Iterator<Item = (ServiceKey, &Drained)> {
-        self.reals.iter().map(|((key, _), drained)| (*key, drained))
+    /// All, with their pools.
+    pub fn all(&self) -> impl Iterator<Item = (&PoolName, &Drained)> {
+        self.reals.iter().map(|((pool, _), drained)| (pool, drained))
     }
 
     /// Whether there are none.
@@ -65,15 +116,17 @@ impl Draining {
 
     /// Forgets those that no slot and no remembered connection names. `since` is when who looked for names began: a real that
     /// began later may have been missed. Whether any went.
-    pub fn end(&mut self, desired: &Desired, named: &HashSet<(u32, u16)>, since: SystemTime) -> bool {
+    pub fn end(&mut self, config: &Config, desired: &Desired, named: &HashSet<(u32, u16)>, since: SystemTime) -> bool {
         let before = self.reals.len();
-        self.reals.retain(|(service, address), drained| {
-            let Some(placed) = desired.services.get(service) else { return false };
+        let services: BTreeMap<PoolName, ServiceKey> =
+            config.owners().map(|service| (PoolName::of(service), key(service))).collect();
+        self.reals.retain(|(pool, address), drained| {
+            let Some(placed) = services.get(pool).and_then(|key| desired.services.get(key)) else { return false };
             let wanted = mapped_address(*address);
             let pool = desired.pools.get(&placed.reals).into_iter().flat_map(|pool| &pool.reals);
             let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
             // One that isn't in the maps yet will be.
-            drained.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
+            drained.drain.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
         });
         self.reals.len() != before
     }
@@ -111,7 +164,7 @@ mod tests {
         assert_eq!(draining.all().next().unwrap().1.real.weight, 0);
         draining.follow(&config(&[40]), &config(&[40, 60]), now + Duration::from_secs(1));
         assert_eq!(held(&draining), ["192.0.2.50"], "another reload changes nothing");
-        assert_eq!(draining.all().next().unwrap().1.since, now);
+        assert_eq!(draining.all().next().unwrap().1.drain.since, now);
         draining.follow(&config(&[40, 60]), &config(&[40, 50, 60]), now);
         assert!(draining.is_empty(), "it is back");
         draining.follow(&config(&[40, 50]), &config(&[40]), now);

@@ -1,13 +1,13 @@
 //! From the model to the maps: what each shall hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Protocol, Real, Scheduler, Service};
-use crate::dataplane::{Desired, Ring, Turns};
+use crate::config::{Flows, Protocol, Real, Scheduler, Service, Vip};
+use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, Kept, PoolName};
@@ -17,51 +17,86 @@ use super::model::{Interface, Model, protocol_number, reals};
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
-    let mut desired =
-        Desired { hash_seed: seed, ports: model.interfaces.values().flat_map(ports).collect(), ..Desired::default() };
+    let mut desired = Desired {
+        hash_seed: seed,
+        timeouts: timeouts(model.config.flows),
+        ports: model.interfaces.values().flat_map(ports).collect(),
+        ..Desired::default()
+    };
     let gates = gates_by_vip(&model.config, &model.gates);
+    let duties = duties(model);
     let mut kept = Kept::default();
+    let mut services: BTreeMap<PoolName, Vec<&Service>> = BTreeMap::new();
     for service in &model.config.services {
-        let key = key(service);
-        let name = PoolName::Of(key);
-        let all = reals(service, &model.draining);
-        let addresses: BTreeSet<Address> = all.map(|real| mapped_address(real.address)).collect();
-        let (reals, numbers) = allocation.pool(&name, &[key], &addresses);
-        let members = add_reals(model, allocation, service, (reals.start, &numbers), &mut desired);
+        services.entry(PoolName::of(service)).or_default().push(service);
+    }
+    let all: BTreeSet<PoolName> = services.keys().cloned().collect();
+    for (name, services) in services {
+        let Some(first) = services.first() else { continue };
+        let keys: Vec<ServiceKey> = services.iter().map(|service| key(service)).collect();
+        let reals = reals(first, &model.draining);
+        let addresses: BTreeSet<Address> = reals.map(|real| mapped_address(real.address)).collect();
+        let (reals, numbers) = allocation.pool(&name, &keys, &addresses, |other| all.contains(other));
+        let members = add_reals(model, allocation, first, (reals.start, &numbers), &mut desired);
         desired.pools.entry(reals.start).or_default().room = reals.length;
-        let ring = allocation.ring(&name, service.ring_size);
-        let undecided = members.is_empty() && model.is_undecided(service);
-        let flags = flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 };
-        let mut value = maps::Service {
-            key,
-            id: allocation.id(key),
-            ring: ring.start,
-            ring_size: service.ring_size,
-            reals: reals.start,
-            counters: allocation.counters(key, reals.length).start,
-            room: reals.length,
-            flags,
-            scheduler: service.scheduler as u16,
-            gate: gates.get(&service.address).copied().unwrap_or(0),
-            ..maps::Service::FREE
-        };
-        if service.scheduler.is_tracked() {
-            let turns = Turns::new(turning(service, &members));
-            let range = allocation.turns(key, turns.words());
-            value.turns = range.start;
-            desired.turns.insert(range.start, turns);
+        let undecided = members.is_empty() && model.is_undecided(first);
+        let mut sizes = BTreeSet::new();
+        for (service, key) in services.into_iter().zip(keys) {
+            let size = service.ring_size;
+            let ring = allocation.ring(&name, size);
+            if sizes.insert(size) {
+                let members = members.clone();
+                desired
+                    .rings
+                    .insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false, taken: None });
+            }
+            // It is in use where one of those who share it is.
+            if let Some(ring) = desired.rings.get_mut(&ring.start) {
+                ring.in_use |= duties.get(&service.address).copied().unwrap_or(!model.fresh);
+                if ring.in_use {
+                    ring.taken = None;
+                } else if ring.taken.is_none() {
+                    ring.taken = model.theirs.words(key, size, &numbers);
+                }
+            }
+            let mut value = maps::Service {
+                key,
+                id: allocation.id(key),
+                ring: ring.start,
+                ring_size: size,
+                reals: reals.start,
+                counters: allocation.counters(key, reals.length).start,
+                room: reals.length,
+                flags: flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 },
+                scheduler: service.scheduler as u16,
+                gate: gates.get(&service.address).copied().unwrap_or(0),
+                ..maps::Service::FREE
+            };
+            if service.scheduler.is_tracked() {
+                let turns = Turns::new(turning(service, &members));
+                let range = allocation.turns(key, turns.words());
+                value.turns = range.start;
+                desired.turns.insert(range.start, turns);
+            }
+            desired.services.insert(key, value);
+            kept.services.insert(key);
         }
-        let in_use = model.has_duty(service.address);
-        let taken = if in_use { None } else { model.theirs.words(key, service.ring_size, &numbers) };
-        let size = service.ring_size;
-        desired.rings.insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use, taken });
-        desired.services.insert(key, value);
-        kept.services.insert(key);
-        kept.pools.insert(name, (BTreeSet::from([service.ring_size]), addresses));
+        kept.pools.insert(name, (sizes, addresses));
     }
     kept.interfaces = desired.tx_ports.values().copied().collect();
     allocation.keep(&kept);
     desired
+}
+
+/// How long flows are remembered.
+fn timeouts(Flows { tcp, udp, opening, closing }: Flows) -> FlowTimes {
+    FlowTimes { tcp, udp, opening, closing }
+}
+
+/// Whose the VIPs of virtual routers are ([`Model::has_duty`]).
+fn duties(model: &Model) -> HashMap<IpAddr, bool> {
+    let vips = model.config.vrrp.iter().flat_map(|router| &router.addresses).map(Vip::addr);
+    vips.map(|vip| (vip, model.has_duty(vip))).collect()
 }
 
 /// An interface's entries: its own, and those of the slaves of a bond, on which the program runs. The VLANs that are ours
@@ -72,7 +107,7 @@ fn ports(interface: &Interface) -> impl Iterator<Item = Port> {
     indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
 
-/// Adds a service's reals to their pool; returns those that its ring is made of.
+/// Adds the reals of a pool, of which this is a service; returns those that its rings are made of.
 fn add_reals(
     model: &Model,
     allocation: &mut Allocation,
@@ -85,7 +120,9 @@ fn add_reals(
     for real in reals(service, &model.draining) {
         let address = mapped_address(real.address);
         let Some(&number) = numbers.get(&address) else { continue };
-        let usable = model.standing(service, real).is_usable();
+        let standing = model.standing(service, real);
+        let (usable, weight) =
+            (standing.is_usable(), if standing.takes_new() { model.weight(service, real) } else { 0 });
         let mut entry = maps::Real {
             address,
             mac: [0; 6],
@@ -95,7 +132,7 @@ fn add_reals(
             pool,
             vlan: maps::Real::KEEP_VLAN,
             flags: maps::Real::IN_USE | if usable { maps::Real::USABLE } else { 0 },
-            weight: real.weight,
+            weight,
         };
         if let Some(hop) = model.hop(real) {
             entry.mac = hop.mac;
@@ -111,8 +148,8 @@ fn add_reals(
             desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
         entries.insert(number, entry);
-        if usable && real.weight > 0 {
-            members.push(Member { address, weight: real.weight, real: number });
+        if weight > 0 {
+            members.push(Member { address, weight, real: number });
         }
     }
     desired.pools.entry(pool).or_default().reals = entries;
@@ -177,7 +214,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::config::parse;
+    use crate::config::{Config, parse};
     use crate::dataplane::{Adopted, Hook};
     use crate::host::neighbour::NeighbourEvent;
     use crate::planner::model::Standing;
@@ -232,6 +269,77 @@ mod tests {
                 Standing::Down { why, .. } => assert!(!sends && why.contains("can't send by a bridge"), "{why}"),
                 standing => assert!(sends && standing.is_usable()),
             }
+        }
+    }
+
+    /// Two services of a pool with these reals, and one with the same of its own.
+    fn pooled(reals: &[u8]) -> Config {
+        let reals: Vec<String> = reals
+            .iter()
+            .map(|real| format!("{{ address = \"192.0.2.{real}\", mac = \"02:00:00:00:00:{real:02}\" }}"))
+            .collect();
+        let reals = reals.join(", ");
+        let service = |name: &str, port: u16, rest: &str| {
+            format!("[service.{name}]\naddress = \"192.0.2.1:{port}\"\nprotocol = \"tcp\"\n{rest}\n")
+        };
+        let text = format!("[director]\ninterfaces = [\"bond0\"]\n[pool.p]\nreals = [{reals}]\n")
+            + &service("a", 80, "pool = \"p\"")
+            + &service("b", 443, "pool = \"p\"\nscheduler = \"rr\"")
+            + &service("c", 81, &format!("reals = [{reals}]"))
+            + &service("d", 82, "pool = \"p\"\nring_size = 251");
+        parse(Path::new("lb.toml"), &text).unwrap_or_else(|error| panic!("{}", error.render(false))).config
+    }
+
+    #[test]
+    fn services_of_a_pool_share_its_reals_and_a_ring_of_each_size() {
+        let mut model = model(Hook::Native, HOP);
+        model.set_config(Arc::new(pooled(&[40, 50])), SystemTime::UNIX_EPOCH);
+        let room = crate::dataplane::Room { slots: 1 << 24, ..ROOM };
+        let mut allocation = Allocation::adopt(&Adopted::default(), room);
+        let before = plan(&model, &mut allocation);
+        let of = |desired: &Desired, name: usize| desired.services[&key(&model.config.services[name])];
+        let [a, b, c, d] = [0, 1, 2, 3].map(|service| of(&before, service));
+        assert_eq!((a.reals, a.ring), (b.reals, b.ring));
+        assert_eq!(a.reals, d.reals);
+        assert!(a.reals != c.reals && a.ring != c.ring && a.ring != d.ring);
+        assert_eq!((before.pools.len(), before.rings.len()), (2, 3));
+        let counters: BTreeSet<u32> = [a, b, c, d].iter().map(|service| service.counters).collect();
+        assert_eq!(counters.len(), 4, "each has its own");
+        assert!(b.flags & maps::Service::TRACKED != 0 && a.flags & maps::Service::TRACKED == 0);
+
+        // A real joins: the pool and its rings change, and no service.
+        let mut more = pooled(&[40, 50, 60]);
+        more.services.retain(|service| service.name != "c");
+        model.set_config(Arc::new(more), SystemTime::UNIX_EPOCH);
+        let after = plan(&model, &mut allocation);
+        assert!(after.services.iter().all(|(key, service)| before.services.get(key) == Some(service)));
+        assert_eq!(after.rings[&a.ring].members.len(), 3);
+        assert_eq!(after.pools[&a.reals].reals.len(), 3);
+
+        // It leaves again, and drains in the pool, once.
+        model.set_config(Arc::new(pooled(&[40, 50])), SystemTime::UNIX_EPOCH);
+        assert_eq!(model.draining.all().count(), 1);
+        let drained = plan(&model, &mut allocation);
+        assert_eq!((drained.rings[&a.ring].members.len(), drained.pools[&a.reals].reals.len()), (2, 3));
+        let named = std::collections::HashSet::new();
+        assert!(model.draining.end(&model.config, &drained, &named, SystemTime::now()));
+        assert!(model.draining.is_empty());
+    }
+
+    #[test]
+    fn a_pools_ring_is_in_use_where_one_of_its_services_is() {
+        let mut config = pooled(&[40]);
+        config.services[1].address = "192.0.2.2".parse().unwrap();
+        let text = "[director]\ninterfaces = [\"bond0\"]\n[vrrp.x]\ninterface = \"bond0\"\nid = 1\n\
+                    addresses = [\"192.0.2.1/24\"]\n[vrrp.y]\ninterface = \"bond0\"\nid = 2\naddresses = [\"192.0.2.2/24\"]\n";
+        config.vrrp = parse(Path::new("lb.toml"), text).unwrap().config.vrrp;
+        let ring = key(&config.services[0]);
+        let mut model = Model::new(Arc::new(config), BTreeMap::new(), SystemTime::UNIX_EPOCH);
+        for (x, y, used) in [(false, false, false), (true, false, true), (false, true, true)] {
+            model.set_duty("x".to_owned(), x);
+            model.set_duty("y".to_owned(), y);
+            let desired = planned(&model);
+            assert_eq!(desired.rings[&desired.services[&ring].ring].in_use, used);
         }
     }
 }

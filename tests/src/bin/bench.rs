@@ -98,6 +98,8 @@ struct Figure {
 struct Report {
     /// Instructions that the kernel's verifier went through to accept the program: how far it is from being refused.
     verified_instructions: Option<u32>,
+    /// The same of the tc program.
+    verified_instructions_tc: Option<u32>,
     figures: Vec<Figure>,
 }
 
@@ -114,6 +116,7 @@ fn main() -> Result<()> {
     let mut targets = ProgramArray::try_from(harness.take_map("target").context("map target")?)?;
     let mut drive: Array<_, Drive> = Array::try_from(harness.take_map("drive").context("map drive")?)?;
     let floor = xdp(&mut harness, "floor")?.fd()?.try_clone()?;
+    let verified_instructions_tc = large.dataplane.classifier()?.info()?.verified_instruction_count();
     let large = large.dataplane.xdp()?;
     let small = small.dataplane.xdp()?.fd()?.try_clone()?;
     let verified_instructions = large.info()?.verified_instruction_count();
@@ -139,7 +142,7 @@ fn main() -> Result<()> {
         eprint!("\rround {round} of {}", options.rounds);
     }
     eprintln!();
-    let report = Report { verified_instructions, figures: figures(&rows) };
+    let report = Report { verified_instructions, verified_instructions_tc, figures: figures(&rows) };
     print(&report);
     if let Some(path) = options.json {
         std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
@@ -279,8 +282,8 @@ fn print(report: &Report) {
         ]);
     }
     println!("{table}");
-    match report.verified_instructions {
-        Some(count) => println!("the verifier went through {count} instructions"),
+    match report.verified_instructions.zip(report.verified_instructions_tc) {
+        Some((xdp, tc)) => println!("the verifier went through {xdp} instructions, and {tc} of the tc program"),
         None => println!("this kernel doesn't tell how many instructions its verifier went through"),
     }
 }

@@ -1,17 +1,14 @@
-//! IPv4: forwarding, options, headers that contradict themselves, fragments.
+//! IPv4: forwarding, options, headers that contradict themselves.
 
 use lb_common::Verdict;
-use lb_common::header::protocol;
-use lb_common::maps::mapped;
-use lb_tests::fixture::desired;
-use lb_tests::frame::{Segment, ip4, udp4};
+use lb_tests::frame::Segment;
 use lb_tests::scenario::{Fixture, to, untouched};
 use lb_tests::shape::Shape;
 
-use crate::world::{CLIENT, DNS, TCP, VIP, WEB, ack, lab, question, reals, segment, service, syn};
+use crate::world::{DNS, WEB, ack, lab, question, segment, syn};
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
-    [forwarded(), options(), malformed(), fragments()].into_iter().flatten().collect()
+    [forwarded(), options(), malformed(), whole()].into_iter().flatten().collect()
 }
 
 fn forwarded() -> Vec<Fixture> {
@@ -73,37 +70,8 @@ fn malformed() -> Vec<Fixture> {
     ]
 }
 
-fn fragments() -> Vec<Fixture> {
-    let passed = || untouched(Verdict::Fragment);
-    let dropped = || untouched(Verdict::VipFragment);
-    let ping = || ip4(CLIENT, VIP, protocol::ICMP, &[8, 0, 0, 0, 0, 0, 0, 0]);
-    let mut gated = lab();
-    gated.services.values_mut().for_each(|service| service.gate = 7);
-    let web_alone = || desired(&[service(mapped(VIP), 80, TCP, &reals([40]))]);
+fn whole() -> Vec<Fixture> {
     vec![
-        Fixture::new("a VIP's fragments are dropped, wherever they stand in their packet", lab())
-            .send(question().fragment(0, true), dropped())
-            .send(question().fragment(185, true), dropped())
-            .send(question().fragment(370, false), dropped())
-            .send(question().fragment(0x1fff, false), dropped())
-            .send(ack().fragment(0, true), dropped()),
-        Fixture::new("fragments for another address pass", lab())
-            .send(udp4(CLIENT, 40000, [172, 28, 128, 2], 53).fragment(0, true), passed()),
-        Fixture::new("fragments of a ping of the VIP pass: its director answers", lab())
-            .send(ping().fragment(0, true), passed())
-            .send(ping().fragment(185, false), passed()),
-        Fixture::new("fragments of a protocol that the VIP has no service of pass", web_alone())
-            .send(question().fragment(0, true), passed())
-            .send(ack().fragment(0, true), dropped()),
-        Fixture::new("a VIP's fragments pass when its last service goes", web_alone())
-            .send(ack().fragment(185, false), dropped())
-            .apply(desired(&[]))
-            .send(ack().fragment(185, false), passed()),
-        Fixture::new("a backup whose gate is closed leaves the VIP's fragments alone", gated)
-            .gate(7, true)
-            .send(question().fragment(0, true), untouched(Verdict::Standby))
-            .gate(7, false)
-            .send(question().fragment(0, true), dropped()),
         Fixture::new("a packet that must not be fragmented is no fragment", lab())
             .send(ack().with_ip_byte(6, 0x40).with_ip_byte(7, 0).repaired(), to(WEB)),
         Fixture::new("the reserved bit makes no fragment", lab())

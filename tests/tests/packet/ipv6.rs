@@ -1,4 +1,4 @@
-//! IPv6: forwarding, extension headers, fragments.
+//! IPv6: forwarding, extension headers.
 
 use lb_common::Verdict;
 use lb_common::header::protocol;
@@ -11,7 +11,7 @@ use lb_tests::shape::Shape;
 use crate::world::{CLIENT, CLIENT6, DNS6, VIP, VIP6, WEB6, ack6, lab, question6, syn6};
 
 pub(crate) fn fixtures() -> Vec<Fixture> {
-    [forwarded(), extensions(), fragments()].into_iter().flatten().collect()
+    [forwarded(), extensions(), whole()].into_iter().flatten().collect()
 }
 
 fn forwarded() -> Vec<Fixture> {
@@ -79,28 +79,11 @@ fn extensions() -> Vec<Fixture> {
     ]
 }
 
-fn fragments() -> Vec<Fixture> {
-    let passed = || untouched(Verdict::Fragment);
-    let dropped = || untouched(Verdict::VipFragment);
-    let with = |extra| question6().with_extras(&[extra]);
-    let ping = ip6(CLIENT6, VIP6, protocol::ICMPV6, &[128, 0, 0, 0, 0, 0, 0, 0]);
-    let mut other = VIP6;
-    other[15] = 0xd3;
+fn whole() -> Vec<Fixture> {
+    let whole = || question6().with_extras(&[Fragment(0, false)]);
     vec![
-        Fixture::new("a whole packet with a fragment header goes to the real", lab())
-            .send(with(Fragment(0, false)), to(DNS6)),
+        Fixture::new("a whole packet with a fragment header goes to the real", lab()).send(whole(), to(DNS6)),
         Fixture::new("the reserved bits of a fragment header make no fragment", lab())
-            .send(with(Fragment(0, false)).with_transport_byte(3, 0x06), to(DNS6)),
-        Fixture::new("an IPv6 VIP's fragments are dropped, wherever they stand in their packet", lab())
-            .send(with(Fragment(0, true)), dropped())
-            .send(with(Fragment(181, true)), dropped())
-            .send(with(Fragment(362, false)), dropped())
-            .send(syn6().with_extras(&[Fragment(0, true)]), dropped()),
-        Fixture::new("a VIP's fragment behind a hop-by-hop header is dropped", lab())
-            .send(question6().with_extras(&[HopByHop(0), Fragment(0, true)]), dropped()),
-        Fixture::new("IPv6 fragments for another address pass", lab())
-            .send(udp6(CLIENT6, 40000, other, 53).with_extras(&[Fragment(0, true)]), passed()),
-        Fixture::new("fragments of an IPv6 ping of the VIP pass", lab())
-            .send(ping.with_extras(&[Fragment(0, true)]), passed()),
+            .send(whole().with_transport_byte(3, 0x06), to(DNS6)),
     ]
 }

@@ -4,6 +4,8 @@
 mod addressing;
 mod change;
 mod features;
+mod fragment;
+mod icmp;
 mod ipv4;
 mod ipv6;
 mod properties;
@@ -36,6 +38,16 @@ fn ipv4() -> Result<()> {
 #[test]
 fn ipv6() -> Result<()> {
     play(&ipv6::fixtures(), SIZES)
+}
+
+#[test]
+fn icmp() -> Result<()> {
+    play(&icmp::fixtures(), SIZES)
+}
+
+#[test]
+fn fragment() -> Result<()> {
+    play(&fragment::fixtures(), SIZES)
 }
 
 #[test]
@@ -92,6 +104,8 @@ fn every_fixture_has_a_name_of_its_own() {
         addressing::fixtures(),
         ipv4::fixtures(),
         ipv6::fixtures(),
+        icmp::fixtures(),
+        fragment::fixtures(),
         vlan::fixtures(),
         service::fixtures(),
         schedule::fixtures(),

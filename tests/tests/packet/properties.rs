@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use lb_common::Verdict;
 use lb_common::maps::{Real, Service, mapped};
 use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
-use lb_tests::frame::{CLIENT, DIRECTOR, Segment, ip4, ip6, tcp4, tcp6, udp4, udp6};
+use lb_tests::frame::{CLIENT, DIRECTOR, Segment, error4, error6, ip4, ip6, tcp4, tcp6, udp4, udp6};
 use lb_tests::host::Host;
 use lb_tests::scenario::{SIZES, judge, sides};
 use lb_tests::shape::{Extra, Shape};
@@ -79,6 +79,28 @@ fn wrapped(frame: Vec<u8>, tags: &[(u16, u16)]) -> Vec<u8> {
     tags.iter().rev().fold(frame, |frame, (kind, control)| frame.tagged(*kind, *control))
 }
 
+/// Errors about what a service's real, or somebody else, has sent.
+fn errors() -> impl Strategy<Value = Vec<u8>> {
+    let sent = (dressed(), any::<bool>()).prop_map(|(mut frame, from_real)| {
+        let (addresses, length, ports) = match frame.get(14).map(|first| (first >> 4, usize::from(first & 0x0f) * 4)) {
+            Some((4, length)) => (26, 4, 14 + length),
+            _ => (22, 16, 54),
+        };
+        for (place, length) in [(addresses, length), (ports, 2)] {
+            if let Some(both) = frame.get_mut(place..place + 2 * length).filter(|_| from_real) {
+                both.rotate_left(length);
+            }
+        }
+        frame
+    });
+    (sent, prop_oneof![8 => 1u8..=4, 2 => 11u8..=12, 1 => any::<u8>()], 0u8..=2).prop_map(|(sent, kind, words)| {
+        match sent.get(14).map(|first| first >> 4) {
+            Some(4) => error4([192, 0, 2, 1], VIP, kind, &sent).with_options(words),
+            _ => error6(CLIENT6, VIP6, kind, &sent).with_extras(&vec![Extra::HopByHop(0); usize::from(words)]),
+        }
+    })
+}
+
 /// A valid frame with some of its bytes changed, and its end cut off at times.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let fragments = (any::<u16>(), any::<bool>()).prop_map(|(offset, more)| Extra::Fragment(offset & 0x1fff, more));
@@ -92,12 +114,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
             ip6(CLIENT6, VIP6, 59, &payload).with_ip_byte(6, protocol).with_extras(&fragments)
         }
     });
-    let parts = (plain(), any::<u16>(), any::<bool>()).prop_map(|(frame, offset, more)| {
+    let offsets = prop_oneof![3 => Just(0), 3 => 1..4u16, 1 => 0..0x2000u16];
+    let parts = (dressed(), offsets, any::<bool>()).prop_map(|(frame, offset, more)| {
         let ipv4 = frame.get(14).is_some_and(|first| first >> 4 == 4);
-        let offset = offset & 0x1fff;
         if ipv4 { frame.fragment(offset, more) } else { frame.with_extras(&[Extra::Fragment(offset, more)]) }
     });
-    let base = prop_oneof![8 => dressed(), 2 => others, 1 => parts];
+    let base = prop_oneof![8 => dressed(), 2 => others, 2 => parts, 2 => errors()];
     // Mostly in the headers, and few enough that most frames stay for a service.
     let changes = vec((12usize..110, any::<u8>()), 0..=2);
     let mac = prop_oneof![20 => Just(DIRECTOR), 1 => any::<[u8; 6]>()];

@@ -109,7 +109,7 @@ fn others() -> Vec<Fixture> {
         Fixture::new("another VLAN's fragments and pings are its own", maps)
             .send(question().fragment(0, true).tagged(TAG, 7), other())
             .send(ip4(CLIENT, VIP, 1, &[8, 0, 0, 0, 0, 0, 0, 0]).tagged(TAG, 7), other())
-            .send(question().fragment(0, true).tagged(TAG, 5), untouched(Verdict::VipFragment)),
+            .send(question().fragment(185, true).tagged(TAG, 5), untouched(Verdict::VipFragment)),
         Fixture::new("a VLAN that becomes ours is taken at once, and let go at once", with_vlans([]))
             .send(ack().tagged(TAG, 5), other())
             .apply(with_vlans([5]))

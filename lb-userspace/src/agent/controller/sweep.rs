@@ -55,7 +55,7 @@ impl Controller {
         }
         let began = SystemTime::now() - swept.took - PAUSE;
         let before: Vec<_> = self.model.draining.all().map(|(_, drained)| drained.real.address).collect();
-        if !self.model.draining.end(&self.desired, &swept.named, began) {
+        if !self.model.draining.end(&self.model.config, &self.desired, &swept.named, began) {
             return;
         }
         let held: Vec<_> = self.model.draining.all().map(|(_, drained)| drained.real.address).collect();

@@ -30,6 +30,8 @@ pub struct Declared {
 pub struct Key<K: Kind> {
     kind: K,
     need: Need<K::Value>,
+    /// The key that may stand in its place.
+    alternative: Option<&'static str>,
     example: Option<&'static str>,
     values: Option<&'static str>,
 }
@@ -46,7 +48,7 @@ enum Need<T> {
 
 /// A key of this kind, which may be absent.
 pub fn key<K: Kind>(kind: K) -> Key<K> {
-    Key { kind, need: Need::Optional("none"), example: None, values: None }
+    Key { kind, need: Need::Optional("none"), alternative: None, example: None, values: None }
 }
 
 /// The same key, its kind known by the type that it is read as.
@@ -59,6 +61,12 @@ impl<K: Kind> Key<K> {
     #[must_use]
     pub fn required(self) -> Self {
         Self { need: Need::Required, ..self }
+    }
+
+    /// The table must have it, or the other key.
+    #[must_use]
+    pub fn unless(self, other: &'static str) -> Self {
+        Self { need: Need::Required, alternative: Some(other), ..self }
     }
 
     /// What stands in for it.
@@ -90,7 +98,10 @@ impl<K: Kind> Key<K> {
     pub fn declared(self, name: &'static str, doc: &'static str) -> Declared {
         let mut schema = self.kind.schema();
         let default = match &self.need {
-            Need::Required => "required".to_owned(),
+            Need::Required => match self.alternative {
+                Some(other) => format!("required without `{other}`"),
+                None => "required".to_owned(),
+            },
             Need::Optional(meaning) => (*meaning).to_owned(),
             Need::Default { shown, .. } => {
                 // A default that is written alike in TOML and JSON.
@@ -106,7 +117,7 @@ impl<K: Kind> Key<K> {
         Declared {
             name,
             doc: doc.trim(),
-            required: self.is_required(),
+            required: self.is_required() && self.alternative.is_none(),
             default,
             values: self.values.map_or_else(|| self.kind.values(), str::to_owned),
             schema,
@@ -132,6 +143,11 @@ impl<K: Kind> Key<K> {
     /// Whether the table must have it.
     pub(super) fn is_required(&self) -> bool {
         matches!(self.need, Need::Required)
+    }
+
+    /// The key that may stand in its place.
+    pub(super) fn alternative(&self) -> Option<&'static str> {
+        self.alternative
     }
 
     /// What stands in for it when it is absent.

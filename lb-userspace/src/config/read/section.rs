@@ -78,8 +78,11 @@ impl<'t, 'f> Section<'t, 'f> {
     /// Reads one key.
     pub fn key<K: Kind>(&mut self, name: &'static str, key: Key<K>) -> Given<K::Value> {
         let Some((word, value)) = self.table.get_key_value(name) else {
-            if key.is_required() {
-                let add = key.kind().add(&self.title, name, &key.shown_example());
+            let other = key.alternative();
+            let stands_in = |other| self.table.contains_key(other) || self.misspelt.contains(&other);
+            if key.is_required() && !other.is_some_and(stands_in) {
+                let mut add = key.kind().add(&self.title, name, &key.shown_example());
+                add.extend(other.into_iter().flat_map(|other| [", or name its ", other]));
                 self.lacks(name, &add);
             }
             return Given::absent(key.default());

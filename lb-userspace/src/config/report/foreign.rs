@@ -126,7 +126,7 @@ const VALUES: &[(&str, &str, &str)] = &[
 pub fn key(title: &str, word: &str) -> Option<(&'static str, Option<&'static str>)> {
     let rows = if title.contains("[vrrp.") {
         VRRP
-    } else if title.contains("[service.") {
+    } else if title.contains("[service.") || title.contains("[pool.") {
         SERVICE
     } else {
         FILE

@@ -14,6 +14,7 @@ pub use tcp::Tcp;
 pub use udp::Udp;
 
 use super::times::{self, INTERVAL, TIMEOUT_WORDS};
+use crate::config::read::source::Span;
 use crate::config::read::{
     Choice, Declared, Keys, Kind, Number, Read, Section, Shape, Site, Value, below, hours, key, keys, schema,
 };
@@ -135,6 +136,18 @@ keys! {
 pub struct ReadCheck {
     read: Read<CheckKeys>,
     asked: Option<CheckKind>,
+}
+
+impl ReadCheck {
+    /// Its place.
+    pub fn span(&self) -> Span {
+        self.read.span.clone()
+    }
+
+    /// Whether the file says which port is asked.
+    pub fn has_port(&self) -> bool {
+        self.read.port.span().is_some()
+    }
 }
 
 /// The table of a check, whose keys depend on its type.

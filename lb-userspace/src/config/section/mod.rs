@@ -3,9 +3,11 @@
 
 pub mod check;
 pub mod director;
+pub mod flows;
 pub mod limits;
 pub mod metrics;
 pub mod peers;
+pub mod pool;
 pub mod real;
 mod seen;
 pub mod service;
@@ -13,15 +15,18 @@ mod times;
 mod vips;
 pub mod vrrp;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::read::source::{Source, Span};
 use super::read::{Named, NamedTables, Read, Table, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
+use flows::{Flows, FlowsKeys};
 use limits::{Counts, Limits, LimitsKeys};
 use metrics::{Metrics, MetricsKeys};
 use peers::{Peers, PeersKeys};
+use pool::{Declared, Pool, PoolKeys, PoolPlaces};
 use service::{Service, ServiceKeys, ServicePlaces};
 use vips::Vips;
 use vrrp::{Vrrp, VrrpKeys, VrrpPlaces};
@@ -33,6 +38,8 @@ pub struct Config {
     pub path: PathBuf,
     /// `[director]`.
     pub director: Director,
+    /// `[flows]`.
+    pub flows: Flows,
     /// `[limits]`.
     pub limits: Limits,
     /// `[peers]`, if there is one.
@@ -41,8 +48,20 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
+    /// `[pool.NAME]`, in the order of their names.
+    pub pools: Vec<Pool>,
     /// `[service.NAME]`, in the order of their names.
     pub services: Vec<Service>,
+}
+
+impl Config {
+    /// Services, but only one of each pool: whoever asks for the reals of all services meets each once.
+    pub fn owners(&self) -> impl Iterator<Item = &Service> + Clone {
+        let mut seen = HashSet::new();
+        let firsts: Vec<&Service> =
+            self.services.iter().filter(|service| service.pool.as_ref().is_none_or(|name| seen.insert(name))).collect();
+        firsts.into_iter()
+    }
 }
 
 /// Places in the order of the same lists in [`Config`].
@@ -54,6 +73,8 @@ pub struct Places {
     pub listen: Option<Span>,
     /// Each `[vrrp.NAME]`.
     pub vrrp: Vec<VrrpPlaces>,
+    /// Each `[pool.NAME]`.
+    pub pools: Vec<PoolPlaces>,
     /// Each `[service.NAME]`.
     pub services: Vec<ServicePlaces>,
 }
@@ -63,6 +84,8 @@ keys! {
     pub struct File {
         /// this machine's part
         director: Read<DirectorKeys> = key(Table::new()).required();
+        /// how long connections are remembered without a packet of theirs
+        flows: Read<FlowsKeys> = key(Table::new());
         /// sizes of the pinned maps, fixed when the maps are created
         limits: Read<LimitsKeys> = key(Table::new());
         /// the other directors, which this one shares its state with
@@ -71,6 +94,8 @@ keys! {
         metrics: Read<MetricsKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
+        /// reals and their checks that several services have, by name
+        pool: Vec<Named<PoolKeys>> = key(NamedTables::new());
         /// virtual services, by name
         service: Vec<Named<ServiceKeys>> = key(NamedTables::new());
     }
@@ -84,26 +109,41 @@ impl File {
     fn services(&self) -> &[Named<ServiceKeys>] {
         self.service.get().map_or(&[], Vec::as_slice)
     }
+
+    fn declared(&self) -> Declared<'_> {
+        Declared { services: self.services(), pools: self.pool.get().map_or(&[], Vec::as_slice) }
+    }
 }
 
 /// What clashes, is too much or can't work together. `None`, or a finding, when the file is refused.
 pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
-    let vips = vips(file);
+    let (vips, declared) = (vips(file), file.declared());
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
     let metrics = file.metrics.get().map(|read| metrics::accept(read, &vips, findings));
-    let (vrrp, vrrp_places) = vrrp::accept(file.routers(), file.services(), source, findings);
-    let (services, service_places) = service::accept(file.services(), &vips, source, findings);
+    let (vrrp, vrrp_places) = vrrp::accept(file.routers(), declared, source, findings);
+    let (pools, pool_places) = pool::accept(declared, &vips, source, findings);
+    let (services, service_places) = service::accept(declared, &pools, &vips, source, findings);
     let counts = Counts {
         services: file.services().len(),
-        reals: file.services().iter().map(|service| service.reals.get().map_or(0, Vec::len)).sum(),
+        reals: declared.services.iter().map(|service| declared.reals(service).len()).sum(),
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
     let (peers, listen) = peers.flatten().unzip();
-    let config =
-        Config { path: path.to_owned(), director, limits: limits?, peers, metrics: metrics.flatten(), vrrp, services };
-    Some((config, Places { interfaces, listen, vrrp: vrrp_places, services: service_places }))
+    let flows = flows::accept(file.flows.get())?;
+    let config = Config {
+        path: path.to_owned(),
+        director,
+        flows,
+        limits: limits?,
+        peers,
+        metrics: metrics.flatten(),
+        vrrp,
+        pools,
+        services,
+    };
+    Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
 }
 
 /// Every VIP that the file names.

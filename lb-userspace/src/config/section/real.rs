@@ -1,6 +1,9 @@
-//! `[[service.NAME.reals]]`: a real server of one service.
+//! `[[service.NAME.reals]]` and `[[pool.NAME.reals]]`: a real server.
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::slice;
+use std::sync::Arc;
 
 use super::seen::FirstSeen;
 use super::vips::{Vips, family};
@@ -9,7 +12,7 @@ use crate::config::read::texts::{INTERFACE, REAL};
 use crate::config::read::{Number, Read, Text, key, keys, value};
 use crate::config::report::Findings;
 
-/// `[[service.NAME.reals]]`: a real server of one service.
+/// `[[service.NAME.reals]]` and `[[pool.NAME.reals]]`: a real server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Real {
     /// Its own address, of the VIP's family, on a segment of this director.
@@ -24,7 +27,41 @@ pub struct Real {
     pub vlan: Option<u16>,
 }
 
-/// Places within one `[[service.NAME.reals]]`.
+/// The reals of a service or of a pool, which its services share.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reals(Arc<Vec<Real>>);
+
+impl From<Vec<Real>> for Reals {
+    fn from(reals: Vec<Real>) -> Self {
+        Self(Arc::new(reals))
+    }
+}
+
+impl Deref for Reals {
+    type Target = Vec<Real>;
+
+    fn deref(&self) -> &Vec<Real> {
+        &self.0
+    }
+}
+
+impl DerefMut for Reals {
+    /// Those of this one alone, which shares them no longer.
+    fn deref_mut(&mut self) -> &mut Vec<Real> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<'a> IntoIterator for &'a Reals {
+    type Item = &'a Real;
+    type IntoIter = slice::Iter<'a, Real>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+/// Places within one real's table.
 #[derive(Debug, Clone)]
 pub struct RealPlaces {
     /// The value of `address`.
@@ -53,9 +90,10 @@ keys! {
     }
 }
 
-/// The rules of a service's reals: each once, of the VIP's family, and no VIP itself.
+/// The rules of the reals of a service or a pool, the `owner`: each once, of the VIP's family, and no VIP itself.
 pub fn accept(
     reals: &[Read<RealKeys>],
+    owner: &str,
     vip: Option<IpAddr>,
     vips: &Vips,
     source: &Source,
@@ -66,7 +104,7 @@ pub fn accept(
         if let Some(line) = seen.before(address, span.clone(), source) {
             findings.report(
                 span.clone(),
-                format!("{address} is already a real of this service, on line {line}"),
+                format!("{address} is already a real of this {owner}, on line {line}"),
                 "name it once, with the weight of both",
             );
         }

@@ -1,15 +1,19 @@
 //! `[service.NAME]`: a virtual service.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
-use super::real::{self, Real, RealKeys, RealPlaces};
+use super::pool::{self, Declared, Pool};
+use super::real::{self, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
+use crate::config::read::texts::ANY;
 use crate::config::read::value::{self, Endpoint};
-use crate::config::read::{Choice, Named, Number, Read, Tables, Text, key, keys};
+use crate::config::read::{Choice, Named, Number, Read, Tables, Text, Time, hours, key, keys};
 use crate::config::report::{Findings, text::wrap};
 
 /// `[service.NAME]`: a virtual service.
@@ -29,8 +33,27 @@ pub struct Service {
     pub ring_size: u32,
     /// How its reals are checked; `None` takes each real as healthy.
     pub check: Option<Check>,
+    /// The `[pool.NAME]` that its check and reals are of; `None` where they are its own.
+    pub pool: Option<String>,
+    /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
+    pub on_failure: Option<OnFailure>,
+    /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
+    pub drain_deadline: Option<Duration>,
     /// Its reals, in the file's order; no address twice.
-    pub reals: Vec<Real>,
+    pub reals: Reals,
+}
+
+/// What becomes of the connections of a real whose check fails. New ones go elsewhere in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go to other reals at once, which reset them.
+    Remove,
+    /// They stay.
+    Quiesce,
+}
+
+impl OnFailure {
+    pub(super) const WORDS: Choice<Self> = Choice(&[("remove", Self::Remove), ("quiesce", Self::Quiesce)]);
 }
 
 /// A service's transport protocol.
@@ -116,7 +139,7 @@ pub struct ServicePlaces {
     pub header: Span,
     /// The value of `address`.
     pub address: Span,
-    /// Each real.
+    /// Each real of its own.
     pub reals: Vec<RealPlaces>,
 }
 
@@ -126,6 +149,13 @@ const ENDPOINT: Text<Endpoint> = Text {
     values: "`\"IP:PORT\"`, `\"[IPv6]:PORT\"`; `\"IP\"` or `\"IP:any\"` for any port",
 };
 const PROTOCOL: Choice<Protocol> = Choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
+
+/// Longest drain.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What `on_failure` is without being written.
+pub(super) const BY_FAILURE: &str = "`remove` where the real can't be reached (refused, no answer), `quiesce` where it answers \
+     otherwise than it should";
 
 /// Slots of a ring where the file says none.
 const RING: u32 = 65_537;
@@ -149,23 +179,32 @@ keys! {
         /// slots of the service's ring: 100 or more for each real share the load evenly, and each slot takes memory
         ring_size: u32 = key(Number::of(RINGS.0..=RINGS.1).unit("slots (a prime)")).or(RING)
             .values("a prime, 251 to 1048573, not less than the number of reals");
+        /// the pool that has its reals and their check
+        pool: String = key(ANY).without("reals of its own").example("\"ingress\"").values("NAME of a `[pool.NAME]`");
         /// how its reals are checked; without one each counts as healthy
         check: ReadCheck = key(CheckTable);
+        /// what becomes of the connections of a real whose check fails: `remove` gives them up at once, so that other
+        /// reals reset them; `quiesce` leaves them there, and only new ones go elsewhere
+        on_failure: OnFailure = key(OnFailure::WORDS)
+            .without(BY_FAILURE);
+        /// how long a real that is taken out of the file may keep its connections
+        drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
-            .not_empty("has no real to send to", "add a real, or remove the service")).required();
+            .not_empty("has no real to send to", "add a real, or remove the service")).unless("pool");
     }
 }
 
 /// The rules of all services.
 pub fn accept(
-    services: &[Named<ServiceKeys>],
+    declared: Declared<'_>,
+    pools: &[Pool],
     vips: &Vips,
     source: &Source,
     findings: &mut Findings,
 ) -> (Vec<Service>, Vec<ServicePlaces>) {
     let mut endpoints = FirstSeen::default();
-    for service in services {
+    for service in declared.services {
         let (Some((&address, span)), Some(protocol)) = (service.address.written(), service.protocol.copied()) else {
             continue;
         };
@@ -179,11 +218,14 @@ pub fn accept(
             );
         }
     }
-    services.iter().filter_map(|service| one(service, vips, source, findings)).unzip()
+    let pools: HashMap<&str, &Pool> = pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+    declared.services.iter().filter_map(|service| one(service, declared, &pools, vips, source, findings)).unzip()
 }
 
 fn one(
     read: &Named<ServiceKeys>,
+    declared: Declared<'_>,
+    pools: &HashMap<&str, &Pool>,
     vips: &Vips,
     source: &Source,
     findings: &mut Findings,
@@ -191,9 +233,10 @@ fn one(
     let endpoint = read.address.written();
     let list = read.reals.get().map_or(&[][..], Vec::as_slice);
     let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
-    let (reals, real_places) = real::accept(list, vip, vips, source, findings);
-    check_turns(read, list, findings);
-    check_ring(read, list.len(), findings);
+    let (reals, real_places) = real::accept(list, "service", vip, vips, source, findings);
+    let pool = pool::of_service(read, pools, findings);
+    check_turns(read, declared.reals(read), findings);
+    check_ring(read, declared.reals(read).len(), findings);
     let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
     let check = read.check.get().map(|read| check::accept(read, port, findings));
 
@@ -206,8 +249,11 @@ fn one(
         protocol: read.protocol.copied()?,
         scheduler: read.scheduler.copied()?,
         ring_size: read.ring_size.copied()?,
-        check: check.flatten(),
-        reals,
+        pool: read.pool.cloned(),
+        check: pool.map_or(check.flatten(), |pool| pool.check.clone()),
+        reals: pool.map_or_else(|| reals.into(), |pool| pool.reals.clone()),
+        on_failure: pool.map_or(read.on_failure.copied(), |pool| pool.on_failure),
+        drain_deadline: pool.map_or(read.drain_deadline.copied(), |pool| pool.drain_deadline),
     };
     Some((service, places))
 }
@@ -259,7 +305,8 @@ fn is_prime(number: u32) -> bool {
 
 /// All services in words, in ipvsadm's shape.
 pub fn describe(out: &mut String, services: &[Service]) {
-    let reals = services.iter().flat_map(|service| service.reals.iter().map(|real| (real.address, service.port)));
+    let own = services.iter().filter(|service| service.pool.is_none());
+    let reals = own.flat_map(|service| service.reals.iter().map(|real| (real.address, service.port)));
     let widest = reals.map(|(address, port)| endpoint(address, port).len()).max().unwrap_or(0);
     let widest = widest.max("RemoteAddress:Port".len());
     out.push_str("\nServices\nProt LocalAddress:Port Scheduler\n");
@@ -275,11 +322,23 @@ impl Service {
         let _ = writeln!(out, "{protocol:4} {} {scheduler}", endpoint(self.address, self.port));
         let kept = if self.scheduler.is_tracked() { "connections tracked" } else { "no state per connection" };
         out.push_str(&wrap(&format!("     {}: ring of {} slots, {kept}", self.name, self.ring_size), "     "));
+        if let Some(pool) = &self.pool {
+            out.push_str(&wrap(&format!("     reals and check of pool {pool}"), "       "));
+            return;
+        }
         let check = match &self.check {
             Some(check) => check.words(),
             None => "no check: each real counts as healthy".to_owned(),
         };
         out.push_str(&wrap(&format!("     {check}"), "       "));
+        let failing = self.on_failure.map(|kept| match kept {
+            OnFailure::Remove => "a real that fails loses its connections at once",
+            OnFailure::Quiesce => "a real that fails keeps its connections",
+        });
+        let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
+        for line in failing.map(str::to_owned).into_iter().chain(leaving) {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
         for real in &self.reals {
             let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
             let address = endpoint(real.address, self.port);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::service::ServiceKeys;
+use super::pool::Declared;
 use crate::config::read::source::{Source, Span};
 use crate::config::read::texts::{ARGUMENT, INTERFACE, NAME};
 use crate::config::read::{Choice, Flag, List, Named, Number, Read, Table, Tables, Text, Time, key, keys, value};
@@ -184,7 +184,7 @@ keys! {
 /// The rules of all virtual routers.
 pub fn accept(
     routers: &[Named<VrrpKeys>],
-    services: &[Named<ServiceKeys>],
+    declared: Declared<'_>,
     source: &Source,
     findings: &mut Findings,
 ) -> (Vec<Vrrp>, Vec<VrrpPlaces>) {
@@ -192,12 +192,12 @@ pub fn accept(
     group::check(routers, source, findings);
     let paces = announce::paces(routers, source, findings);
     let pace = |read: &Named<VrrpKeys>| read.interface.get().and_then(|name| paces.get(name.as_str())).copied();
-    routers.iter().filter_map(|read| one(read, services, pace(read), findings)).unzip()
+    routers.iter().filter_map(|read| one(read, declared, pace(read), findings)).unzip()
 }
 
 fn one(
     read: &Named<VrrpKeys>,
-    services: &[Named<ServiceKeys>],
+    declared: Declared<'_>,
     pace: Option<u32>,
     findings: &mut Findings,
 ) -> Option<(Vrrp, VrrpPlaces)> {
@@ -209,7 +209,7 @@ fn one(
     rules::preempt(read, findings);
     rules::command(read.notify.items(), "notify", findings);
     let tracked = read.track.get().map_or(&[][..], Vec::as_slice);
-    let track = track::accept(tracked, read.priority.copied(), services, findings);
+    let track = track::accept(tracked, read.priority.copied(), declared, findings);
 
     let commands = tracked.iter().map(|track| track.script.items()).chain([read.notify.items()]);
     let (interface, span) = read.interface.written()?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Peers, Protocol,
-    Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Flows, Http, Limits, Mode, Peers,
+    Protocol, Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -23,6 +23,7 @@ fn the_shipped_file_is_the_reference_lab() {
             hash_seed: 0,
             when_agent_dies: WhenAgentDies::Forward,
         },
+        flows: Flows::default(),
         limits: Limits::default(),
         peers: None,
         metrics: None,
@@ -55,7 +56,9 @@ fn the_shipped_file_is_the_reference_lab() {
             notify: vec![],
             notify_timeout: Duration::from_secs(10),
         }],
+        pools: vec![],
         services: vec![Service {
+            pool: None,
             name: "web".to_owned(),
             address: "172.28.128.210".parse().unwrap(),
             port: Some(80),
@@ -76,7 +79,9 @@ fn the_shipped_file_is_the_reference_lab() {
                 fall: 1,
                 jitter: 10,
             }),
-            reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")],
+            on_failure: None,
+            drain_deadline: None,
+            reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")].into(),
         }],
     };
     assert_eq!(loaded.config, expected);
@@ -113,6 +118,11 @@ fn every_key_reaches_the_model() {
 interfaces = ["eth1", "eth2"]
 mode = "native"
 hash_seed = 0xffff_ffff_ffff_ffff
+[flows]
+tcp = "1h"
+udp = "1m"
+opening = "10s"
+closing = "20s"
 [limits]
 services = 2
 reals = 3
@@ -152,6 +162,8 @@ address = "192.0.2.2"
     assert_eq!(config.director.interfaces, ["eth1", "eth2"]);
     assert_eq!(config.director.mode, Mode::Native);
     assert_eq!(config.director.hash_seed, u64::MAX);
+    let [tcp, udp, opening, closing] = [3600, 60, 10, 20].map(Duration::from_secs);
+    assert_eq!(config.flows, Flows { tcp, udp, opening, closing });
     assert_eq!(config.limits, Limits { services: 2, reals: 3, slots: 1 << 22, flows: 4096 });
     let six = &config.vrrp[0];
     assert_eq!((six.id, six.version, six.priority), (1, 3, 255));
@@ -161,7 +173,7 @@ address = "192.0.2.2"
     assert_eq!((dns.port, dns.protocol), (Some(53), Protocol::Udp));
     assert_eq!((dns.scheduler, dns.ring_size), (Scheduler::Sh, 251));
     assert_eq!(
-        dns.reals,
+        *dns.reals,
         [Real {
             address: "2001:db8::2".parse().unwrap(),
             weight: 0,
@@ -184,7 +196,7 @@ address = "192.0.2.2"
     );
     let web = &config.services[1];
     assert_eq!((web.port, web.scheduler), (None, Scheduler::Mh));
-    assert_eq!(web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
+    assert_eq!(*web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
     let check = web.check.as_ref().unwrap();
     assert_eq!((check.port, check.rise, check.fall, check.jitter), (8080, 1, 2, 10));
     assert_eq!(

@@ -28,18 +28,20 @@ const RINGS: [u32; 2] = [65537, 1009];
 
 /// Loads a large configuration, then lets one real of it die and return, with large rings and with small ones.
 pub(super) fn play(lab: &Lab) -> Result<()> {
+    say!("{SERVICES} services of one pool of {REALS} reals, with the default ring:")?;
+    load(lab.director(), lab.real(1), pool(lab.real(1)))?;
     for slots in RINGS {
         say!("{SERVICES} services of {REALS} reals each, with rings of {slots} slots:")?;
-        load(lab.director(), lab.real(1), slots)?;
+        load(lab.director(), lab.real(1), config(lab.real(1), slots))?;
     }
     say!("\nThe first figure of an event is the agent's own, from the news to the maps;")?;
     say!("the second is from the real's end or start, with a check every {CHECK} ms.")
 }
 
-fn load(director: &Host, real: &Host, slots: u32) -> Result<()> {
+fn load(director: &Host, real: &Host, text: String) -> Result<()> {
     let mut answering = Some(Http::start(real)?);
     let file = director.dir().join("lb.toml");
-    fs::write(&file, config(real, slots))?;
+    fs::write(&file, text)?;
     let config = file.display().to_string();
 
     let mut command = director.command(agent::binary()?, ["run", "--config", &config])?;
@@ -107,6 +109,30 @@ fn config(real: &Host, slots: u32) -> String {
                 number + 1
             );
         }
+    }
+    text
+}
+
+/// Services of one pool, of which one real is there.
+fn pool(real: &Host) -> String {
+    let mut text = format!(
+        "[director]\ninterfaces = [\"eth1\"]\n[pool.p]\n\
+         check = {{ type = \"http\", port = 80, interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n\
+         [[pool.p.reals]]\naddress = \"{}\"\n",
+        real.v4()
+    );
+    for number in 1..REALS {
+        let _ = write!(
+            text,
+            "[[pool.p.reals]]\naddress = \"10.1.0.{number}\"\ninterface = \"eth1\"\nmac = \"02:00:00:00:00:{number:02x}\"\n"
+        );
+    }
+    for service in 0..SERVICES {
+        let [high, low] = service.to_be_bytes();
+        let _ = write!(
+            text,
+            "[service.s{service}]\naddress = \"10.0.{high}.{low}:80\"\nprotocol = \"tcp\"\npool = \"p\"\n"
+        );
     }
     text
 }

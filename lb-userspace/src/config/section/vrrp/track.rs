@@ -9,12 +9,12 @@ use super::OWNER;
 use super::rules::command;
 use crate::config::read::texts::{ANY, ARGUMENT, INTERFACE};
 use crate::config::read::value::short;
-use crate::config::read::{Keys, List, Named, Number, Read, Text, hours, key, keys};
+use crate::config::read::{Keys, List, Number, Read, Text, hours, key, keys};
 use crate::config::report::{
     Findings, suggest,
     text::{WIDTH, clip},
 };
-use crate::config::section::service::ServiceKeys;
+use crate::config::section::pool::Declared;
 use crate::config::section::times::{self, INTERVAL, TIMEOUT_WORDS};
 
 /// One item of `track`.
@@ -96,13 +96,13 @@ const KINDS: [(&str, &[&str]); 3] =
 pub fn accept(
     raw: &[Read<TrackKeys>],
     priority: Option<u8>,
-    services: &[Named<ServiceKeys>],
+    declared: Declared<'_>,
     findings: &mut Findings,
 ) -> Vec<Track> {
     let mut seen = HashSet::new();
     let mut all = Vec::new();
     for item in raw {
-        let Some(track) = one(item, priority, services, findings) else {
+        let Some(track) = one(item, priority, declared, findings) else {
             continue;
         };
         if seen.insert(identity(&track.condition)) {
@@ -128,18 +128,13 @@ fn identity(condition: &Condition) -> (&'static str, Vec<String>) {
     }
 }
 
-fn one(
-    raw: &Read<TrackKeys>,
-    priority: Option<u8>,
-    services: &[Named<ServiceKeys>],
-    findings: &mut Findings,
-) -> Option<Track> {
+fn one(raw: &Read<TrackKeys>, priority: Option<u8>, declared: Declared<'_>, findings: &mut Findings) -> Option<Track> {
     let kind = kind(raw, findings)?;
     let weight = weight(raw, priority, findings);
     let condition = match kind {
         "interface" => Condition::Interface(raw.interface.cloned()?),
         "script" => Condition::Script(script(raw, findings)?),
-        _ => service(raw, services, findings)?,
+        _ => service(raw, declared, findings)?,
     };
     Some(Track { condition, weight })
 }
@@ -195,8 +190,9 @@ fn script(raw: &Read<TrackKeys>, findings: &mut Findings) -> Option<Script> {
     Some(Script { command, interval, timeout, rise: raw.rise.copied()?, fall: raw.fall.copied()? })
 }
 
-fn service(raw: &Read<TrackKeys>, services: &[Named<ServiceKeys>], findings: &mut Findings) -> Option<Condition> {
+fn service(raw: &Read<TrackKeys>, declared: Declared<'_>, findings: &mut Findings) -> Option<Condition> {
     let (name, span) = raw.service.written()?;
+    let services = declared.services;
     let names = services.iter().map(|service| service.name.get_ref().as_str());
     if findings.is_excused(&format!("[service.{}]", short(name))) {
         return None;
@@ -211,7 +207,7 @@ fn service(raw: &Read<TrackKeys>, services: &[Named<ServiceKeys>], findings: &mu
         return None;
     };
     let healthy = raw.healthy.copied()?;
-    let reals = service.reals.get().map_or(0, Vec::len);
+    let reals = declared.reals(service).len();
     if let Some((_, span)) = raw.healthy.written()
         && usize::try_from(healthy).is_ok_and(|wanted| wanted > reals)
     {

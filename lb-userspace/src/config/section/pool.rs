@@ -1,0 +1,233 @@
+//! `[pool.NAME]`: reals and their check, named once for several services.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::check::{self, Check, CheckTable, ReadCheck};
+use super::real::{self, RealKeys, RealPlaces, Reals};
+use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
+use super::vips::{Vips, family};
+use crate::config::read::source::{Source, Span};
+use crate::config::read::value::short;
+use crate::config::read::{Named, Read, Tables, Time, key, keys};
+use crate::config::report::{Findings, suggest, text::wrap};
+
+/// `[pool.NAME]`: reals and their check, named once for several services.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// NAME.
+    pub name: String,
+    /// How its reals are checked; `None` takes each real as healthy, and stands in a pool that no service names.
+    pub check: Option<Check>,
+    /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
+    pub on_failure: Option<OnFailure>,
+    /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
+    pub drain_deadline: Option<Duration>,
+    /// Its reals, in the file's order, all of one family; no address twice. Its services share them.
+    pub reals: Reals,
+}
+
+/// Places within one `[pool.NAME]`.
+#[derive(Debug, Clone)]
+pub struct PoolPlaces {
+    /// The section's header.
+    pub header: Span,
+    /// Each real.
+    pub reals: Vec<RealPlaces>,
+}
+
+keys! {
+    #[derive(Debug)]
+    pub struct PoolKeys {
+        /// how its reals are checked; without one each counts as healthy. Its `port` is that of the pool's services, where
+        /// they have the same, and required where they don't
+        check: ReadCheck = key(CheckTable);
+        /// as in a service: what becomes of the connections of a real whose check fails
+        on_failure: OnFailure = key(OnFailure::WORDS).without(BY_FAILURE);
+        /// as in a service: how long a real that is taken out of the file may keep its connections
+        drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
+        /// its real servers, at least one
+        reals: Vec<Read<RealKeys>> = key(Tables::new("real")
+            .not_empty("has no real to send to", "add a real, or remove the pool")).required();
+    }
+}
+
+/// The services and pools of a file, as they were read.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    /// `[service.NAME]`.
+    pub services: &'a [Named<ServiceKeys>],
+    /// `[pool.NAME]`.
+    pub pools: &'a [Named<PoolKeys>],
+}
+
+impl<'a> Declared<'a> {
+    /// The pool of this name.
+    pub fn pool(self, name: &str) -> Option<&'a Named<PoolKeys>> {
+        self.pools.iter().find(|pool| pool.name.get_ref() == name)
+    }
+
+    /// A service's reals, its own or its pool's.
+    pub fn reals(self, service: &'a Named<ServiceKeys>) -> &'a [Read<RealKeys>] {
+        let reals = match service.pool.get() {
+            Some(name) => self.pool(name).and_then(|pool| pool.reals.get()),
+            None => service.reals.get(),
+        };
+        reals.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The rules of all pools.
+pub fn accept(
+    declared: Declared<'_>,
+    vips: &Vips,
+    source: &Source,
+    findings: &mut Findings,
+) -> (Vec<Pool>, Vec<PoolPlaces>) {
+    let mut ports: HashMap<&str, BTreeSet<Option<u16>>> = HashMap::new();
+    for service in declared.services {
+        if let (Some(name), Some(endpoint)) = (service.pool.get(), service.address.get()) {
+            ports.entry(name).or_default().insert(endpoint.port);
+        }
+    }
+    let one = |read: &Named<PoolKeys>| {
+        let list = read.reals.get().map_or(&[][..], Vec::as_slice);
+        let (reals, places) = real::accept(list, "pool", None, vips, source, findings);
+        is_of_one_family(list, findings);
+        let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
+        let check = read.check.get().and_then(|check| accept_check(read, check, &ports, findings));
+        let pool = Pool {
+            name: read.name.get_ref().clone(),
+            check,
+            on_failure: read.on_failure.copied(),
+            drain_deadline: read.drain_deadline.copied(),
+            reals: reals.into(),
+        };
+        (pool, PoolPlaces { header: read.span.clone(), reals: places })
+    };
+    declared.pools.iter().map(one).unzip()
+}
+
+/// A check of reals that are asked once, whichever services they are of.
+fn accept_check(
+    read: &Named<PoolKeys>,
+    check: &ReadCheck,
+    ports: &BTreeSet<Option<u16>>,
+    findings: &mut Findings,
+) -> Option<Check> {
+    let port = match ports.first() {
+        Some(port) if ports.len() == 1 => Some(*port),
+        _ if check.has_port() => Some(None),
+        None => None,
+        Some(_) => {
+            let words = |port: &Option<u16>| port.map_or_else(|| "any".to_owned(), |port| port.to_string());
+            let ports: Vec<String> = ports.iter().take(MANY).map(words).collect();
+            findings.report(
+                check.span(),
+                format!("the services of {} have ports {}, so its check needs one", read.title, ports.join(", ")),
+                "add the port that shows whether a real works, such as port = 80; or make a pool for each port",
+            );
+            None
+        }
+    };
+    check::accept(check, port, findings)
+}
+
+fn is_of_one_family(reals: &[Read<RealKeys>], findings: &mut Findings) {
+    let mut all = reals.iter().filter_map(|real| real.address.written());
+    let Some((&first, _)) = all.next() else { return };
+    if let Some((&other, span)) = all.find(|(address, _)| address.is_ipv6() != first.is_ipv6()) {
+        findings.report(
+            span,
+            format!("{other} is {}, but {first} of this pool is {}", family(other), family(first)),
+            "make a pool of each family: a VIP's reals are of its own",
+        );
+    }
+}
+
+/// The pool that a service names, which may then have no reals and no check of its own.
+pub fn of_service<'a>(
+    read: &Named<ServiceKeys>,
+    pools: &'a HashMap<&str, &'a Pool>,
+    findings: &mut Findings,
+) -> Option<&'a Pool> {
+    let (name, span) = read.pool.written()?;
+    if let Some(own) = read.reals.key() {
+        findings.report(
+            own,
+            format!("{} has a pool, and reals of its own", read.title),
+            format!("remove one of the two; the pool's reals are in [pool.{}]", short(name)),
+        );
+    }
+    if let Some(own) = read.check.key() {
+        findings.report(
+            own,
+            format!("{} has a pool, whose reals are checked once for all its services", read.title),
+            format!("move the check to [pool.{0}], or the reals of [pool.{0}] to this service", short(name)),
+        );
+    }
+    for (own, key) in [(read.on_failure.key(), "on_failure"), (read.drain_deadline.key(), "drain_deadline")] {
+        if let Some(own) = own {
+            findings.report(
+                own,
+                format!("{} has a pool, and its reals' `{key}` is the pool's", read.title),
+                format!("move the line to [pool.{}]", short(name)),
+            );
+        }
+    }
+    if findings.is_excused(&format!("[pool.{}]", short(name))) {
+        return None;
+    }
+    let Some(pool) = pools.get(name.as_str()) else {
+        let mend = if pools.is_empty() {
+            format!("add [pool.{}], or give the service reals of its own", short(name))
+        } else {
+            let mut names: Vec<&str> = pools.keys().copied().collect();
+            names.sort_unstable();
+            suggest::mend(name, "The file's pools are", names.into_iter().take(MANY))
+        };
+        findings.report(span, format!("there is no pool \"{}\"", short(name)), mend);
+        return None;
+    };
+    let vip = read.address.get().map(|endpoint| endpoint.address);
+    if let (Some(vip), Some(real)) = (vip, pool.reals.first())
+        && vip.is_ipv6() != real.address.is_ipv6()
+    {
+        findings.report(
+            span,
+            format!("the reals of [pool.{name}] are {}, but the VIP is {vip}", family(real.address)),
+            format!("direct routing doesn't translate: name a pool of {} reals", family(vip)),
+        );
+    }
+    Some(pool)
+}
+
+/// Names that a line lists at most.
+const MANY: usize = 12;
+
+/// All pools in words.
+pub fn describe(out: &mut String, pools: &[Pool], services: &[Service]) {
+    out.push_str("\nPools\n");
+    let mut users: HashMap<&str, usize> = HashMap::new();
+    services.iter().filter_map(|service| service.pool.as_deref()).for_each(|name| *users.entry(name).or_default() += 1);
+    for pool in pools {
+        let count = users.get(pool.name.as_str()).copied().unwrap_or(0);
+        let plural = if count == 1 { "" } else { "s" };
+        let _ = writeln!(out, "  {}: for {count} service{plural}", pool.name);
+        let check = match &pool.check {
+            Some(check) => check.words(),
+            None => "no check: each real counts as healthy".to_owned(),
+        };
+        out.push_str(&wrap(&format!("     {check}"), "       "));
+        let widest = pool.reals.iter().map(|real| real.address.to_string().len()).max().unwrap_or(0);
+        for real in &pool.reals {
+            let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
+            let address = real.address.to_string();
+            let _ = writeln!(out, "  -> {address:widest$}  weight {:6}{quiesced}", real.weight);
+            if let Some(way) = real.way() {
+                let _ = writeln!(out, "     {way}");
+            }
+        }
+    }
+}
