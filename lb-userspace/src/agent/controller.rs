@@ -118,7 +118,7 @@ pub struct Controller {
     guard: Guard,
     heart: Heart,
     /// Who asks it, for those that are served elsewhere.
-    requests: mpsc::WeakSender<Request>,
+    requests: Option<mpsc::WeakSender<Request>>,
     metrics: Option<Listener>,
     names: Names,
     checks: health::Handle,
@@ -150,7 +150,6 @@ impl Controller {
         checks: health::Handle,
         neighbours: host::neighbour::Handle,
         heart: Heart,
-        requests: &mpsc::Sender<Request>,
     ) -> Self {
         let maps = dataplane.maps();
         let allocation = Allocation::adopt(dataplane.adopted(), maps.room());
@@ -173,7 +172,7 @@ impl Controller {
             refused: None,
             guard: Guard::default(),
             heart,
-            requests: requests.downgrade(),
+            requests: None,
             metrics: None,
             names: Names::default(),
             checks,
@@ -182,6 +181,12 @@ impl Controller {
             devices: Devices::default(),
             awaited: Some(routers::AWAITED.to_owned()),
         }
+    }
+
+    /// Where it can be asked through, before [`Self::start`].
+    pub fn asked_through(mut self, requests: &mpsc::Sender<Request>) -> Self {
+        self.requests = Some(requests.downgrade());
+        self
     }
 
     /// The gates of virtual routers.
@@ -225,9 +230,9 @@ impl Controller {
         }
         // The old one lets go first: it may be another address of the same port.
         self.metrics = None;
-        self.metrics = wanted
-            .zip(self.requests.upgrade())
-            .map(|(address, requests)| Listener::spawn(address, metrics::pages(requests)));
+        let requests = self.requests.as_ref().and_then(mpsc::WeakSender::upgrade);
+        self.metrics =
+            wanted.zip(requests).map(|(address, requests)| Listener::spawn(address, metrics::pages(requests)));
     }
 
     /// Folds events until a signal to stop, or until a part of the agent has failed.
