@@ -7,6 +7,7 @@
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
+//! | `POST /v1/changes`, a configuration's text | 200, [`Reloaded`]: what a reload of it would change; nothing has |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
 //!
 //! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
@@ -24,7 +25,7 @@ use tokio::sync::oneshot;
 
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
-pub use client::{Error as ClientError, connections, order, reclaim, release, reload, routers, status};
+pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -76,6 +77,8 @@ pub enum Request {
     Reclaim(String, Answer<Done>),
     /// Set something at run time.
     Order(Order, Answer<Done>),
+    /// Say what a configuration of this text would change.
+    Changes(String, Answer<Reloaded>),
     /// Read the configuration again.
     Reload(Answer<Reloaded>),
 }

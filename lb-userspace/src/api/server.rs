@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Failure, Order, Request, Wanted};
+use crate::config::MAX_BYTES;
 use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
@@ -77,6 +78,10 @@ impl Server {
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
             .route("/v1/order", post(order))
+            .route(
+                "/v1/changes",
+                post(changes).layer(DefaultBodyLimit::max(usize::try_from(MAX_BYTES).unwrap_or(usize::MAX))),
+            )
             .route("/v1/reload", post(reload))
             .with_state(requests);
         let task = tokio::spawn(heart.during(async move {
@@ -136,6 +141,10 @@ async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Pa
 
 async fn order(Shared(requests): Shared<mpsc::Sender<Request>>, Json(order): Json<Order>) -> Response {
     ask(&requests, |answer| Request::Order(order, answer)).await
+}
+
+async fn changes(Shared(requests): Shared<mpsc::Sender<Request>>, text: String) -> Response {
+    ask(&requests, |answer| Request::Changes(text, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
