@@ -7,6 +7,7 @@
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
+//! | `POST /v1/changes`, a configuration's text | 200, [`Reloaded`]: what a reload of it would change; nothing has |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
 //! | `GET /metrics`, `GET /` | 200, text for Prometheus, a status page ([`crate::metrics`]) |
 //!
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
-pub use client::{Error as ClientError, connections, order, reclaim, release, reload, routers, status};
+pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -79,6 +80,8 @@ pub enum Request {
     Reclaim(String, Answer<Done>),
     /// Set something at run time.
     Order(Order, Answer<Done>),
+    /// Say what a configuration of this text would change.
+    Changes(String, Answer<Reloaded>),
     /// Read the configuration again.
     Reload(Answer<Reloaded>),
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -24,6 +24,7 @@ use tracing::warn;
 
 use super::ask::Unanswered;
 use super::{Failure, Order, Request, Wanted};
+use crate::config::MAX_BYTES;
 use crate::metrics;
 use crate::pulse::Heart;
 
@@ -79,6 +80,10 @@ impl Server {
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
             .route("/v1/order", post(order))
+            .route(
+                "/v1/changes",
+                post(changes).layer(DefaultBodyLimit::max(usize::try_from(MAX_BYTES).unwrap_or(usize::MAX))),
+            )
             .route("/v1/reload", post(reload))
             .with_state(requests.clone())
             .merge(metrics::pages(requests));
@@ -139,6 +144,10 @@ async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Pa
 
 async fn order(Shared(requests): Shared<mpsc::Sender<Request>>, Json(order): Json<Order>) -> Response {
     ask(&requests, |answer| Request::Order(order, answer)).await
+}
+
+async fn changes(Shared(requests): Shared<mpsc::Sender<Request>>, text: String) -> Response {
+    ask(&requests, |answer| Request::Changes(text, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
