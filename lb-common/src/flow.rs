@@ -97,6 +97,45 @@ impl Flow {
     }
 }
 
+/// Whether others are to be told of a word, of which they were told as it was `told`: its flow became open or closing, is
+/// another one, moved, has gone, or is still alive `refresh` ticks later. Of one that nothing followed nobody is told.
+#[inline(always)]
+pub fn is_news(word: u64, told: u64, refresh: u32) -> bool {
+    if word == told {
+        return false;
+    }
+    let lives = Flow::of(word).filter(|flow| flow.stage != Stage::Opening);
+    match (lives, Flow::of(told)) {
+        (None, before) => before.is_some(),
+        (Some(_), None) => true,
+        // Half the clock's bits are the future.
+        (Some(flow), Some(before)) => Flow { seen: before.seen, ..flow } != before || before.idle(flow.seen) >= refresh,
+    }
+}
+
+/// Places of the words that are news ([`is_news`]); `told` is what was told of each. At most as many as `found` holds, and
+/// it returns how many they are and how many words were looked at.
+///
+/// It is here, and not with those who tell, since this crate is optimised in every build: a table has millions of words.
+#[cfg(not(target_arch = "bpf"))]
+pub fn find_news(
+    words: &[core::sync::atomic::AtomicU64],
+    told: &[u64],
+    refresh: u32,
+    found: &mut [u32],
+) -> (usize, usize) {
+    let (mut count, mut looked) = (0, 0);
+    for (word, told) in words.iter().zip(told) {
+        if is_news(word.load(core::sync::atomic::Ordering::Relaxed), *told, refresh) {
+            let Some(place) = found.get_mut(count) else { return (count, looked) };
+            *place = looked as u32;
+            count += 1;
+        }
+        looked += 1;
+    }
+    (count, looked)
+}
+
 /// Where a flow's word may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

@@ -84,6 +84,8 @@ pub struct Parts {
     pub routers: Option<Ownership>,
     /// Which part of the agent failed, where that is the reason of the end.
     pub fault: Option<String>,
+    /// Peers are heard until the VIPs are handed over.
+    _exchange: Option<Exchange>,
 }
 
 /// See the module.
@@ -262,7 +264,14 @@ impl Controller {
                 _ = inputs.ignored.recv() => info!("SIGUSR2: nothing to do"),
             }
         };
-        Parts { checks: self.checks, neighbours: self.neighbours, routers: self.routers, fault }
+        self.tell_all().await;
+        Parts {
+            checks: self.checks,
+            neighbours: self.neighbours,
+            routers: self.routers,
+            fault,
+            _exchange: self.exchange,
+        }
     }
 
     async fn tick(&mut self) {
@@ -284,8 +293,8 @@ impl Controller {
 
     fn fold_duty(&mut self, duty: Duty) {
         if self.model.set_duty(duty.router, duty.here) {
+            self.offer_duty(duty.here);
             self.settle();
-            self.tell_members();
         }
     }
 

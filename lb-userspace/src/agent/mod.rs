@@ -123,7 +123,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
     };
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let Parts { checks, neighbours: follower, routers: ownership, fault } = controller.run(inputs).await;
+    let parts = controller.run(inputs).await;
+    let Parts { checks, neighbours: follower, routers: ownership, fault, .. } = parts;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     pulse.close();
     if let Some(Ownership { routers, tracks, notifier }) = ownership {

@@ -97,6 +97,12 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
         Ok((first..first + Self::WORDS).map(|word| unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(word)) }))
     }
 
+    /// All words of all entries.
+    pub(super) fn all(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping has so many words, is aligned to a page, and every access to it is atomic.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.entries as usize * Self::WORDS) }
+    }
+
     /// An entry as the packet logic has it. Whoever uses it must do so by atomic accesses alone, while this mapping lives.
     ///
     /// # Errors

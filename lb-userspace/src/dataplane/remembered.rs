@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::flow::{self, Flow, Place, Stage};
-use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Service, ServiceKey, Timeouts};
-use lb_common::slot::Slot;
+use lb_common::maps::{Address, FlowKey, FlowKeys, FlowLine, Service, ServiceKey, Timeouts};
 use lb_common::{Hash, Ip, Ports, flow_hash, scale, source_hash};
 
 use super::mapped::Mapped;
+use super::slots::{SlotNews, ToldRing};
 use super::{Dataplane, Desired, Error};
 
 /// A flow table, with the services by which its keys are read.
@@ -51,14 +51,24 @@ impl Dataplane {
 }
 
 impl Dataplane {
-    /// The slots that aren't settled of rings that changed since they were told, by where the rings start; `told` has their
-    /// changes up to then.
-    pub fn slot_news(&self, told: &mut BTreeMap<u32, u64>) -> Vec<(u32, Vec<(u32, Slot)>)> {
-        self.slots.news(&self.maps.slots, told)
+    /// The reals of the maps as they are now, by pool and number.
+    pub fn reals(&self) -> impl Iterator<Item = ((u32, u16), Address)> {
+        let pools = self.applied.pools.iter();
+        pools.flat_map(|(pool, held)| held.reals.iter().map(move |(number, real)| ((*pool, *number), real.address)))
+    }
+
+    /// The words of rings that changed since they were told; `told` has what was, by where the rings start.
+    pub fn slot_news(&self, told: &mut BTreeMap<u32, ToldRing>) -> Vec<SlotNews> {
+        let mut services: BTreeMap<u32, Vec<Service>> = BTreeMap::new();
+        self.applied.services.values().for_each(|service| services.entry(service.ring).or_default().push(*service));
+        self.slots.news(&self.maps.slots, &services, told)
     }
 }
 
 impl Remembered {
+    /// Lines that are read as one part.
+    pub const PART: u32 = 512;
+
     /// Lines of the table.
     pub fn lines(&self) -> u32 {
         self.lines.len()
@@ -80,6 +90,27 @@ impl Remembered {
     /// There is no such line.
     pub fn words(&self, line: u32) -> Result<[u64; FlowLine::WAYS], Error> {
         Ok(self.lines.get(line)?.words)
+    }
+
+    /// Hands the live flows of some lines to `found`, but those that nothing followed. These are [`Self::PART`] lines at most,
+    /// and it returns the first line behind them, `None` at the table's end.
+    pub fn part(&self, first: u32, mut found: impl FnMut(At, Flow)) -> Option<u32> {
+        const WORDS: usize = Remembered::PART as usize * FlowLine::WAYS;
+        let all = self.lines.all();
+        let start = first as usize * FlowLine::WAYS;
+        let end = (start + WORDS).min(all.len());
+        let words = all.get(start..end).unwrap_or_default();
+        let mut places = [0; WORDS];
+        let (count, _) = flow::find_news(words, &[0; WORDS], REFRESH, &mut places);
+        for place in places.iter().take(count) {
+            let way = *place as usize % FlowLine::WAYS;
+            let line = first + *place / FlowLine::WAYS as u32;
+            let word = words.get(*place as usize).map_or(0, |word| word.load(Ordering::Acquire));
+            if let Some(flow) = Flow::of(word).filter(|flow| flow.stage != Stage::Opening) {
+                found(At { line, way }, flow);
+            }
+        }
+        (end < all.len()).then(|| first.saturating_add(Self::PART))
     }
 
     /// By whom the keys are read.
@@ -204,61 +235,61 @@ pub struct News {
     pub idle: u32,
 }
 
+/// Who hears of a service's flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hears {
+    /// Others hear of this one.
+    Others,
+    /// Nobody hears of it: what it is now need not be told.
+    Nobody,
+    /// It can't be told yet; it stays news.
+    Later,
+}
+
 /// Finds what changed in a flow table since it was looked at last: each entry is held against what was told of it.
-#[derive(Default)]
 pub struct Watch {
     told: Vec<u64>,
+    found: Box<[u32]>,
 }
 
 /// A flow that lives is told again after so many ticks of its packets, so that others don't take it for silent.
 const REFRESH: u32 = 128;
+/// Words of news that are looked for at once.
+const FOUND: usize = 4096;
 
 impl Watch {
-    /// Everything that is news, of the services that `wants` names.
-    ///
-    /// # Errors
-    /// A line can't be read, which can't be.
-    pub fn look(&mut self, table: &Remembered, now: u32, wants: impl Fn(&Service) -> bool) -> Result<Vec<News>, Error> {
-        self.told.resize(table.lines() as usize * FlowLine::WAYS, 0);
-        let mut news = Vec::new();
-        for (line, told) in (0..).zip(self.told.chunks_mut(FlowLine::WAYS)) {
-            let words = table.words(line)?;
-            for (way, (word, told)) in words.into_iter().zip(told).enumerate() {
-                if word != *told {
-                    look_at(table, now, At { line, way }, word, told, &wants, &mut news);
-                }
-            }
-        }
-        Ok(news)
+    /// One for which all that the table holds now has been told: whoever is met later reads the table whole.
+    pub fn new(table: &Remembered) -> Self {
+        let opening = |word: u64| Flow::of(word).is_some_and(|flow| flow.stage == Stage::Opening);
+        let told = |word: &AtomicU64| Some(word.load(Ordering::Relaxed)).filter(|word| !opening(*word)).unwrap_or(0);
+        let told = table.lines.all().iter().map(told).collect();
+        Self { told, found: vec![0; FOUND].into() }
     }
 
-    /// Forgets what was told: it is all news again.
-    pub fn start_anew(&mut self) {
-        self.told.clear();
+    /// Hands everything that is news to `hear`. That is asked after the entry was read.
+    pub fn look(&mut self, table: &Remembered, now: u32, mut hear: impl FnMut(News) -> Hears) {
+        let (words, ways) = (table.lines.all(), FlowLine::WAYS);
+        let mut first = 0;
+        while first < self.told.len().min(words.len()) {
+            let rest = words.get(first..).unwrap_or_default();
+            let told = self.told.get(first..).unwrap_or_default();
+            let (count, looked) = flow::find_news(rest, told, REFRESH, &mut self.found);
+            for place in self.found.iter().take(count).map(|place| first + *place as usize) {
+                let at = At { line: u32::try_from(place / ways).unwrap_or(u32::MAX), way: place % ways };
+                if let (Some(word), Some(told)) = (words.get(place), self.told.get_mut(place)) {
+                    look_at(table, now, at, word.load(Ordering::Acquire), told, &mut hear);
+                }
+            }
+            first += looked;
+        }
     }
 }
 
-fn look_at(
-    table: &Remembered,
-    now: u32,
-    at: At,
-    word: u64,
-    told: &mut u64,
-    wants: &impl Fn(&Service) -> bool,
-    news: &mut Vec<News>,
-) {
+fn look_at(table: &Remembered, now: u32, at: At, word: u64, told: &mut u64, hear: &mut impl FnMut(News) -> Hears) {
     let mut tell = |flow: Flow, stage: Option<Stage>| {
-        let known = table.known(at, flow).filter(|(_, service)| wants(service));
-        let of = |(key, service): (FlowKey, &Service)| News {
-            service: service.key,
-            pool: service.reals,
-            key,
-            real: flow.real,
-            stage,
-            idle: flow.idle(now),
-        };
-        news.extend(known.map(of));
-        known.is_some()
+        let Some((key, service)) = table.known(at, flow) else { return Hears::Later };
+        let (pool, real, idle) = (service.reals, flow.real, flow.idle(now));
+        hear(News { service: service.key, pool, key, real, stage, idle })
     };
     // Nobody is told of a connection that nothing followed.
     let lives = Flow::of(word).filter(|flow| flow.stage != Stage::Opening);
@@ -269,12 +300,10 @@ fn look_at(
         tell(before, None);
         *told = 0;
     }
-    let Some(flow) = lives else { return };
-    let known = Flow::of(*told);
-    let same = known.is_some_and(|known| (known.stage, known.real) == (flow.stage, flow.real));
-    // Half the clock's bits are the future.
-    let fresh = known.is_some_and(|known| known.idle(flow.seen) < REFRESH);
-    if !(same && fresh) && tell(flow, Some(flow.stage)) {
+    if let Some(flow) = lives
+        && flow::is_news(word, *told, REFRESH)
+        && tell(flow, Some(flow.stage)) != Hears::Later
+    {
         *told = word;
     }
 }
@@ -349,9 +378,10 @@ pub(super) mod tests {
 
     #[test]
     fn news_is_what_changed_since_it_was_told() {
-        let (table, mut watch) = (table(), Watch::default());
+        let table = table();
+        let mut watch = Watch::new(&table);
         let service = service(3, Service::TRACKED);
-        let mut look = |now| watch.look(&table, now, |_| true).unwrap();
+        let mut look = |now| heard(&mut watch, &table, now, Hears::Others);
         table.put(&key(1), &service, 5, Stage::Opening, 100);
         assert!(look(100).is_empty(), "nothing followed it yet");
         table.put(&key(1), &service, 5, Stage::Open, 101);
@@ -373,11 +403,35 @@ pub(super) mod tests {
         assert!(look(303).is_empty());
     }
 
+    fn heard(watch: &mut Watch, table: &Remembered, now: u32, by: Hears) -> Vec<News> {
+        let mut news = Vec::new();
+        watch.look(table, now, |one| {
+            news.push(one);
+            by
+        });
+        news
+    }
+
     #[test]
-    fn nobody_is_told_of_what_is_another_s() {
-        let (table, mut watch) = (table(), Watch::default());
+    fn what_nobody_hears_is_asked_once_and_what_cant_be_told_yet_again() {
+        let table = table();
+        let mut watch = Watch::new(&table);
         table.put(&key(1), &service(3, Service::TRACKED), 5, Stage::Open, 100);
-        assert!(watch.look(&table, 100, |_| false).unwrap().is_empty());
-        assert_eq!(watch.look(&table, 100, |_| true).unwrap().len(), 1, "since it is served here");
+        assert_eq!(heard(&mut watch, &table, 100, Hears::Later).len(), 1);
+        assert_eq!(heard(&mut watch, &table, 100, Hears::Nobody).len(), 1, "it is news still");
+        assert!(heard(&mut watch, &table, 100, Hears::Others).is_empty());
+        let mut late = Watch::new(&table);
+        assert!(heard(&mut late, &table, 100, Hears::Others).is_empty(), "whoever is met reads it whole");
+    }
+
+    #[test]
+    fn more_news_than_are_found_at_once() {
+        let table = table();
+        let mut watch = Watch::new(&table);
+        watch.found = vec![0; 3].into();
+        let service = service(3, Service::TRACKED);
+        (0..40).for_each(|port| assert!(table.put(&key(port), &service, 5, Stage::Open, 100)));
+        assert_eq!(heard(&mut watch, &table, 100, Hears::Others).len(), 40);
+        assert!(heard(&mut watch, &table, 100, Hears::Others).is_empty());
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
+use lb_common::maps::{Service, ServiceKey};
 use lb_common::slot::{Slot, State};
 
 use super::{Desired, FlowTimes, Ring};
@@ -46,6 +47,36 @@ struct Held {
     /// Since when its flows are not all remembered any more. Those that were opening then have no keys: a sweep doesn't see
     /// whose they are.
     loosened: Option<Duration>,
+}
+
+/// What was told of a ring.
+#[derive(Debug, Clone)]
+pub struct ToldRing {
+    changes: u64,
+    size: u32,
+    /// The words that weren't settled, by slot.
+    words: BTreeMap<u32, u32>,
+    services: BTreeSet<ServiceKey>,
+}
+
+impl ToldRing {
+    /// This service has heard of nothing.
+    pub fn forget(&mut self, service: &ServiceKey) {
+        self.services.remove(service);
+    }
+}
+
+/// Words of a service's ring that are to be told.
+#[derive(Debug, Clone)]
+pub struct SlotNews {
+    /// Whose they are.
+    pub service: Service,
+    /// Slots of its ring.
+    pub size: u32,
+    /// These are all that aren't settled; else those that changed, settled ones too.
+    pub whole: bool,
+    /// By their number.
+    pub slots: Vec<(u32, Slot)>,
 }
 
 /// Slots that a sweep is to look for, and the state of their rings when it began.
@@ -107,7 +138,7 @@ impl Slots {
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.
     pub fn give_up_bases(&mut self, words: &mut impl Words, now: Duration, patience: Duration) -> bool {
         let mut any = false;
-        for (start, held) in &mut self.rings {
+        for (start, held) in self.rings.iter_mut().filter(|(_, held)| held.is_own()) {
             let late = |since: Duration| now.saturating_sub(since) >= patience;
             let gone: Vec<u32> =
                 held.unsettled.iter().filter(|(_, since)| since.is_some_and(late)).map(|(slot, _)| *slot).collect();
@@ -123,7 +154,7 @@ impl Slots {
     pub fn open(&self, words: &impl Words, now: Duration, times: FlowTimes) -> Open {
         // Ticks are rounded up, and may be longer than seconds.
         let opening = 2 * times.opening + Duration::from_secs(2);
-        let seen = |held: &Held| held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
+        let seen = |held: &Held| held.is_own() && held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
         let rings = self.rings.iter().filter(|(_, held)| seen(held)).filter_map(|(start, held)| {
             let current = |slot: u32| Slot::of(words.word(start.saturating_add(slot))).current;
             let slots = held.unsettled.iter().filter(|(_, since)| since.is_none());
@@ -143,17 +174,43 @@ impl Slots {
         }
     }
 
-    /// The slots that aren't settled of rings that changed since they were told, whose changes so far `told` has.
-    pub fn news(&self, words: &impl Words, told: &mut BTreeMap<u32, u64>) -> Vec<(u32, Vec<(u32, Slot)>)> {
-        told.retain(|start, _| self.rings.contains_key(start));
-        let news = self.rings.iter().filter_map(|(start, held)| {
-            if told.insert(*start, held.changes) == Some(held.changes) {
-                return None;
+    /// The words that changed since they were told, for each of the rings' `services`; `told` has what was, by where the rings
+    /// start. A service that hears of its ring for the first time is told all that isn't settled.
+    pub fn news(
+        &self,
+        words: &impl Words,
+        services: &BTreeMap<u32, Vec<Service>>,
+        told: &mut BTreeMap<u32, ToldRing>,
+    ) -> Vec<SlotNews> {
+        told.retain(|start, told| self.rings.get(start).is_some_and(|held| held.size == told.size));
+        let mut news = Vec::new();
+        for (start, held) in &self.rings {
+            let services = services.get(start).map(Vec::as_slice).unwrap_or_default();
+            let before = told.get(start);
+            let heard = |service: &Service| before.is_some_and(|told| told.services.contains(&service.key));
+            if before.is_some_and(|told| told.changes == held.changes) && services.iter().all(heard) {
+                continue;
             }
-            let slot = |index: &u32| (*index, Slot::of(words.word(start.saturating_add(*index))));
-            Some((*start, held.unsettled.keys().map(slot).collect()))
-        });
-        news.collect()
+            let word = |index: &u32| words.word(start.saturating_add(*index));
+            let now: BTreeMap<u32, u32> = held.unsettled.keys().map(|index| (*index, word(index))).collect();
+            let whole = || now.iter().map(|(index, word)| (*index, Slot::of(*word))).collect();
+            let changed = |before: &ToldRing| {
+                let other = now.iter().filter(|(index, word)| before.words.get(*index) != Some(*word));
+                let settled = before.words.keys().filter(|index| !now.contains_key(*index));
+                let settled = settled.map(|index| (*index, Slot::of(word(index))));
+                other.map(|(index, word)| (*index, Slot::of(*word))).chain(settled).collect::<Vec<_>>()
+            };
+            for service in services {
+                let known = before.filter(|_| heard(service));
+                let slots = known.map_or_else(whole, changed);
+                if known.is_none() || !slots.is_empty() {
+                    news.push(SlotNews { service: *service, size: held.size, whole: known.is_none(), slots });
+                }
+            }
+            let services = services.iter().map(|service| service.key).collect();
+            told.insert(*start, ToldRing { changes: held.changes, size: held.size, words: now, services });
+        }
+        news
     }
 
     /// Slots that aren't settled, all rings together.
@@ -172,6 +229,12 @@ impl Slots {
 }
 
 impl Held {
+    /// Whether it is this director that says what becomes of its slots. Those that another one uses are as that one tells: the
+    /// flows by which they have exceptions may still be on their way.
+    fn is_own(&self) -> bool {
+        self.ring.as_ref().is_none_or(|ring| ring.in_use)
+    }
+
     /// A ring that is new: nobody can have had a flow of it.
     fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
         let mut unsettled = BTreeMap::new();
@@ -397,6 +460,52 @@ mod tests {
         slots.write(&mut words, &both, &BTreeSet::new(), now(0));
         slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
         assert_eq!(states(&words), [0, 0, 251]);
+    }
+
+    #[test]
+    fn what_changed_is_told_to_whom_has_heard_and_all_to_whom_hasnt() {
+        let (mut words, mut slots, mut told) = (vec![0; 300], Slots::default(), BTreeMap::new());
+        let service = |port| Service {
+            key: ServiceKey { port: [0, port], ..ServiceKey::new_zeroed() },
+            ring: 4,
+            ring_size: SIZE,
+            ..Service::FREE
+        };
+        let one = BTreeMap::from([(4, vec![service(80)])]);
+        let both = BTreeMap::from([(4, vec![service(80), service(81)])]);
+        let count = |news: Vec<SlotNews>| -> Vec<_> {
+            news.iter().map(|news| (news.service.key.port[1], news.whole, news.slots.len())).collect()
+        };
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        assert_eq!(count(slots.news(&words, &one, &mut told)), [(80, true, 0)]);
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1), (3, 1)]), &BTreeSet::new(), now(1));
+        let moving = states(&words)[1];
+        assert_eq!(count(slots.news(&words, &one, &mut told)), [(80, false, moving)]);
+        assert!(slots.news(&words, &one, &mut told).is_empty());
+        assert_eq!(count(slots.news(&words, &both, &mut told)), [(81, true, moving)]);
+        // Each of them gets another word, or is settled again.
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(2));
+        let news = slots.news(&words, &both, &mut told);
+        assert!(news.iter().all(|news| news.slots.iter().all(|(slot, held)| held.word() == words[4 + *slot as usize])));
+        assert_eq!(count(news), [(80, false, moving), (81, false, moving)]);
+    }
+
+    #[test]
+    fn slots_that_another_director_uses_are_settled_by_its_word_alone() {
+        let (mut words, mut slots) = (vec![0; 300], Slots::default());
+        let mut kept = desired(&[(1, 1), (2, 1)]);
+        for ring in kept.rings.values_mut() {
+            ring.in_use = false;
+            let slots = vec![(3, Slot { current: 1, base: 0 }), (5, Slot { current: 2, base: 1 })];
+            ring.taken = Some(super::super::Taken { members: ring.members.clone(), slots });
+        }
+        slots.write(&mut words, &kept, &BTreeSet::new(), now(0));
+        let before = states(&words);
+        assert_eq!(before, [249, 1, 1]);
+        let open = slots.open(&words, now(900), FlowTimes::default());
+        slots.settle(&mut words, &open, &HashSet::new());
+        assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
+        assert_eq!(states(&words), before);
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Controller {
                 let _ = answer.send(self.ask_routers(vrrp::Handle::status));
             }
             Request::Release(name, answer) => {
-                let _ = answer.send(self.release(&name));
+                let _ = answer.send(self.release(&name).await);
             }
             Request::Reclaim(name, answer) => {
                 let _ = answer.send(self.reclaim(&name));
@@ -73,8 +73,11 @@ impl Controller {
         named.ok_or_else(|| vrrp::Error::Unknown(name.to_owned()).to_string())
     }
 
-    fn release(&self, name: &str) -> Result<Done, String> {
+    async fn release(&mut self, name: &str) -> Result<Done, String> {
         let before = self.router(name)?;
+        if before.state == vrrp::State::Master {
+            self.tell_all().await;
+        }
         self.ask_routers(|handle| handle.release(name))?;
         let again = format!("until `lb vrrp reclaim {name}`");
         Ok(Done::new(match before.state {

@@ -1,61 +1,60 @@
 //! The exchange with other directors: what is told follows from the model, the slots' words and the flow table; what they tell
 //! goes into the model and the table.
 //!
-//! One blocking task at a time looks at slots and table, some ten times a second.
+//! Rings are told by whoever has written them. One blocking task at a time looks at the table, again and again.
 
 mod bulk;
+mod teller;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use lb_common::flow::Stage;
-use lb_common::maps::{FlowKey, Service, ServiceKey};
-use lb_common::slot::Slot;
+use lb_common::maps::FlowKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::Controller;
-use crate::agent::status::plain_address;
 use crate::config::Config;
-use crate::dataplane::{Dataplane, News, Watch};
-use crate::peers::state::{self, Flow, Member, Offer, ServiceId};
+use crate::dataplane::{Dataplane, Watch};
+use crate::peers::state::{self, Flow, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
 use crate::planner::plan::mapped_address;
 use crate::planner::theirs::Theirs;
-use bulk::{Bulk, Shared};
-use words::{members, offer, service_id, service_key, shared_id, told_flow};
+use bulk::{Bulk, Shared, View};
+use teller::{Members, Teller};
+use words::{members, offer, service_id, service_key};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
-const LOOK: Duration = Duration::from_millis(80);
+const LOOK: Duration = Duration::from_millis(25);
 const SHARE: u32 = 10;
+/// Before a VIP is given up, so long is waited at most until the peers were told all.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The exchange that runs.
 pub(super) struct Exchange {
-    handle: peers::Handle,
+    teller: Arc<Teller>,
     items: mpsc::Receiver<Item>,
     /// The peers' state, once all have told it or the wait is over.
     bulk: Option<oneshot::Receiver<Taken>>,
-    shared: Arc<Mutex<Shared>>,
-    /// What was told last, by service.
-    told: BTreeMap<ServiceId, (Offer, Vec<Member>)>,
+    /// What was offered last, by service.
+    offered: BTreeMap<ServiceId, Offer>,
     looking: JoinSet<Result<Seen>>,
     /// What the looking task remembers between two looks; `None` while it has it.
-    watch: Option<(Watch, BTreeMap<u32, u64>)>,
+    watch: Option<Watch>,
     next_look: Instant,
+    /// When a VIP was lost whose last connections are to be told before that.
+    left: Option<Instant>,
 }
 
 /// What a look found.
 pub(super) struct Seen {
     watch: Watch,
-    rings: BTreeMap<u32, u64>,
-    slots: Vec<(u32, Vec<(u32, Slot)>)>,
-    news: Vec<News>,
-    tick: Duration,
+    began: Instant,
     took: Duration,
 }
 
@@ -69,12 +68,10 @@ impl Exchange {
         let key = Key::read(&peers.key_file).context("[peers]: key_file")?;
         // Rings are the same where hashes and their seed are.
         let rings = lb_common::hash_sample().into_iter().fold(key.hash_seed(), |all, hash| all.rotate_left(7) ^ hash);
-        let shared = Arc::new(Mutex::new(Shared {
-            table: dataplane.remembered(),
-            reals: HashMap::new(),
-            now: (dataplane.ticks()?, Instant::now()),
-            tick: dataplane.time_of(1),
-        }));
+        let view = View::new(dataplane)?;
+        // Before anybody can be met, who will read the table whole.
+        let watch = Some(Watch::new(&view.table));
+        let shared = Arc::new(Shared::new(view));
         let (handle, items) = peers::spawn(peers, key, rings, Arc::new(Bulk { shared: shared.clone() }));
         let (told, bulk) = oneshot::channel();
         let taken = handle.bulk_taken(peers.bulk_wait);
@@ -84,15 +81,20 @@ impl Exchange {
             let _ = told.send(taken);
         });
         Ok(Some(Self {
-            handle,
+            teller: Arc::new(Teller::new(handle, shared)),
             items,
             bulk: Some(bulk),
-            shared,
-            told: BTreeMap::new(),
+            offered: BTreeMap::new(),
             looking: JoinSet::new(),
-            watch: Some((Watch::default(), BTreeMap::new())),
+            watch,
             next_look: Instant::now(),
+            left: None,
         }))
+    }
+
+    /// By whom the peers are told of what the maps hold.
+    pub(super) fn teller(&self) -> Arc<Teller> {
+        self.teller.clone()
     }
 
     /// What happens next.
@@ -112,7 +114,7 @@ impl Exchange {
     }
 
     fn status(&self) -> peers::Status {
-        self.handle.status()
+        self.teller.handle.status()
     }
 
     /// What a director that starts waits for before it takes a VIP.
@@ -125,7 +127,7 @@ impl Exchange {
 pub(super) enum Event {
     /// A peer told something.
     Item(Item),
-    /// The look at slots and table has ended.
+    /// The look at the table has ended.
     Seen(Result<Result<Seen>, JoinError>),
     /// The peers have told everything, or the wait for it is over.
     Bulk(Option<Taken>),
@@ -142,8 +144,13 @@ impl Controller {
         // First the old one lets go of its address.
         self.exchange = None;
         self.model.theirs = Theirs::default();
-        self.exchange = Exchange::start(&self.model.config, &mut *self.dataplane.lock().await)?;
-        self.tell_members();
+        let dataplane = self.dataplane.clone();
+        let mut dataplane = dataplane.lock().await;
+        self.exchange = Exchange::start(&self.model.config, &mut dataplane)?;
+        self.offer();
+        if let Some((teller, members)) = self.to_tell() {
+            teller.wrote(&mut dataplane, members)?;
+        }
         Ok(())
     }
 
@@ -198,136 +205,148 @@ impl Controller {
     /// Writes connections into the table that others have told.
     fn remember(&self, flows: &[Flow]) {
         let Some(exchange) = &self.exchange else { return };
-        let shared = exchange.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let services: HashMap<ServiceKey, &Service> =
-            shared.table.services().map(|service| (service.key, service)).collect();
-        let numbers: HashMap<(u32, IpAddr), u16> =
-            shared.reals.iter().map(|((pool, number), address)| ((*pool, *address), *number)).collect();
-        let now = shared.now();
+        let view = exchange.teller.shared.view();
+        let now = view.now();
         for flow in flows {
-            let Some(service) = services.get(&service_key(&flow.service)) else { continue };
-            let Some(number) = numbers.get(&(service.reals, flow.real)) else { continue };
+            let Some(service) = view.services.get(&service_key(&flow.service)) else { continue };
+            let Some(number) = view.numbers.get(&(service.reals, flow.real)) else { continue };
             let [a, b] = flow.client.1.to_be_bytes();
             let [c, d] = flow.port.to_be_bytes();
             let client = mapped_address(flow.client.0);
             let key = FlowKey { client, ports: [a, b, c, d], service: service.id };
-            let age = Duration::from_secs(flow.age.into()).as_millis() / shared.tick.as_millis().max(1);
+            let age = Duration::from_secs(flow.age.into()).as_millis() / view.tick.as_millis().max(1);
             let seen = now.wrapping_sub(u32::try_from(age).unwrap_or(u32::MAX));
             match flow.stage {
-                state::Stage::Open => drop(shared.table.put(&key, service, *number, Stage::Open, seen)),
-                state::Stage::Closed => drop(shared.table.put(&key, service, *number, Stage::Closing, seen)),
-                state::Stage::Gone => shared.table.remove(&key, service),
+                state::Stage::Open => drop(view.table.put(&key, service, *number, Stage::Open, seen)),
+                state::Stage::Closed => drop(view.table.put(&key, service, *number, Stage::Closing, seen)),
+                state::Stage::Gone => view.table.remove(&key, service),
             }
         }
     }
 
-    /// Tells what follows from the model: who serves what, and with which reals.
-    pub(super) fn tell_members(&mut self) {
+    /// Who is to tell what the next write brings, and the reals of each service by then.
+    pub(super) fn to_tell(&self) -> Option<(Arc<Teller>, Members)> {
+        let exchange = self.exchange.as_ref()?;
+        let services = self.model.config.services.iter();
+        let mut members: Members =
+            services.map(|service| (service_id(service), members(&self.model, service))).collect();
+        members.sort_by_key(|(id, _)| *id);
+        Some((exchange.teller(), members))
+    }
+
+    /// Tells which services there are, and who serves them.
+    pub(super) fn offer(&mut self) {
         let Some(exchange) = &mut self.exchange else { return };
-        if let Ok(mut shared) = exchange.shared.lock() {
-            let reals = self.desired.pools.iter().flat_map(|(pool, held)| {
-                held.reals.iter().map(move |(number, real)| ((*pool, *number), plain_address(real.address)))
-            });
-            shared.reals = reals.collect();
-        }
+        let teller = &exchange.teller;
         let mut named = HashSet::new();
         for service in &self.model.config.services {
             let id = service_id(service);
             named.insert(id);
-            let now = (offer(&self.model, service), members(&self.model, service));
-            let before = exchange.told.get(&id);
-            // Members first: a service that begins to be served is told whole.
-            if before.is_none_or(|(_, members)| *members != now.1) {
-                exchange.handle.tell(Change::Members(id, now.1.clone()));
+            let mut now = offer(&self.model, service);
+            let before = exchange.offered.get(&id);
+            // The last connections are told of first.
+            now.serving |= exchange.left.is_some() && before.is_some_and(|before| before.serving);
+            if before == Some(&now) {
+                continue;
             }
-            if before.is_none_or(|(offer, _)| *offer != now.0) {
-                exchange.handle.tell(Change::Service(id, now.0.clone()));
+            let mut serving = teller.shared.serving.write().unwrap_or_else(PoisonError::into_inner);
+            if now.serving {
+                serving.insert(service_key(&id));
             }
-            if before != Some(&now) {
-                exchange.told.insert(id, now);
+            teller.handle.tell(Change::Service(id, now.clone()));
+            if !now.serving {
+                serving.remove(&service_key(&id));
             }
+            drop(serving);
+            exchange.offered.insert(id, now);
         }
-        let gone: Vec<ServiceId> = exchange.told.keys().filter(|id| !named.contains(id)).copied().collect();
+        let gone: Vec<ServiceId> = exchange.offered.keys().filter(|id| !named.contains(id)).copied().collect();
         for id in gone {
-            exchange.told.remove(&id);
-            exchange.handle.tell(Change::Gone(id));
+            exchange.offered.remove(&id);
+            teller.gone(id);
+            teller.shared.serving.write().unwrap_or_else(PoisonError::into_inner).remove(&service_key(&id));
         }
     }
 
-    /// Begins a look at slots and table.
+    /// A VIP has come or gone: its last connections are told before it isn't this director's any more.
+    pub(super) fn offer_duty(&mut self, here: bool) {
+        if !here && let Some(exchange) = &mut self.exchange {
+            let now = Instant::now();
+            (exchange.left, exchange.next_look) = (Some(now), now);
+        }
+        self.offer();
+    }
+
+    /// Begins a look at the table.
     fn look(&mut self) {
         let Some(exchange) = &mut self.exchange else { return };
-        let Some((mut watch, mut rings)) = exchange.watch.take() else { return };
-        let (dataplane, shared) = (self.dataplane.clone(), exchange.shared.clone());
-        let serving: HashSet<ServiceKey> =
-            exchange.told.iter().filter(|(_, (offer, _))| offer.serving).map(|(id, _)| service_key(id)).collect();
+        let Some(mut watch) = exchange.watch.take() else { return };
+        let (dataplane, teller) = (self.dataplane.clone(), exchange.teller());
         exchange.looking.spawn_blocking(move || {
             let began = Instant::now();
-            let (table, now, tick, slots) = {
-                let mut dataplane = dataplane.blocking_lock();
-                let slots = dataplane.slot_news(&mut rings);
-                (dataplane.remembered(), dataplane.ticks()?, dataplane.time_of(1), slots)
-            };
-            let news = watch.look(&table, now, |service| serving.contains(&service.key))?;
-            let mut shared = shared.lock().map_err(|_| anyhow!("what bulk is read by is lost"))?;
-            (shared.table, shared.now, shared.tick) = (table, (now, Instant::now()), tick);
-            Ok(Seen { watch, rings, slots, news, tick, took: began.elapsed() })
+            let (count, took) = teller.look(&mut watch);
+            // Nobody waits for a write.
+            if began >= teller.shared.view().until()
+                && let Ok(mut dataplane) = dataplane.try_lock()
+            {
+                teller.shared.set_view(View::new(&mut dataplane)?);
+            }
+            if count > 0 {
+                debug!("told of {count} connections, looked for {took:?}");
+            }
+            Ok(Seen { watch, began, took })
         });
     }
 
     fn fold_seen(&mut self, seen: Result<Result<Seen>, JoinError>) {
         let Some(exchange) = &mut self.exchange else { return };
-        let seen = seen.unwrap_or_else(|error| Err(anyhow!("the task failed: {error}")));
-        match seen {
+        match seen.unwrap_or_else(|error| Err(anyhow!("the task failed: {error}"))) {
             Ok(seen) => {
+                exchange.watch = Some(seen.watch);
                 exchange.next_look = Instant::now() + LOOK.max(seen.took * SHARE);
-                exchange.watch = Some((seen.watch, seen.rings));
-                let flows: Vec<Flow> = seen.news.iter().filter_map(|news| self.flow(news, seen.tick)).collect();
-                let slots: Vec<Change> = seen.slots.iter().flat_map(|(ring, slots)| self.slots(*ring, slots)).collect();
-                let Some(exchange) = &self.exchange else { return };
-                debug!("told {} connections and {} rings, looked for {:?}", flows.len(), slots.len(), seen.took);
-                slots.into_iter().for_each(|change| exchange.handle.tell(change));
-                if !flows.is_empty() {
-                    exchange.handle.tell(Change::Flows(flows));
+                match exchange.left {
+                    Some(left) if seen.began < left => exchange.next_look = Instant::now(),
+                    Some(_) => {
+                        exchange.left = None;
+                        self.offer();
+                    }
+                    None => {}
                 }
             }
             Err(error) => {
                 warn!("peers: they aren't told of connections for the moment: {error:#}");
+                let view = exchange.teller.shared.view();
+                exchange.watch = Some(Watch::new(&view.table));
                 exchange.next_look = Instant::now() + 10 * LOOK;
-                exchange.watch = Some((Watch::default(), BTreeMap::new()));
             }
         }
     }
 
-    fn flow(&self, news: &News, tick: Duration) -> Option<Flow> {
-        let real = self.desired.real(news.pool, news.real)?;
-        let age = (tick * news.idle).as_secs();
-        told_flow(
-            news.service,
-            &news.key,
-            plain_address(real.address),
-            news.stage,
-            u32::try_from(age).unwrap_or(u32::MAX),
-        )
-    }
-
-    /// The words of a ring for each service that has it.
-    fn slots(&self, start: u32, slots: &[(u32, Slot)]) -> Vec<Change> {
-        let services = self.desired.services.values().filter(|service| service.ring == start);
-        let change = |service: &Service| {
-            let real = |number: u16| self.desired.real(service.reals, number).map(|real| plain_address(real.address));
-            let word = |(slot, held): &(u32, Slot)| state::Slot {
-                slot: *slot,
-                current: real(held.current),
-                base: real(held.base),
+    /// Tells the peers all that they haven't been told, before a VIP is given up, and waits until it has left this host.
+    pub(super) async fn tell_all(&mut self) {
+        if self.exchange.is_none() {
+            return;
+        }
+        let (told, began) = (tokio::time::sleep(PATIENCE), Instant::now());
+        tokio::pin!(told);
+        // One that runs may have passed what has come since.
+        let mut looks = 1 + u32::from(self.exchange.as_ref().is_some_and(|exchange| exchange.watch.is_none()));
+        loop {
+            self.look();
+            let Some(exchange) = &mut self.exchange else { return };
+            let seen = tokio::select! {
+                Some(seen) = exchange.looking.join_next() => seen,
+                () = &mut told => break,
             };
-            Change::Slots {
-                service: shared_id(&service.key),
-                ring_size: service.ring_size,
-                whole: true,
-                slots: slots.iter().map(word).collect(),
+            self.fold_seen(seen);
+            looks -= 1;
+            if looks == 0 {
+                break;
             }
-        };
-        services.map(change).collect()
+        }
+        let Some(exchange) = &self.exchange else { return };
+        if tokio::time::timeout_at((began + PATIENCE).into(), exchange.teller.handle.told()).await.is_err() {
+            info!("peers: not all of them took the last news in time");
+        }
     }
 }

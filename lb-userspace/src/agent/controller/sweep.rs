@@ -7,6 +7,7 @@ use tokio::task::JoinError;
 use tracing::{debug, info, warn};
 
 use super::Controller;
+use super::exchange::Exchange;
 use crate::dataplane::Swept;
 
 /// A walk begins so long after the last, and never takes more than a tenth of a CPU.
@@ -20,12 +21,17 @@ impl Controller {
             return;
         }
         let dataplane = self.dataplane.clone();
+        let teller = self.exchange.as_ref().map(Exchange::teller);
         self.sweeping.spawn_blocking(move || {
             let began = Instant::now();
             let sweep = dataplane.blocking_lock().begin_sweep()?;
             // The maps may be written meanwhile.
             let mut swept = sweep.run()?;
-            dataplane.blocking_lock().end_sweep(&mut swept);
+            let mut dataplane = dataplane.blocking_lock();
+            dataplane.end_sweep(&mut swept);
+            if let Some(teller) = teller {
+                teller.tell_slots(&dataplane);
+            }
             swept.took = began.elapsed();
             Ok(swept)
         });

@@ -50,7 +50,6 @@ impl Controller {
         if self.stale {
             self.begin_write();
         }
-        self.tell_members();
         self.tell_routers();
     }
 
@@ -91,10 +90,16 @@ impl Controller {
         self.stale = false;
         self.heard.1 = self.heard.0.take();
         let (dataplane, desired) = (self.dataplane.clone(), self.desired.clone());
+        self.offer();
+        let to_tell = self.to_tell();
         self.writing.spawn_blocking(move || {
             let start = Instant::now();
-            dataplane.blocking_lock().apply(&desired)?;
+            let mut dataplane = dataplane.blocking_lock();
+            dataplane.apply(&desired)?;
             debug!("written in {:?}", start.elapsed());
+            if let Some((teller, members)) = to_tell {
+                teller.wrote(&mut dataplane, members)?;
+            }
             Ok(())
         });
     }

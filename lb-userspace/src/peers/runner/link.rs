@@ -67,6 +67,7 @@ pub async fn serve(
         }
         fault = link.turn().err();
         let idle = link.written == link.output.len();
+        link.changes.set_idle(idle && link.session.has_told());
         let deadline = shared.instant(link.session.deadline());
         tokio::select! {
             read = reader.read_buf(&mut link.input), if link.told.is_empty() && link.input.len() < INPUT => match read {
@@ -101,6 +102,7 @@ pub async fn serve(
                     return (Fault::Replaced, Some(call));
                 }
             },
+            () = tokio::task::yield_now(), if idle && link.session.is_filling() => {}
             () = sleep_until(deadline) => {}
         }
     }

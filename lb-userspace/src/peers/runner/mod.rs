@@ -90,6 +90,14 @@ impl Handle {
         self.shared.tell(change);
     }
 
+    /// Waits until all that was told so far has left for every peer that there is a connection to.
+    pub async fn told(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        while self.shared.waits() {
+            tick.tick().await;
+        }
+    }
+
     /// Every peer, as it is now.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,7 +1,7 @@
 //! What the tasks of one runner share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -47,26 +47,39 @@ struct OwnState {
 struct Feed {
     changes: mpsc::UnboundedSender<Arc<Change>>,
     waiting: Arc<AtomicUsize>,
+    /// The connection has handed the kernel all that it has taken of these.
+    idle: Arc<AtomicBool>,
 }
 
 /// What a connection hears of changes; it ends when the connection is too far behind.
 pub struct Changes {
     changes: mpsc::UnboundedReceiver<Arc<Change>>,
     waiting: Arc<AtomicUsize>,
+    idle: Arc<AtomicBool>,
 }
 
 impl Changes {
+    /// Notes whether all that was taken of these has been handed to the kernel.
+    pub fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Ordering::Release);
+    }
+
+    fn took(&self, change: &Change) {
+        self.set_idle(false);
+        self.waiting.fetch_sub(weight(change), Ordering::AcqRel);
+    }
+
     /// The next change.
     pub async fn next(&mut self) -> Option<Arc<Change>> {
         let change = self.changes.recv().await?;
-        self.waiting.fetch_sub(weight(&change), Ordering::Relaxed);
+        self.took(&change);
         Some(change)
     }
 
     /// The next change, if it is there already.
     pub fn try_next(&mut self) -> Option<Arc<Change>> {
         let change = self.changes.try_recv().ok()?;
-        self.waiting.fetch_sub(weight(&change), Ordering::Relaxed);
+        self.took(&change);
         Some(change)
     }
 }
@@ -209,14 +222,23 @@ impl Shared {
         }
     }
 
+    /// Something that was told has not left yet.
+    pub fn waits(&self) -> bool {
+        let own = self.own_state();
+        own.feeds.iter().flatten().any(|feed| {
+            let ended = feed.changes.is_closed();
+            !ended && (feed.waiting.load(Ordering::Acquire) > 0 || !feed.idle.load(Ordering::Acquire))
+        })
+    }
+
     /// The changes from now on, for the peer of this place.
     pub fn subscribe(&self, place: usize) -> Changes {
         let (sender, changes) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (waiting, idle) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         if let Some(feed) = self.own_state().feeds.get_mut(place) {
-            *feed = Some(Feed { changes: sender, waiting: waiting.clone() });
+            *feed = Some(Feed { changes: sender, waiting: waiting.clone(), idle: idle.clone() });
         }
-        Changes { changes, waiting }
+        Changes { changes, waiting, idle }
     }
 
     /// Looks at all that was told so far.

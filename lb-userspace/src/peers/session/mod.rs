@@ -216,6 +216,11 @@ impl Session {
         self.heard = now;
     }
 
+    /// Nothing waits to be transmitted.
+    pub fn has_told(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
     /// How far it is.
     pub fn state(&self) -> State {
         match self.theirs {

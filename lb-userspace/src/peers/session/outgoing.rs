@@ -11,6 +11,8 @@ use crate::peers::wire::{Counts, MEMBERS, Message, SERVICES, Service, Slots, WOR
 
 /// Bulk is read while less than this waits to be sent.
 const WINDOW: usize = 256 << 10;
+/// Parts of bulk, services or those of the table, that are read at once.
+const PARTS: usize = 16;
 /// A peer for which more than this waits is cut: about 400,000 connections over IPv6.
 pub const BOUND: usize = 16 << 20;
 
@@ -144,6 +146,11 @@ impl Outgoing {
         Some(bytes)
     }
 
+    /// Nothing waits, neither messages nor connections that may fill one.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.flush_at().is_none()
+    }
+
     /// More waits than a peer may be behind.
     pub fn is_over(&self) -> bool {
         self.bytes > BOUND
@@ -160,9 +167,13 @@ impl Outgoing {
         self.begun && more && self.bytes < WINDOW
     }
 
-    /// Reads bulk while there is room.
+    /// Reads bulk while there is room, and no more than some parts of it: meanwhile nothing else of the peer's is done, and
+    /// nobody tells anything. An empty table fills no room.
     pub fn fill(&mut self, ours: &Ours, flows: &dyn Flows) {
-        while self.is_filling() {
+        for _ in 0..PARTS {
+            if !self.is_filling() {
+                break;
+            }
             if let Some(service) = self.services.pop_first() {
                 if let Some(own) = ours.get(&service).filter(|own| own.serving) {
                     self.whole(service, own);

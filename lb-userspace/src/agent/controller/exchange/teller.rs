@@ -1,0 +1,116 @@
+//! What is told of the maps: rings by whoever has written them, connections by a look at the table.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::bulk::{Shared, View};
+use super::words::{service_key, shared_id, told_flow};
+use crate::dataplane::{Dataplane, Error, Hears, News, SlotNews, ToldRing, Watch};
+use crate::peers::state::{self, Flow, Member, ServiceId};
+use crate::peers::{self, Change};
+
+/// Connections that are told at once.
+const BATCH: usize = 4096;
+
+/// Tells the peers of what the maps hold.
+pub(in crate::agent::controller) struct Teller {
+    pub(super) handle: peers::Handle,
+    pub(super) shared: Arc<Shared>,
+    told: Mutex<ToldRings>,
+}
+
+/// What was told of rings. It is locked only by those who have the data plane.
+#[derive(Default)]
+struct ToldRings {
+    members: BTreeMap<ServiceId, Vec<Member>>,
+    rings: BTreeMap<u32, ToldRing>,
+}
+
+/// The members of each service, as a write of the maps has them.
+pub(in crate::agent::controller) type Members = Vec<(ServiceId, Vec<Member>)>;
+
+impl Teller {
+    pub(super) fn new(handle: peers::Handle, shared: Arc<Shared>) -> Self {
+        Self { handle, shared, told: Mutex::default() }
+    }
+
+    /// Tells what was just written: the reals of each service and the words of their rings, which mean nothing without each
+    /// other.
+    ///
+    /// # Errors
+    /// The clock can't be read.
+    pub(in crate::agent::controller) fn wrote(&self, dataplane: &mut Dataplane, members: Members) -> Result<(), Error> {
+        self.shared.set_view(View::new(dataplane)?);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.members.retain(|id, _| members.binary_search_by_key(id, |(id, _)| *id).is_ok());
+        for (id, members) in members {
+            if told.members.get(&id) != Some(&members) {
+                self.handle.tell(Change::Members(id, members.clone()));
+                told.members.insert(id, members);
+            }
+        }
+        drop(told);
+        self.tell_slots(dataplane);
+        Ok(())
+    }
+
+    /// A service left the configuration. If it comes again, all is told anew.
+    pub(super) fn gone(&self, id: ServiceId) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.members.remove(&id);
+        told.rings.values_mut().for_each(|ring| ring.forget(&service_key(&id)));
+        self.handle.tell(Change::Gone(id));
+    }
+
+    /// Tells the words that have changed. The data plane is the caller's meanwhile, so that words are told in their order.
+    pub(in crate::agent::controller) fn tell_slots(&self, dataplane: &Dataplane) {
+        let view = self.shared.view();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for news in dataplane.slot_news(&mut told.rings) {
+            self.handle.tell(slots(&view, &news));
+        }
+    }
+
+    /// Tells of the connections that are news. How many there were, and how long it took.
+    pub(super) fn look(&self, watch: &mut Watch) -> (usize, Duration) {
+        let (began, view) = (Instant::now(), self.shared.view());
+        let (mut flows, mut count) = (Vec::new(), 0);
+        watch.look(&view.table, view.now(), |news| {
+            if !self.shared.serves(&news.service) {
+                return Hears::Nobody;
+            }
+            let Some(flow) = flow(&view, &news) else { return Hears::Later };
+            flows.push(flow);
+            count += 1;
+            if flows.len() >= BATCH {
+                self.handle.tell(Change::Flows(std::mem::take(&mut flows)));
+            }
+            Hears::Others
+        });
+        if !flows.is_empty() {
+            self.handle.tell(Change::Flows(flows));
+        }
+        (count, began.elapsed())
+    }
+}
+
+fn flow(view: &View, news: &News) -> Option<Flow> {
+    let real = view.reals.get(&(news.pool, news.real))?;
+    told_flow(news.service, &news.key, *real, news.stage, view.age(news.idle))
+}
+
+fn slots(view: &View, news: &SlotNews) -> Change {
+    let real = |number: u16| view.reals.get(&(news.service.reals, number)).copied();
+    let word = |(slot, held): &(u32, lb_common::slot::Slot)| state::Slot {
+        slot: *slot,
+        current: real(held.current),
+        base: real(held.base),
+    };
+    Change::Slots {
+        service: shared_id(&news.service.key),
+        ring_size: news.size,
+        whole: news.whole,
+        slots: news.slots.iter().map(word).collect(),
+    }
+}
