@@ -9,10 +9,12 @@
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
 //! | `POST /v1/changes`, a configuration's text | 200, [`Reloaded`]: what a reload of it would change; nothing has |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
+//! | `GET /metrics`, `GET /` | 200, text for Prometheus, a status page ([`crate::metrics`]) |
 //!
 //! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
 //! while the agent stops.
 
+mod ask;
 mod client;
 mod connections;
 mod server;
@@ -25,6 +27,7 @@ use tokio::sync::oneshot;
 
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
+pub(crate) use ask::ask;
 pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};

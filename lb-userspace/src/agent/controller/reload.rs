@@ -140,6 +140,7 @@ impl Controller {
         {
             error!("peers: the exchange can't begin: {error:#}");
         }
+        self.serve_metrics();
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
             notifier.follow(named.clone());
             tracks.follow(named);
