@@ -41,9 +41,11 @@ fn with_scene(scheduler: &str, test: impl FnOnce(Scene<'_>) -> Result<()>) {
         for host in lab.reals() {
             lab.hold(nginx::start(host)?);
         }
-        let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"");
+        // Little to walk through: a walk that takes long on a busy machine is followed by a pause that is ten times as long.
+        let limits = "[limits]\nflows = 1024\n";
+        let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"\nring_size = 251");
         let reals = lab.reals().map(|host| real(host.v4(), ""));
-        let config = director(&["eth1"]) + &service("web", format!("{VIP}:80"), &keys, reals);
+        let config = director(&["eth1"]) + limits + &service("web", format!("{VIP}:80"), &keys, reals);
         let agent = Agent::start(lab.director(), &config)?;
         agent.wait_until_served()?;
         let client = Client::new(lab.client());
@@ -268,6 +270,55 @@ fn a_state_file_that_cannot_be_used_is_told_in_one_line_and_kept() {
             assert_ne!(read(scene.lab.director(), STATE)?, odd);
             scene.only_real_2_answers()?;
         }
+        scene.all_are_kept()
+    });
+}
+
+#[test]
+fn what_is_set_for_a_service_of_a_pool_holds_for_all_of_its_services_and_through_a_restart() {
+    scenario(Lab::builder(), |lab| {
+        for host in lab.reals() {
+            lab.hold(nginx::start(host)?);
+        }
+        let reals = lab.reals().map(|host| format!("{{ address = \"{}\" }}", host.v4()));
+        let mut config = director(&["eth1"]);
+        config += &format!("[pool.nginx]\nreals = [{}]\n", reals.collect::<Vec<_>>().join(", "));
+        for (name, port) in [("web", "80"), ("any", "any")] {
+            config += &format!("[service.{name}]\naddress = \"{VIP}:{port}\"\nprotocol = \"tcp\"\npool = \"nginx\"\n");
+        }
+        let agent = Agent::start(lab.director(), &config)?;
+        agent.wait_until_served()?;
+        let one = lab.real(1).v4();
+        let said = agent.lb(&["drain", &one.to_string(), "--service", "any"])?;
+        assert!(said.starts_with(&format!("pool.nginx: real {one}: drains: ")), "{said}");
+        let drains = |agent: &Agent<'_>| -> Result<()> {
+            for service in ["web", "any"] {
+                assert_eq!(agent.real(service, one)?.state, State::Draining, "{service}");
+            }
+            let answering = tally(&Client::new(lab.client()).get_many((VIP, 80), 20)?);
+            ensure!(answering.keys().eq(["Real-2"]), "{answering:?}");
+            Ok(())
+        };
+        drains(&agent)?;
+        agent.stop()?;
+        let agent = Agent::start_again(lab.director())?;
+        drains(&agent)?;
+        assert_eq!(agent.lb(&["reset", "web"])?, format!("pool.nginx: real {one}: as the file says\n"));
+        agent.wait_for_real("any", one, |real| real.state == State::Up)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_no_file_is_told_and_set_aside_too() {
+    with_scene("rr", |mut scene| {
+        scene.agent.process().kill()?;
+        scene.lab.director().within(|| fs::create_dir_all(STATE))??;
+        let scene = Scene { agent: Agent::start_again(scene.lab.director())?, ..scene };
+        assert_eq!(scene.agent.log().lines().filter(|line| line.contains(STATE)).count(), 1);
+        assert!(!scene.agent.lb(&["drain", &scene.one])?.contains("will not outlive"));
+        let scene = scene.again(true)?;
+        assert_eq!(scene.state()?, State::Draining);
         scene.all_are_kept()
     });
 }
