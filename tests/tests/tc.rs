@@ -33,12 +33,28 @@ fn hook(agent: &Agent<'_>) -> Result<Option<Hook>> {
 
 #[test]
 fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() {
+    uploads(&[]);
+}
+
+/// BIG TCP: packets that are merged to more than the IP header's length field can say, so that it says 0.
+#[test]
+fn an_upload_of_packets_merged_to_more_than_a_header_can_say_passes_too() {
+    const SIZES: [&str; 4] = ["gso_max_size", "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size"];
+    uploads(&SIZES);
+}
+
+/// Uploads with these sizes of all interfaces raised.
+fn uploads(sizes: &[&str]) {
     scenario(Lab::builder().reals(1), |lab| {
         let (client, director, backend) = (lab.client(), lab.director(), lab.real(1));
         for host in [client, director, backend] {
             host.run("ethtool", &["-K", "eth1", "tx", "on", "tso", "on", "gso", "on", "gro", "on"])?;
             let port = &host.nic().port;
             lab.switch().run("ethtool", &["-K", port, "tx", "on", "tso", "on", "gso", "on"])?;
+            for size in sizes {
+                host.run("ip", &["link", "set", "eth1", size, "200000"])?;
+                lab.switch().run("ip", &["link", "set", port, size, "200000"])?;
+            }
         }
         let agent = Agent::start(director, &config(lab, "generic", 9000))?;
         agent.wait_until_served()?;
@@ -73,6 +89,7 @@ fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() 
         assert!((UPLOAD as u64..UPLOAD as u64 * 11 / 10).contains(&payload), "{counted:?}: {payload} bytes");
         assert!(frames * 4 < counted.packets, "{frames} frames: nothing was merged");
         assert_eq!(agent.verdict("forwarded")?, counted.packets);
+        assert_eq!(agent.verdict("malformed")?, 0);
         Ok(())
     });
 }
