@@ -28,7 +28,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
     let ethernet = packet.at::<Ethernet>(0)?;
     let source = ethernet.source;
     check_destination(environment, port, ethernet.destination)?;
-    let network = parse_network(&packet)?;
+    let network = parse_network(&packet, environment.merged())?;
     let beside = environment.tag_beside();
     let tags = network.tags + u8::from(beside.is_some());
     if tags > MOST_TAGS {

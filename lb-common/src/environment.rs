@@ -92,6 +92,12 @@ pub trait Environment {
     fn packets(&self, _payload: u32) -> u32 {
         1
     }
+    /// The frame's length in bytes, where the kernel has merged packets in it; 0 elsewhere. It counts where they are too long
+    /// for the IP header to say so, and that says 0 (BIG TCP; Linux, `iph_totlen` in include/linux/ip.h).
+    #[inline(always)]
+    fn merged(&self) -> u32 {
+        0
+    }
     /// Control field of the frame's outermost VLAN tag, where the kernel has taken it out of the frame's bytes.
     #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {

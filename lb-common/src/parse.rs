@@ -116,12 +116,12 @@ impl Opens {
     }
 }
 
-/// Reads a frame's headers up to the network's.
+/// Reads a frame's headers up to the network's. `merged` is as [`crate::Environment::merged`] says.
 ///
 /// # Errors
 /// The verdict of a frame that can't be for a service.
 #[inline(always)]
-pub fn parse_network(packet: &Packet<'_>) -> Result<Network, Verdict> {
+pub fn parse_network(packet: &Packet<'_>, merged: u32) -> Result<Network, Verdict> {
     let mut kind = packet.at::<Ethernet>(0)?.ethertype.get();
     let mut offset = ETHERNET;
     let (mut tags, mut vlan) = (0, 0);
@@ -142,8 +142,8 @@ pub fn parse_network(packet: &Packet<'_>) -> Result<Network, Verdict> {
         }
     }
     let network = match kind {
-        ethertype::IPV4 => parse_ipv4(packet, offset)?,
-        ethertype::IPV6 => parse_ipv6(packet, offset)?,
+        ethertype::IPV4 => parse_ipv4(packet, offset, merged)?,
+        ethertype::IPV6 => parse_ipv6(packet, offset, merged)?,
         _ => return Err(Verdict::NotIp),
     };
     Ok(Network { tags, vlan, ..network })
@@ -155,11 +155,14 @@ fn is_tag(kind: u16) -> bool {
 }
 
 #[inline(always)]
-fn parse_ipv4(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
+fn parse_ipv4(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network, Verdict> {
     let header = packet.at::<Ipv4>(offset)?;
     // Masked so that the verifier sees a bound: 5 words to 15.
     let header_length = usize::from(header.version_length & 0x0f) << 2;
-    let length = u32::from(header.total_length.get());
+    let length = match u32::from(header.total_length.get()) {
+        0 => merged.saturating_sub(offset as u32),
+        length => length,
+    };
     if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() || (length as usize) < header_length {
         return Err(Verdict::Malformed);
     }
@@ -178,7 +181,7 @@ fn parse_ipv4(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
 }
 
 #[inline(always)]
-fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
+fn parse_ipv6(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network, Verdict> {
     let header = packet.at::<Ipv6>(offset)?;
     let [version, ..] = header.version_class_label;
     if version >> 4 != 6 {
@@ -189,7 +192,10 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize) -> Result<Network, Verdict> {
     if client.is_mapped() || vip.is_mapped() {
         return Err(Verdict::Malformed);
     }
-    let length = u32::from(header.payload_length.get()) + size_of::<Ipv6>() as u32;
+    let length = match u32::from(header.payload_length.get()) {
+        0 if merged != 0 => merged.saturating_sub(offset as u32),
+        length => length + size_of::<Ipv6>() as u32,
+    };
     let mut next = header.next_header;
     let mut payload = offset + size_of::<Ipv6>();
     for _ in 0..EXTENSIONS {

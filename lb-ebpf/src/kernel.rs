@@ -22,6 +22,8 @@ pub trait Hook {
     fn ifindex(&self) -> u32;
     /// As [`Environment::packets`].
     fn packets(&self, payload: u32) -> u32;
+    /// As [`Environment::merged`].
+    fn merged(&self) -> u32;
     /// As [`Environment::tag_beside`].
     fn tag_beside(&self) -> Option<u16>;
     /// As [`Environment::stray`], by its words.
@@ -229,6 +231,11 @@ impl<H: Hook> Environment for Kernel<'_, H> {
     #[inline(always)]
     fn packets(&self, payload: u32) -> u32 {
         self.hook.packets(payload)
+    }
+
+    #[inline(always)]
+    fn merged(&self) -> u32 {
+        self.hook.merged()
     }
 
     #[inline(always)]

@@ -47,7 +47,7 @@ pub fn lb_tc(context: TcContext) -> i32 {
 pub extern "C" fn lb_reaches_beyond(skb: *mut __sk_buff) -> u64 {
     let buffer = Buffer::new(skb);
     let packet = Kernel::new(&buffer).packet();
-    let parsed = parse_network(&packet).and_then(|network| {
+    let parsed = parse_network(&packet, buffer.merged()).and_then(|network| {
         if network.is_stray() { Err(Verdict::Truncated) } else { parse_transport(&packet, network) }
     });
     u64::from(parsed.is_err_and(|verdict| verdict == Verdict::Truncated))
@@ -120,6 +120,11 @@ impl Hook for Buffer {
         };
         self.packets.set(packets.max(1));
         self.packets.get()
+    }
+
+    #[inline(always)]
+    fn merged(&self) -> u32 {
+        if self.field(|skb| skb.gso_size) == 0 { 0 } else { self.field(|skb| skb.len) }
     }
 
     #[inline(always)]

@@ -60,6 +60,11 @@ impl Hook for XdpContext {
     }
 
     #[inline(always)]
+    fn merged(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
     fn tag_beside(&self) -> Option<u16> {
         None
     }

@@ -4,11 +4,11 @@
 //! All schedulers are in one lab, as services of it: an agent that starts has its program verified, which takes more of a CPU
 //! than thousands of connections do.
 
+mod plan;
+
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,16 +17,12 @@ use lb_userspace::api::State;
 
 use crate::agent::Agent;
 use crate::client::{Client, Connections, Lost};
-use crate::config::{real, service};
 use crate::directors::holds;
-use crate::lab::{Builder, DEADLINE, Host, Lab, VIP, VIP6, nginx, wait_until};
+use crate::lab::{DEADLINE, Host, Lab, nginx, wait_until};
 use crate::responder::Http;
+use plan::{ROUTERS, name};
 
-/// The virtual routers: one for either family.
-const ROUTERS: [&str; 2] = ["v4", "v6"];
-
-/// The priorities of directors A and B.
-const PRIORITIES: [u8; 2] = [200, 100];
+pub use plan::Plan;
 
 /// Where the checks ask: apart from the services, so that a check can fail while connections live.
 const HEALTH: u16 = 8080;
@@ -37,56 +33,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// New connections to each service after a change.
 const MORE: usize = 50;
 
-/// What is configured.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Each is that of a service of either family, with a VIP of its own.
-    pub schedulers: &'static [&'static str],
-    /// Reals by number, with their weights.
-    pub reals: BTreeMap<u8, u16>,
-    /// Time between checks.
-    pub check_interval: &'static str,
-    /// More keys of whoever has reals, a service or a pool; a line each.
-    pub keys: &'static str,
-    /// The services have the reals of a pool, one for either family, whose name begins so.
-    pub pool: Option<&'static str>,
-    /// The schedulers whose services have reals of their own all the same.
-    pub apart: &'static [&'static str],
-    /// The directors share their state.
-    pub exchange: bool,
-}
-
-impl Plan {
-    /// A lab whose reals have its VIPs.
-    #[must_use]
-    pub fn lab(&self) -> Builder {
-        Lab::builder().vips(self.services().map(|(_, vip)| vip))
-    }
-
-    /// The name of the pool of a family.
-    fn pool_of(&self, v6: bool) -> String {
-        format!("{}-{}", self.pool.unwrap_or_default(), if v6 { "v6" } else { "v4" })
-    }
-
-    /// Each service's scheduler and VIP.
-    fn services(&self) -> impl Iterator<Item = (&'static str, IpAddr)> {
-        (0..).zip(self.schedulers).flat_map(|(place, scheduler)| {
-            let v4 = Ipv4Addr::from_bits(VIP.to_bits() + place);
-            let v6 = Ipv6Addr::from_bits(VIP6.to_bits() + u128::from(place));
-            [(*scheduler, v4.into()), (*scheduler, v6.into())]
-        })
-    }
-}
-
 /// A service and its connections.
 struct Row {
     /// `mh-v6`.
     name: String,
     connections: Connections,
-}
-
-fn name(scheduler: &str, vip: IpAddr) -> String {
-    format!("{scheduler}-{}", if vip.is_ipv6() { "v6" } else { "v4" })
 }
 
 /// A lab with its connections.
@@ -112,7 +63,7 @@ impl<'a> Scene<'a> {
         }
         let mut scene = Self { lab, plan, agents: [None, None], rows: Vec::new(), checked };
         for (place, host) in lab.directors().enumerate().take(2) {
-            let agent = Agent::start(host, &scene.config(place)?)?;
+            let agent = Agent::start(host, &scene.plan.config(lab, place)?)?;
             agent.wait_until_served()?;
             if let Some(held) = scene.agents.get_mut(place) {
                 *held = Some(agent);
@@ -273,7 +224,7 @@ impl<'a> Scene<'a> {
     pub fn reload(&self) -> Result<()> {
         for (place, agent) in self.agents.iter().enumerate() {
             if let Some(agent) = agent {
-                agent.reload(&self.config(place)?)?;
+                agent.reload(&self.plan.config(self.lab, place)?)?;
             }
         }
         Ok(())
@@ -386,70 +337,6 @@ impl<'a> Scene<'a> {
             wait_until(DEADLINE, &format!("{} to have {vip}", host.name()), || holds(host, vip))?;
         }
         Ok(())
-    }
-
-    /// The configuration of the director at `place`.
-    fn config(&self, place: usize) -> Result<String> {
-        let priority = PRIORITIES.get(place).copied().unwrap_or(1);
-        let peers = if self.plan.exchange { self.peers(place)? } else { String::new() };
-        let mut text = format!("[director]\ninterfaces = [\"eth1\"]\n\n{peers}");
-        for router in ROUTERS {
-            let v6 = router == "v6";
-            let link_local = v6.then(|| "\"fe80::210/64\"".to_owned());
-            let length = if v6 { 64 } else { 24 };
-            let vips = self.plan.services().filter(|(_, vip)| vip.is_ipv6() == v6);
-            let vips: Vec<String> =
-                link_local.into_iter().chain(vips.map(|(_, vip)| format!("\"{vip}/{length}\""))).collect();
-            let vips = vips.join(", ");
-            text += &format!(
-                "[vrrp.{router}]\ninterface = \"eth1\"\nid = 210\npriority = {priority}\nadvertise = \"100ms\"\naddresses = [{vips}]\n\n"
-            );
-        }
-        for v6 in [false, true].into_iter().filter(|_| self.plan.pool.is_some()) {
-            let name = self.plan.pool_of(v6);
-            text += &format!("[pool.{name}]\n{}\n{}\n", self.check(), self.plan.keys);
-            text.extend(self.reals(v6).map(|real| format!("[[pool.{name}.reals]]\n{real}\n")));
-        }
-        for (scheduler, vip) in self.plan.services() {
-            let v6 = vip.is_ipv6();
-            let is_pooled = self.plan.pool.is_some() && !self.plan.apart.contains(&scheduler);
-            let of = if is_pooled {
-                format!("pool = \"{}\"", self.plan.pool_of(v6))
-            } else {
-                format!("{}\n{}", self.check(), self.plan.keys)
-            };
-            let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n{of}");
-            let reals = self.reals(v6).filter(|_| !is_pooled);
-            text += &service(&name(scheduler, vip), SocketAddr::from((vip, 80)), &keys, reals);
-        }
-        Ok(text)
-    }
-
-    fn check(&self) -> String {
-        let interval = self.plan.check_interval;
-        format!("check = {{ type = \"tcp\", port = {HEALTH}, interval = \"{interval}\", fall = 3 }}")
-    }
-
-    /// Every real as it is configured.
-    fn reals(&self, v6: bool) -> impl Iterator<Item = String> {
-        self.plan.reals.iter().map(move |(number, weight)| {
-            let host = self.lab.real(*number);
-            let address: IpAddr = if v6 { host.v6().into() } else { host.v4().into() };
-            real(address, &format!("weight = {weight}"))
-        })
-    }
-
-    /// What joins the director at `place` with the others.
-    fn peers(&self, place: usize) -> Result<String> {
-        let key = self.lab.dir().join("peers.key");
-        if !key.exists() {
-            fs::write(&key, "a key that the directors of a lab share\n")?;
-            fs::set_permissions(&key, Permissions::from_mode(0o600))?;
-        }
-        let listen = self.director(place)?.v4();
-        let others = self.lab.directors().map(Host::v4).filter(|address| *address != listen);
-        let others: Vec<String> = others.map(|address| address.to_string()).collect();
-        Ok(format!("[peers]\nlisten = \"{listen}\"\naddresses = {others:?}\nkey_file = {key:?}\n\n"))
     }
 }
 

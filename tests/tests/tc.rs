@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,7 +13,7 @@ use lb_tests::agent::{Agent, lb, status, wait_for_traces};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, in_mode, real, service};
 use lb_tests::frame::{self, tcp4};
-use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, crowd, nginx, scenario, wait_until};
+use lb_tests::lab::{DEADLINE, Host, Lab, Segment, VIP, VIP6, crowd, nginx, scenario, wait_until};
 use lb_userspace::dataplane::{Hook, Pins};
 
 const RR: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
@@ -26,6 +26,14 @@ fn config(lab: &Lab, mode: &str, port: u16) -> String {
     in_mode(mode, &(director(&["eth1"]) + &service("web", format!("{VIP}:{port}"), RR, reals)))
 }
 
+/// A service of an upload to the first real.
+fn upload_config(lab: &Lab, vip: IpAddr) -> String {
+    let backend = lab.real(1);
+    let address: IpAddr = if vip.is_ipv6() { backend.v6().into() } else { backend.v4().into() };
+    let service = service("web", SocketAddr::from((vip, 9000)), RR, [real(address, "")]);
+    in_mode("generic", &(director(&["eth1"]) + &service))
+}
+
 /// Where the program runs on the director's first interface.
 fn hook(agent: &Agent<'_>) -> Result<Option<Hook>> {
     Ok(agent.status()?.interfaces.first().and_then(|interface| interface.mode))
@@ -33,16 +41,35 @@ fn hook(agent: &Agent<'_>) -> Result<Option<Hook>> {
 
 #[test]
 fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() {
+    // 20 bytes of IP and 32 of TCP with its timestamps.
+    uploads(VIP.into(), 52, &[]);
+}
+
+/// BIG TCP: packets that are merged to more than the IP header's length field can say, so that it says 0.
+#[test]
+fn an_upload_of_packets_merged_to_more_than_a_header_can_say_passes_too() {
+    uploads(VIP6.into(), 72, &["gso_max_size", "gro_max_size"]);
+}
+
+/// Uploads to this VIP by packets with so many bytes of headers, with these sizes of all interfaces raised.
+fn uploads(vip: IpAddr, headers: u64, sizes: &[&str]) {
     scenario(Lab::builder().reals(1), |lab| {
         let (client, director, backend) = (lab.client(), lab.director(), lab.real(1));
         for host in [client, director, backend] {
             host.run("ethtool", &["-K", "eth1", "tx", "on", "tso", "on", "gso", "on", "gro", "on"])?;
             let port = &host.nic().port;
             lab.switch().run("ethtool", &["-K", port, "tx", "on", "tso", "on", "gso", "on"])?;
+            for size in sizes {
+                host.run("ip", &["link", "set", "eth1", size, "200000"])?;
+                lab.switch().run("ip", &["link", "set", port, size, "200000"])?;
+            }
         }
-        let agent = Agent::start(director, &config(lab, "generic", 9000))?;
+        if vip.is_ipv6() {
+            director.own(vip)?;
+        }
+        let agent = Agent::start(director, &upload_config(lab, vip))?;
         agent.wait_until_served()?;
-        let listener = backend.within(|| TcpListener::bind((VIP, 9000)))??;
+        let listener = backend.within(|| TcpListener::bind((vip, 9000)))??;
         let server = thread::spawn(move || -> std::io::Result<usize> {
             let (mut stream, _) = listener.accept()?;
             let mut taken = Vec::new();
@@ -55,7 +82,7 @@ fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() 
             Ok(director.within(|| fs::read_to_string(path))??.trim().parse()?)
         };
         let before = arrived()?;
-        let mut stream = client.within(|| TcpStream::connect_timeout(&(VIP, 9000).into(), DEADLINE))??;
+        let mut stream = client.within(|| TcpStream::connect_timeout(&(vip, 9000).into(), DEADLINE))??;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.write_all(&vec![b'x'; UPLOAD])?;
@@ -66,13 +93,14 @@ fn an_upload_of_merged_packets_passes_and_is_counted_as_it_came_over_the_wire() 
         let frames = arrived()? - before;
         let counted = agent.service("web")?.counters;
         assert_eq!(counted.connections, 1);
-        // 1448 bytes in each, behind 20 of IP and 32 of TCP with its timestamps; acknowledgements have none.
-        let packets = (UPLOAD as u64).div_ceil(1448);
+        // Acknowledgements have no payload.
+        let packets = (UPLOAD as u64).div_ceil(1500 - headers);
         assert!(counted.packets >= packets && counted.packets < packets * 5 / 4, "{counted:?}, not {packets} packets");
-        let payload = counted.bytes - 52 * counted.packets;
+        let payload = counted.bytes - headers * counted.packets;
         assert!((UPLOAD as u64..UPLOAD as u64 * 11 / 10).contains(&payload), "{counted:?}: {payload} bytes");
         assert!(frames * 4 < counted.packets, "{frames} frames: nothing was merged");
         assert_eq!(agent.verdict("forwarded")?, counted.packets);
+        assert_eq!(agent.verdict("malformed")?, 0);
         Ok(())
     });
 }

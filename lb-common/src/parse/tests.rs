@@ -9,7 +9,7 @@ use proptest::sample::select;
 use super::*;
 
 fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
-    let network = parse_network(packet)?;
+    let network = parse_network(packet, 0)?;
     if network.fragment { Err(Verdict::Fragment) } else { parse_transport(packet, network) }
 }
 
@@ -97,5 +97,27 @@ proptest! {
             // An IPv4 address is its last four bytes.
             prop_assert!(holds(&parsed.network.client.address()[12..]) && holds(&parsed.network.vip.address()[12..]));
         }
+    }
+}
+
+/// A length of 0 is that of the frame where the kernel has merged packets, and none elsewhere.
+#[test]
+fn packets_that_are_merged_to_more_than_their_header_can_say_are_as_long_as_their_frame() {
+    let mut v4 = [0; 14 + 20 + 20].to_vec();
+    v4[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0]);
+    v4[23] = 6;
+    v4[46] = 5 << 4;
+    let mut v6 = [0; 14 + 40 + 8 + 20].to_vec();
+    v6[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+    // Kernels from 5.19 on put a jumbo payload's option there (RFC 2675), to tell that it is one.
+    v6[20] = protocol::HOP_BY_HOP;
+    v6[54] = 6;
+    v6[74] = 5 << 4;
+    for (mut frame, headers) in [(v4, 40), (v6, 68)] {
+        let packet = Packet::from_slice(&mut frame);
+        let parsed = parse_network(&packet, 100_014).and_then(|network| parse_transport(&packet, network)).unwrap();
+        assert_eq!((parsed.network.length, parsed.headers), (100_000, headers));
+        let unmerged = parse_network(&packet, 0).and_then(|network| parse_transport(&packet, network));
+        assert_eq!(unmerged, Err(Verdict::Malformed));
     }
 }

@@ -91,6 +91,15 @@ fn director(before: &Director, after: &Director) -> Vec<String> {
     if before.hash_seed != after.hash_seed {
         out.push("director: hash_seed changed: connections move, since they are hashed otherwise".to_owned());
     }
+    if before.vlans != after.vlans {
+        out.push(match &after.vlans {
+            Some(vlans) => {
+                let vlans: Vec<String> = vlans.iter().map(u16::to_string).collect();
+                format!("director: clients' VLANs are {} now", vlans.join(", "))
+            }
+            None => "director: clients' VLANs aren't named any more".to_owned(),
+        });
+    }
     if before.when_agent_dies != after.when_agent_dies {
         out.push(match after.when_agent_dies {
             WhenAgentDies::Forward => "director: when_agent_dies is \"forward\" now".to_owned(),

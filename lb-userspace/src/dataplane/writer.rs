@@ -18,6 +18,8 @@ use lb_common::Ip;
 use lb_common::maps::{
     Director, Filter, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, ServiceKey, Table, Turn, VipKey, Vlans,
 };
+use nix::net::if_::if_indextoname;
+use tracing::info;
 
 impl Dataplane {
     /// Brings the maps to `desired`. What is there already is not touched.
@@ -105,10 +107,13 @@ impl Dataplane {
             if self.maps.tx_ports.get(slot, 0).is_ok_and(|held| held.if_index == ifindex) {
                 continue;
             }
-            let set = self.maps.tx_ports.set(slot, ifindex, None, 0);
-            first = first.and(
-                set.map_err(|error| Error::map("tx_ports", format!("interface {ifindex}: {}", innermost(&error)))),
-            );
+            let Err(error) = self.maps.tx_ports.set(slot, ifindex, None, 0) else { continue };
+            // The reals behind it are still to be told of: they follow at once, and then nothing is sent by it.
+            if if_indextoname(ifindex).is_err() {
+                info!("interface {ifindex} is gone: nothing is sent by it any more");
+                continue;
+            }
+            first = first.and(Err(Error::map("tx_ports", format!("interface {ifindex}: {}", innermost(&error)))));
         }
         first
     }

@@ -17,10 +17,11 @@ use super::model::{Interface, Model, protocol_number, reals};
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
+    let named = model.config.director.vlans.as_ref();
     let mut desired = Desired {
         hash_seed: seed,
         timeouts: timeouts(model.config.flows),
-        ports: model.interfaces.values().flat_map(ports).collect(),
+        ports: model.interfaces.values().flat_map(|interface| ports(interface, named)).collect(),
         ..Desired::default()
     };
     let gates = gates_by_vip(&model.config, &model.gates);
@@ -100,9 +101,9 @@ fn duties(model: &Model) -> HashMap<IpAddr, bool> {
 }
 
 /// An interface's entries: its own, and those of the slaves of a bond, on which the program runs. The VLANs that are ours
-/// there are those that this host has devices for, as for its own stack; [`add_vlans`] adds to them.
-fn ports(interface: &Interface) -> impl Iterator<Item = Port> {
-    let vlans: maps::Vlans = interface.vlans.iter().copied().collect();
+/// there are those that this host has devices for, as for its own stack, and the named ones; [`add_vlans`] adds to them.
+fn ports(interface: &Interface, named: Option<&BTreeSet<u16>>) -> impl Iterator<Item = Port> {
+    let vlans: maps::Vlans = interface.vlans.iter().chain(named.into_iter().flatten()).copied().collect();
     let indices = std::iter::once(interface.index).chain(interface.slaves.iter().copied());
     indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
@@ -141,9 +142,10 @@ fn add_reals(
             entry.tx_port = allocation.tx_port(hop.ifindex);
             desired.tx_ports.insert(entry.tx_port, hop.ifindex);
             entry.vlan = real.vlan.or(hop.vlan).unwrap_or(maps::Real::KEEP_VLAN);
+            let named = model.config.director.vlans.is_some();
             if let Some(interface) = model.interfaces.values().find(|interface| interface.has(hop.ifindex)) {
                 let ports = desired.ports.iter_mut().filter(|port| interface.has(port.ifindex));
-                ports.for_each(|port| add_vlans(port, real, &hop));
+                ports.for_each(|port| add_vlans(port, named, real, &hop));
             }
             desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
@@ -166,9 +168,9 @@ fn turning(service: &Service, members: &[Member]) -> Vec<Member> {
 }
 
 /// Adds the VLANs that a real makes ours on its interface: its own, and where its `vlan` says that frames change theirs
-/// on the way, every one, since nothing names those that clients are in.
-fn add_vlans(port: &mut Port, real: &Real, hop: &Resolved) {
-    if real.vlan.is_some() {
+/// on the way, every one, unless those that clients are in are named.
+fn add_vlans(port: &mut Port, named: bool, real: &Real, hop: &Resolved) {
+    if real.vlan.is_some() && !named {
         port.vlans = maps::Vlans::ALL;
     }
     port.vlans.extend(hop.vlan);
@@ -255,6 +257,28 @@ mod tests {
         let vlans: maps::Vlans = [5, 9].into_iter().collect();
         let port = |ifindex| Port { ifindex, mac: [2; 6], reserved: [0; 2], vlans };
         assert_eq!(desired.ports, [port(7), port(3), port(4)]);
+    }
+
+    #[test]
+    fn a_real_s_vlan_makes_every_one_ours_unless_the_clients_are_named() {
+        let cases = [
+            ("", "", [5, 9].into_iter().collect()),
+            ("", ", vlan = 7", maps::Vlans::ALL),
+            ("vlans = [20, 21]\n", "", [5, 9, 20, 21].into_iter().collect()),
+            ("vlans = [20, 21]\n", ", vlan = 7", [5, 9, 20, 21].into_iter().collect()),
+        ];
+        for (named, own, expected) in cases {
+            let mut model = model(Hook::Native, HOP);
+            let text = format!(
+                "[director]\ninterfaces = [\"bond0\"]\n{named}[service.a]\naddress = \"192.0.2.1:80\"\n\
+                 protocol = \"tcp\"\nreals = [{{ address = \"192.0.2.40\"{own} }}]\n"
+            );
+            let config = parse(Path::new("lb.toml"), &text).unwrap().config;
+            model.set_config(Arc::new(config), SystemTime::UNIX_EPOCH);
+            let ports = planned(&model).ports;
+            assert_eq!(ports.len(), 3);
+            assert!(ports.iter().all(|port| port.vlans == expected), "{named}{own}");
+        }
     }
 
     #[test]

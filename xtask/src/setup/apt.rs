@@ -25,9 +25,6 @@ impl<'a> Suite<'a> {
     /// # Errors
     /// This is no Debian machine with a mirror and keys, or the mirror can't be reached.
     pub(crate) fn open(checkout: &'a Checkout, work: &Path, suite: &str) -> Result<Self> {
-        let Some(mirror) = mirror() else {
-            bail!("Debian's packages can't be had: no Debian mirror is set up in /etc/apt");
-        };
         for program in ["apt-get", "dpkg-deb"] {
             if packages::find(program).is_none() {
                 bail!("Debian's packages can't be had: there is no {program}");
@@ -48,9 +45,7 @@ impl<'a> Suite<'a> {
         let (sources, lists, cache) = (create("sources")?, create("lists")?, create("cache")?);
         create("lists/partial")?;
         create("cache/archives/partial")?;
-        let list = sources.join("own.sources");
-        let text = format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n");
-        fs::write(&list, text).with_context(|| format!("writing {}", list.display()))?;
+        let mirrors = mirrors(checkout, &lists)?;
         // `Sandbox`: these directories are the caller's; apt's own user may not reach them.
         let options = format!(
             "Dir::Etc::sourcelist \"/dev/null\";\nDir::Etc::sourceparts \"{}\";\nDir::State::lists \"{}\";\n\
@@ -62,9 +57,18 @@ impl<'a> Suite<'a> {
         );
         let configuration = work.join("apt.conf");
         fs::write(&configuration, options).with_context(|| format!("writing {}", configuration.display()))?;
-        let suite = Self { checkout, configuration };
-        shell::run_silent(suite.command("apt-get").args(["-qq", "update"]))?;
-        Ok(suite)
+        let opened = Self { checkout, configuration };
+        let mut failed = Vec::new();
+        for mirror in mirrors {
+            let list = sources.join("own.sources");
+            let text = format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n");
+            fs::write(&list, text).with_context(|| format!("writing {}", list.display()))?;
+            match shell::run_silent(opened.command("apt-get").args(["-qq", "update"])) {
+                Ok(()) => return Ok(opened),
+                Err(error) => failed.push(format!("{mirror}: {error:#}")),
+            }
+        }
+        bail!("Debian's packages can't be had: {suite} comes from no mirror\n{}", failed.join("\n"))
     }
 
     /// `apt-get` or `apt-cache` on this suite alone.
@@ -91,14 +95,30 @@ impl<'a> Suite<'a> {
     }
 }
 
-/// The machine's own Debian mirror, if it is a Debian machine.
-fn mirror() -> Option<String> {
-    let release = fs::read_to_string("/etc/os-release").ok()?;
+/// The machine's own Debian mirrors, the likeliest first. `lists` is a directory without lists.
+///
+/// # Errors
+/// This is no Debian machine, or apt knows no mirror of its release.
+fn mirrors(checkout: &Checkout, lists: &Path) -> Result<Vec<String>> {
+    const FILE: &str = "/etc/os-release";
+    let release =
+        fs::read_to_string(FILE).with_context(|| format!("Debian's packages can't be had: reading {FILE}"))?;
     let value = |key: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"'))
     };
-    let codename = value("VERSION_CODENAME").filter(|_| value("ID") == Some("debian"))?;
-    let repositories = apt_source::repositories(Path::new("/etc/apt"));
-    apt_source::debian_mirror(&repositories, codename).map(str::to_owned)
+    let codename = match (value("ID"), value("VERSION_CODENAME")) {
+        (Some("debian"), Some(codename)) => codename,
+        (id, _) => {
+            bail!("Debian's packages can't be had: this is no release of Debian ({FILE}: {})", id.unwrap_or("no ID"))
+        }
+    };
+    let mut command = checkout.command("apt-get");
+    command.args(["update", "--print-uris", "-o"]).arg(format!("Dir::State::lists={}", lists.display()));
+    let said = shell::read(&mut command)?;
+    let mirrors = apt_source::debian_mirrors(&said, codename);
+    if mirrors.is_empty() {
+        bail!("Debian's packages can't be had: no mirror of {codename} is set up in /etc/apt");
+    }
+    Ok(mirrors.into_iter().map(str::to_owned).collect())
 }

@@ -1,5 +1,6 @@
 //! `[director]`: this machine's part.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct Director {
     pub mode: Mode,
     /// Mixed into every flow hash and ring. Directors that share services must share it.
     pub hash_seed: u64,
+    /// The VLANs that clients' frames come in by, beside those that this host has devices for; `None` when they aren't
+    /// named.
+    pub vlans: Option<BTreeSet<u16>>,
     /// What becomes of the VIPs while no agent runs.
     pub when_agent_dies: WhenAgentDies,
 }
@@ -64,6 +68,9 @@ const INTERFACES: List<crate::config::read::Text<String>> = List {
     empty: ("no packet would be seen", "name the interface that clients' packets come in by, such as [\"eth1\"]"),
 };
 
+const NO_VLAN: (&str, &str) =
+    ("it would name no VLAN", "name those that clients' frames come in by, such as [10, 20], or leave the line out");
+
 /// An agent that is started again by its unit is back long before.
 const RELEASE: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -81,6 +88,11 @@ keys! {
         /// mixed into every flow hash and ring; directors that share services must share it, or a failover moves
         /// connections to other reals
         hash_seed: u64 = key(Number::of(0..=u64::MAX)).or(0).values("0 to 2^64 - 1");
+        /// the VLANs that clients' frames come in by, on each of the interfaces. Those that this host has a device for are
+        /// taken as well; with this key no others are, also where a real has a `vlan`
+        vlans: Vec<Spanned<u16>> = key(List { item: Number::of(1..=4094), empty: NO_VLAN })
+            .without("those that this host has a device for; and every one on the interface of a real that has a `vlan`")
+            .values("list of 1 to 4094, none twice");
         /// what becomes of the VIPs while no agent runs; see below
         when_agent_dies: AgentDeath = key(DEATH).or(AgentDeath::Forward);
         /// with `"release"`: how long an agent may be away
@@ -101,6 +113,17 @@ pub fn accept(read: &Read<DirectorKeys>, source: &Source, findings: &mut Finding
             );
         }
     }
+    let vlans = read.vlans.items();
+    let mut seen = FirstSeen::default();
+    for id in vlans {
+        if let Some(line) = seen.before(id.get_ref(), id.span(), source) {
+            findings.report(
+                id.span(),
+                format!("VLAN {} is named twice, first on line {line}", id.get_ref()),
+                "name it once",
+            );
+        }
+    }
     let death = read.when_agent_dies.copied();
     if let (Some((_, span)), Some(AgentDeath::Forward)) = (read.release_after.written(), death) {
         findings.report(
@@ -113,6 +136,7 @@ pub fn accept(read: &Read<DirectorKeys>, source: &Source, findings: &mut Finding
         interfaces: interfaces.iter().map(|name| name.get_ref().clone()).collect(),
         mode: read.mode.copied()?,
         hash_seed: read.hash_seed.copied()?,
+        vlans: (!vlans.is_empty()).then(|| vlans.iter().map(|id| *id.get_ref()).collect()),
         when_agent_dies: match death? {
             AgentDeath::Forward => WhenAgentDies::Forward,
             AgentDeath::Release => WhenAgentDies::Release { after: read.release_after.copied()? },
@@ -134,6 +158,13 @@ impl Director {
         out.push_str(&wrap(&format!("  interfaces: {interfaces}"), "    "));
         let _ = writeln!(out, "  mode: {mode}");
         let _ = writeln!(out, "  hash seed: {}", self.hash_seed);
+        if let Some(vlans) = &self.vlans {
+            let vlans: Vec<String> = vlans.iter().map(u16::to_string).collect();
+            out.push_str(&wrap(
+                &format!("  clients' VLANs: {}, and those that have a device here", vlans.join(", ")),
+                "    ",
+            ));
+        }
         let _ = match self.when_agent_dies {
             WhenAgentDies::Forward => writeln!(out, "  when the agent dies: it forwards on, with the VIPs it has"),
             WhenAgentDies::Release { after } => {

@@ -85,7 +85,7 @@ keys! {
         mac: [u8; 6] = key(MAC).without("from the neighbour table");
         /// where it is sent to
         interface: String = key(INTERFACE).without("from the routes");
-        /// its VLAN; 0 is untagged. On the interface of a real that has it, frames of every VLAN are taken; elsewhere only those of VLANs that this host has a device for, and untagged ones
+        /// its VLAN; 0 is untagged. On the interface of a real that has it, frames of every VLAN are taken, unless `director.vlans` names them; elsewhere only those of VLANs that this host has a device for, and untagged ones
         vlan: u16 = key(Number::of(0..=4094).unit("(0 is untagged)")).without("the frame's own tags");
     }
 }

@@ -21,6 +21,7 @@ fn the_shipped_file_is_the_reference_lab() {
             interfaces: vec!["eth1".to_owned()],
             mode: Mode::Auto,
             hash_seed: 0,
+            vlans: None,
             when_agent_dies: WhenAgentDies::Forward,
         },
         flows: Flows::default(),

@@ -1,10 +1,13 @@
-use proptest::prelude::*;
-
 use super::super::Resolved;
 use super::super::event::Nud;
 use super::*;
 use crate::host::links::Vlan;
 use crate::host::stations::Station;
+
+/// Interfaces that are lost, come back, or are devices of others.
+mod links;
+/// Whatever comes, in any order.
+mod property;
 
 const REAL: &str = "192.0.2.40";
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x40];
@@ -202,105 +205,6 @@ fn each_route() {
     }
 }
 
-/// Each thing that can be wrong with the interface of a resolved real, and its end.
-#[test]
-fn each_state_of_the_link() {
-    #[rustfmt::skip]
-    let table = [
-        (Link { up: false, running: false, ..link(ETH1, "eth1") }, "eth1 is down"),
-        (Link { running: false, ..link(ETH1, "eth1") }, "eth1 has no carrier"),
-        (Link { mac: None, ..link(ETH1, "tun0") }, "tun0 is no Ethernet interface"),
-        (Link { vlan: Some(Vlan { parent: None, id: 5 }), ..link(ETH1, "eth1.5") },
-            "the interface below the VLAN device eth1.5 is not in this network namespace"),
-    ];
-    for (bad, why) in table {
-        let mut bench = Bench::resolved();
-        let is_lost = !bad.running;
-        let at_once = bench.feed(Input::Link(bad));
-        if is_lost {
-            assert_eq!(at_once, [], "it may be back soon");
-            let later = bench.pass(FLAP);
-            assert!(later.contains(&report(None, why)), "{later:?}");
-        } else {
-            assert_eq!(at_once, [report(None, why)]);
-        }
-        // The kernel drops its entries with the carrier.
-        assert_eq!(bench.feed(Input::NeighbourGone(real(), ETH1)), []);
-        let waiting = bench.pass(Duration::from_secs(60));
-        assert!(
-            waiting.iter().all(|action| matches!(action, Action::LookUp(..))),
-            "nobody is asked meanwhile: {waiting:?}"
-        );
-        assert_eq!(
-            bench.feed(Input::Link(link(ETH1, "eth1"))),
-            [Action::Resolve(real(), ETH1)],
-            "asked at once when {why} is over"
-        );
-        assert_eq!(bench.feed(entry(Nud::Usable, Some(MAC))), [report(on_eth1(MAC), "resolved on eth1")]);
-    }
-    let mut bench = Bench::resolved();
-    assert_eq!(bench.feed(Input::LinkGone(ETH1)), [report(None, "eth1 is gone")]);
-    let mut bench = Bench::resolved();
-    assert_eq!(bench.feed(Input::Link(link(ETH1, "eth1"))), [], "no change");
-    let changed = Link { mac: Some(OTHER_MAC), ..link(ETH1, "eth1") };
-    let Some(expected) = on_eth1(MAC) else { unreachable!() };
-    let expected = Resolved { source_mac: OTHER_MAC, ..expected };
-    assert_eq!(
-        bench.feed(Input::Link(changed)),
-        [report(Some(expected), "resolved on eth1")],
-        "the source of frames changed"
-    );
-}
-
-/// Whatever the kernel tells of a link that is lost and comes back: its entries go, its route goes and comes, and a look-up
-/// falls in between or doesn't.
-#[test]
-fn a_short_loss_of_the_link_leaves_a_real_as_it_was() {
-    for (bad, look_up) in [
-        (Link { running: false, ..link(ETH1, "eth1") }, false),
-        (Link { up: false, running: false, ..link(ETH1, "eth1") }, false),
-        (Link { up: false, running: false, ..link(ETH1, "eth1") }, true),
-    ] {
-        let mut bench = Bench::resolved();
-        let mut told = bench.feed(Input::Link(bad));
-        told.extend(bench.feed(Input::NeighbourGone(real(), ETH1)));
-        if look_up {
-            told.extend(bench.pass(LOOK_UPS_APART * 2));
-            told.extend(bench.feed(Input::Route(real(), 2, Route::None("no route to it".to_owned()))));
-        } else {
-            told.extend(bench.pass(FLAP / 50));
-        }
-        told.extend(bench.feed(Input::Link(link(ETH1, "eth1"))));
-        told.extend(bench.pass(LOOK_UPS_APART));
-        told.extend(bench.feed(Input::Route(real(), 9, Route::Segment(ETH1))));
-        assert!(told.contains(&Action::Resolve(real(), ETH1)), "asked as soon as it can be: {told:?}");
-        told.extend(bench.feed(entry(Nud::Usable, Some(MAC))));
-        told.extend(bench.pass(FLAP * 2));
-        assert!(!told.iter().any(|action| matches!(action, Action::Report(_))), "{told:?}");
-    }
-}
-
-#[test]
-fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
-    let vlan = |index, parent| Link { vlan: Some(Vlan { parent: Some(parent), id: 42 }), ..link(index, "eth0.42") };
-    let mut bench = Bench::new();
-    let links = vec![link(2, "eth0"), vlan(ETH1, 2)];
-    bench.feed(Input::Dump(links, vec![neighbour(Nud::Usable, Some(MAC))], vec![]));
-    bench.feed(Input::Tick);
-    let expected = Resolved { mac: MAC, ifindex: 2, source_mac: mac_of_link(2), vlan: Some(42), by_kernel: false };
-    assert_eq!(
-        bench.feed(Input::Route(real(), 1, Route::Segment(ETH1))),
-        [report(Some(expected), "resolved on eth0.42")]
-    );
-    let down = Link { up: false, ..link(2, "eth0") };
-    assert_eq!(bench.feed(Input::Link(down)), []);
-    assert!(bench.pass(FLAP).contains(&report(None, "eth0 is down")));
-    bench.feed(Input::Link(vlan(2, 1)));
-    bench.feed(Input::Link(link(1, "eth0")));
-    let actions = bench.feed(Input::Link(Link { name: "q".to_owned(), ..vlan(ETH1, 2) }));
-    assert_eq!(actions, [report(None, "q is a VLAN device on a VLAN device: only one is supported")]);
-}
-
 #[test]
 fn an_interface_that_the_configuration_names_needs_no_route() {
     let mut bench = Bench::with_interface(Some("eth1"));
@@ -410,72 +314,4 @@ fn addresses_that_stay_keep_their_state_and_those_that_go_are_forgotten() {
     bench.machine.set_addresses(HashMap::new(), bench.now);
     assert_eq!(bench.pass(PERIOD * 2), []);
     assert_eq!(bench.machine.deadline(), None);
-}
-
-fn any_input() -> impl Strategy<Value = Input> {
-    let nud =
-        prop_oneof![Just(Nud::Incomplete), Just(Nud::Usable), Just(Nud::Probe), Just(Nud::Fixed), Just(Nud::Failed)];
-    let entry = (nud, any::<bool>()).prop_map(|(nud, other)| {
-        let has = !matches!(nud, Nud::Incomplete | Nud::Failed);
-        neighbour(nud, has.then_some(if other { OTHER_MAC } else { MAC }))
-    });
-    let eth1 = (any::<bool>(), any::<bool>()).prop_map(|(up, running)| Link { up, running, ..link(ETH1, "eth1") });
-    let route = prop_oneof![
-        Just(Route::Segment(ETH1)),
-        Just(Route::Gateway("192.0.2.1".to_owned())),
-        Just(Route::None("no route to it".to_owned())),
-    ];
-    prop_oneof![
-        (prop::collection::vec(eth1.clone(), 0..2), prop::collection::vec(entry.clone(), 0..2))
-            .prop_map(|(links, entries)| Input::Dump(links, entries, vec![])),
-        eth1.prop_map(Input::Link),
-        Just(Input::LinkGone(ETH1)),
-        entry.prop_map(Input::Neighbour),
-        Just(Input::NeighbourGone(real(), ETH1)),
-        Just(Input::RoutesChanged),
-        (0u64..20, route).prop_map(|(number, route)| Input::Route(real(), number, route)),
-        Just(Input::ResolveRefused(real(), ETH1, "refused".to_owned())),
-        Just(Input::ConfirmRefused(real(), ETH1)),
-        Just(Input::Tick),
-    ]
-}
-
-proptest! {
-    /// Whatever comes in whatever order: no report is repeated; what was told last follows, a while later, from the state alone;
-    /// and the machine is never busy (a tick moves its deadline on).
-    #[test]
-    fn what_is_told_follows_from_what_is(
-        steps in prop::collection::vec((any_input(), 0u64..3_000), 0..60),
-    ) {
-        let mut bench = Bench::new();
-        let mut told: Option<NeighbourEvent> = None;
-        let mut hear = |actions: Vec<Action>| {
-            for action in actions {
-                if let Action::Report(event) = action {
-                    assert_ne!(told.as_ref(), Some(&event), "told twice");
-                    told = Some(event);
-                }
-            }
-        };
-        for (input, wait) in steps {
-            hear(bench.feed(input));
-            hear(bench.pass(Duration::from_millis(wait)));
-            if let Some(deadline) = bench.machine.deadline() {
-                prop_assert!(deadline > bench.now);
-            }
-        }
-        hear(bench.pass(ANSWER_WITHIN * 2));
-        let known = &bench.machine.reals[&real()];
-        let good = bench.machine.links.all.get(&ETH1).is_some_and(|link| link.up && link.running);
-        let expected = match known.path {
-            Path::Unknown => return Ok(()),
-            _ if !bench.machine.dumped => return Ok(()),
-            Path::Segment(_) if good => known.entry().and_then(|(_, mac)| mac),
-            Path::Segment(_) | Path::None(_) => None,
-        };
-        prop_assert_eq!(
-            told.as_ref().map(|event| event.state.map(|state| state.mac)),
-            Some(expected)
-        );
-    }
 }
