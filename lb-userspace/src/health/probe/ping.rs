@@ -76,7 +76,7 @@ mod tests {
     /// `reply` behind an IPv4 header of so many bytes.
     fn behind(header: u8, reply: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; usize::from(header)];
-        packet[0] = 0x40 | header / 4;
+        packet[0] = 0x40 | (header / 4);
         packet.extend_from_slice(reply);
         packet
     }
