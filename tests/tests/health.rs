@@ -69,6 +69,55 @@ fn a_real_that_answers_503_is_taken_out_and_the_list_says_so() {
     });
 }
 
+/// Its web server lives all the while: a ping says nothing of it.
+#[test]
+fn a_real_that_answers_no_ping_is_taken_out_over_both_families() {
+    scenario(Lab::builder(), |lab| {
+        let _nginx = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
+                    check = { type = \"ping\", interval = \"250ms\", fast = \"50ms\", timeout = \"250ms\", fall = 3 }";
+        let six = service("six", format!("[{VIP6}]:any"), keys, lab.reals().map(|host| real(host.v6(), "")));
+        let agent = Agent::start(lab.director(), &(config(lab, keys) + &six))?;
+        let quiet = lab.real(1);
+        let rows: [(&str, IpAddr, &str); 2] = [
+            ("web", quiet.v4().into(), "net.ipv4.icmp_echo_ignore_all"),
+            ("six", quiet.v6().into(), "net.ipv6.icmp.echo_ignore_all"),
+        ];
+        for host in lab.reals() {
+            agent.wait_for_real("web", host.v4(), is(State::Up))?;
+            agent.wait_for_real("six", host.v6(), is(State::Up))?;
+        }
+        for (name, address, key) in rows {
+            quiet.run("sysctl", &["-w", &format!("{key}=1")])?;
+            agent.wait_for_real(name, address, is(State::Down))?;
+            let why = agent.real(name, address)?.why.context("no reason")?;
+            assert!(why.contains("timed out after 250ms waiting"), "{why}");
+            agent
+                .process()
+                .wait_for_log(DEADLINE, &format!("real {address}: down: {why} ({name}, checked by ping)"))?;
+            quiet.run("sysctl", &["-w", &format!("{key}=0")])?;
+            agent.wait_for_real(name, address, is(State::Up))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_real_whose_page_lacks_the_text_is_down_and_the_list_names_it() {
+    scenario(Lab::builder(), |lab| {
+        let _nginx = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let keys = CHECKED.replace("type = \"http\"", "type = \"http\", body = \"Real-2\"");
+        let agent = Agent::start(lab.director(), &config(lab, &keys))?;
+        agent.wait_for_real("web", lab.real(2).v4(), is(State::Up))?;
+        agent.wait_for_real("web", lab.real(1).v4(), is(State::Down))?;
+        let list = agent.lb(&["list"])?;
+        assert!(list.contains("the body has no \"Real-2\""), "{list}");
+        let answers = Client::new(lab.client()).get_many((VIP, 80), 20)?;
+        assert!(answers.iter().all(|answer| answer.real == "Real-2"), "{answers:?}");
+        Ok(())
+    });
+}
+
 #[test]
 fn checks_are_sent_from_the_directors_own_address_also_where_a_vip_is_older() {
     scenario(Lab::builder(), |lab| {

@@ -5,6 +5,8 @@
 //!   whatever `rise` and `fall` say: good is up, bad is down. A start or a reload is then as quick as one check.
 //! - Afterwards `fall` bad results in a row take it down and `rise` good ones bring it up. A target whose
 //!   health was carried over (an adopted one) counts the same way: a single bad check of `fall = 3` leaves it up.
+//! - While results speak against what holds (it is coming up, or going down) the next check follows after `fast`
+//!   in place of the interval.
 //! - A check that says nothing about the real (this director ran out of sockets) counts neither way.
 //! - One check at a time. One that is still running when the next is due delays it; beats that
 //!   were missed are not made up.
@@ -72,6 +74,7 @@ pub enum Step {
 #[derive(Debug, Clone)]
 pub struct Machine {
     interval: Duration,
+    fast: Duration,
     timeout: Duration,
     rise: u32,
     fall: u32,
@@ -91,6 +94,8 @@ pub struct Machine {
 struct Running {
     ticket: Ticket,
     give_up: Instant,
+    /// When the next is to start, should this one leave the target in doubt.
+    fast: Instant,
 }
 
 impl Machine {
@@ -101,6 +106,7 @@ impl Machine {
         let interval = check.interval.clamp(SHORTEST, LONGEST);
         Self {
             interval,
+            fast: check.fast.clamp(SHORTEST, interval),
             timeout: check.timeout.min(LONGEST),
             rise: check.rise,
             fall: check.fall,
@@ -144,30 +150,32 @@ impl Machine {
     /// A check ended. Gives the health to report: it changed (a new reason for being down is a change),
     /// or this was the first result.
     pub fn finish(&mut self, ticket: Ticket, outcome: Outcome, now: Now) -> Option<Health> {
-        if self.running.map(|running| running.ticket) != Some(ticket) {
-            return None;
-        }
-        self.running = None;
+        let running = self.running.take_if(|running| running.ticket == ticket)?;
         let changed = match outcome {
-            Outcome::Void(_) => return None,
-            Outcome::Good => self.good(now.wall),
-            Outcome::Bad(failure, reason) => self.bad(failure, reason, now.wall),
+            Outcome::Void(_) => None,
+            Outcome::Good => Some(self.good(now.wall)),
+            Outcome::Bad(failure, reason) => Some(self.bad(failure, reason, now.wall)),
         };
+        if self.against > 0 {
+            self.next_start = self.next_start.min(running.fast);
+        }
+        let changed = changed?;
         let first = !std::mem::replace(&mut self.reported, true);
         (changed || first).then(|| self.health.clone())
     }
 
     fn start(&mut self, now: Instant, random: u64) -> Ticket {
-        let wait = if self.started == 0 {
-            part(self.interval, random)
-        } else {
-            self.interval + part(self.interval * u32::from(self.jitter) / 100, random)
-        };
+        let wait = if self.started == 0 { part(self.interval, random) } else { self.jittered(self.interval, random) };
+        let fast = now + self.jittered(self.fast, random);
         self.next_start = now + wait;
         self.started += 1;
         let ticket = Ticket(self.started);
-        self.running = Some(Running { ticket, give_up: now + self.timeout + GRACE });
+        self.running = Some(Running { ticket, give_up: now + self.timeout + GRACE, fast });
         ticket
+    }
+
+    fn jittered(&self, wait: Duration, random: u64) -> Duration {
+        wait + part(wait * u32::from(self.jitter) / 100, random)
     }
 
     fn good(&mut self, wall: SystemTime) -> bool {

@@ -10,6 +10,7 @@
 //! Cancel safety: dropping a probe's future closes its socket; nothing else is left behind.
 
 mod http;
+mod ping;
 mod source;
 mod tcp;
 mod udp;
@@ -27,7 +28,7 @@ use super::{Failure, Target};
 pub use source::Vips;
 
 use super::machine::Outcome;
-use crate::config::CheckKind;
+use crate::config::{CheckKind, Http};
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,17 @@ pub enum Fault {
         /// The ranges, for people.
         expected: String,
     },
+    /// The status is good, but the body isn't.
+    #[error("the body has no \"{text}\"{}", cut(*.is_cut))]
+    Body {
+        /// What is looked for, for people.
+        text: String,
+        /// Whether there may be more of the body than was read.
+        is_cut: bool,
+    },
+    /// This process may not open a raw socket.
+    #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
+    NotRaw,
     /// A datagram came that isn't what the check expects.
     #[error("another answer than expected")]
     Answer,
@@ -73,7 +85,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::Request(_) => return true,
+            Self::Local(_) | Self::NotRaw | Self::Request(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -85,10 +97,14 @@ impl Fault {
     /// What it says of the real.
     fn kind(&self) -> Failure {
         match self {
-            Self::NotHttp | Self::TooLarge | Self::Status { .. } | Self::Answer => Failure::Wrong,
-            Self::Io(_) | Self::Local(_) | Self::Connecting(_) | Self::Waiting(_) | Self::Closed | Self::Request(_) => {
-                Failure::Unreachable
-            }
+            Self::NotHttp | Self::TooLarge | Self::Status { .. } | Self::Body { .. } | Self::Answer => Failure::Wrong,
+            Self::Io(_)
+            | Self::Local(_)
+            | Self::Connecting(_)
+            | Self::Waiting(_)
+            | Self::Closed
+            | Self::NotRaw
+            | Self::Request(_) => Failure::Unreachable,
         }
     }
 }
@@ -101,6 +117,7 @@ pub async fn run(target: &Target, vips: &Vips) -> Outcome {
     let result = match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
         CheckKind::Http(question) => http::check(way, question, &deadline).await,
+        CheckKind::Ping(_) => ping::check(way, &deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, &deadline).await,
     };
     match result {
@@ -154,6 +171,11 @@ fn begin(Way { real, source }: Way) -> Result<TcpStream, Fault> {
         Err((_, error)) => return Err(Fault::Local(error)),
     }
     TcpStream::from_std(connection.into()).map_err(Fault::Local)
+}
+
+/// Said of a body that wasn't read to its end.
+fn cut(is_cut: bool) -> String {
+    if is_cut { format!(" in its first {} KiB", Http::BODY / 1024) } else { String::new() }
 }
 
 /// What the kernel says of a connection, in the words that an operator greps for.

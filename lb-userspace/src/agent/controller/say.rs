@@ -43,10 +43,10 @@ impl Names {
         let Some(of) = self.of(target.address, |service| service.check.as_ref() == Some(&target.check)) else {
             return false;
         };
-        let (address, port) = (target.address, target.check.port);
+        let (address, place) = (target.address, target.check.place());
         match health {
-            Health::Up { .. } => info!("real {address}: up ({of}, checked on port {port})"),
-            Health::Down { reason, .. } => warn!("real {address}: down: {reason} ({of}, checked on port {port})"),
+            Health::Up { .. } => info!("real {address}: up ({of}, checked {place})"),
+            Health::Down { reason, .. } => warn!("real {address}: down: {reason} ({of}, checked {place})"),
             Health::Unknown => {}
         }
         true

@@ -2,6 +2,7 @@
 //! file of its kind.
 
 mod http;
+mod ping;
 mod tcp;
 mod udp;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 pub use http::Http;
+pub use ping::Ping;
 pub use tcp::Tcp;
 pub use udp::Udp;
 
@@ -25,10 +27,12 @@ use crate::config::report::{Findings, suggest};
 pub struct Check {
     /// What is asked.
     pub kind: CheckKind,
-    /// The port that is asked; the service's own where the file says none.
+    /// The port that is asked; the service's own where the file says none, 0 where the kind asks none.
     pub port: u16,
     /// Time between the starts of two checks.
     pub interval: Duration,
+    /// The same while results speak against what holds; no longer than `interval`.
+    pub fast: Duration,
     /// Time that one check may take.
     pub timeout: Duration,
     /// Good answers in a row that bring a real up.
@@ -45,6 +49,8 @@ trait Asks: Sized {
     const WORD: &'static str;
     /// What it wants, for the documentation.
     const WANTS: &'static str;
+    /// Whether it asks a port.
+    const HAS_PORT: bool = true;
     /// The keys that it has besides those of every check.
     type Keys: Keys;
 
@@ -77,6 +83,7 @@ macro_rules! kinds {
         const KINDS: Choice<&Entry> = Choice(&[$((<$Asked as Asks>::WORD, &Entry {
             word: <$Asked as Asks>::WORD,
             wants: <$Asked as Asks>::WANTS,
+            has_port: <$Asked as Asks>::HAS_PORT,
             keys: <<$Asked as Asks>::Keys as Keys>::NAMES,
             declared: <<$Asked as Asks>::Keys as Keys>::declared,
             read: |section| <$Asked as Asks>::read(section).map(CheckKind::$Asked),
@@ -84,7 +91,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Tcp, Http, Udp);
+kinds!(Tcp, Http, Udp, Ping);
 
 /// What the list has of one kind.
 #[derive(Debug)]
@@ -93,6 +100,7 @@ pub struct Entry {
     pub word: &'static str,
     /// What it wants.
     pub wants: &'static str,
+    has_port: bool,
     keys: &'static [&'static str],
     /// The keys that it has besides those of every check.
     pub declared: fn() -> Vec<Declared>,
@@ -119,6 +127,9 @@ keys! {
         port: u16 = key(Number::of(1..=65_535)).without("the service's");
         /// time between the starts of two checks
         interval: Duration = key(times::interval()).or(INTERVAL);
+        /// the same while results speak against what holds: a real is coming up or going down
+        fast: Duration = key(times::interval()).without("the interval").example("\"200ms\"")
+            .values("10ms to the interval");
         /// time that one check may take
         timeout: Duration = key(times::timeout()).without(TIMEOUT_WORDS).example("\"1s\"")
             .values("1ms to the interval");
@@ -144,9 +155,13 @@ impl ReadCheck {
         self.read.span.clone()
     }
 
-    /// Whether the file says which port is asked.
+    /// Whether the port of a service isn't needed: the file says which is asked, or none is.
     pub fn has_port(&self) -> bool {
-        self.read.port.span().is_some()
+        self.read.port.span().is_some() || self.asks_no_port()
+    }
+
+    fn asks_no_port(&self) -> bool {
+        self.read.kind.copied().is_some_and(|entry| !entry.has_port)
     }
 }
 
@@ -238,7 +253,10 @@ fn read_any(section: &mut Section<'_, '_>) {
 pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findings) -> Option<Check> {
     let ReadCheck { read, asked } = check;
     let times = times::accept(&read.interval, &read.timeout, "checks", findings);
-    if port == Some(None) && read.port.span().is_none() {
+    if let Some(span) = read.port.span().filter(|_| check.asks_no_port()) {
+        findings.report(span, "this type of check asks no port", "remove it");
+    }
+    if port == Some(None) && !check.has_port() {
         findings.report(
             read.span.clone(),
             "the service has any port, so its check needs one",
@@ -247,10 +265,27 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
         );
     }
     let (interval, timeout) = times?;
+    let fast = match read.fast.written() {
+        Some((&fast, span)) if fast > interval => {
+            let (shown, interval) = (humantime::format_duration(fast), humantime::format_duration(interval));
+            findings.report(
+                span,
+                format!("`fast` = {shown} is longer than the interval of {interval}"),
+                "shorten it: it is the interval while a real is in doubt",
+            );
+            return None;
+        }
+        Some((&fast, _)) => fast,
+        None if read.fast.is_refused() => return None,
+        None => interval,
+    };
+    // The same for all ports, so that a real of many services is asked once.
+    let asks_none = check.asks_no_port().then_some(0);
     Some(Check {
         kind: asked.clone()?,
-        port: read.port.copied().or(port?)?,
+        port: asks_none.or(read.port.copied()).or(port.flatten())?,
         interval,
+        fast,
         timeout,
         rise: read.rise.copied()?,
         fall: read.fall.copied()?,
@@ -259,14 +294,26 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
 }
 
 impl Check {
+    /// Where a real is asked: "on port 80", or by what else.
+    pub fn place(&self) -> String {
+        match self.kind {
+            CheckKind::Ping(_) => "by ping".to_owned(),
+            _ => format!("on port {}", self.port),
+        }
+    }
+
     /// What is asked and how often.
     pub fn words(&self) -> String {
         let jitter = match self.jitter {
             0 => String::new(),
             percent => format!(" (+ up to {percent} %)"),
         };
+        let fast = match self.fast {
+            fast if fast == self.interval => String::new(),
+            fast => format!(", in doubt every {}", hours(fast)),
+        };
         format!(
-            "check: {}; every {}{jitter}, {} to answer, up after {}, down after {}",
+            "check: {}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}",
             self.kind.words(self.port),
             hours(self.interval),
             hours(self.timeout),

@@ -72,9 +72,11 @@ fn the_shipped_file_is_the_reference_lab() {
                     path: "/".to_owned(),
                     host: None,
                     status: vec![(200, 299)],
+                    body: None,
                 }),
                 port: 80,
                 interval: Duration::from_secs(2),
+                fast: Duration::from_secs(2),
                 timeout: Duration::from_millis(100),
                 rise: 1,
                 fall: 1,
@@ -140,7 +142,7 @@ address = "[2001:db8::1]:53"
 protocol = "udp"
 scheduler = "sh"
 ring_size = 251
-check = { type = "tcp", port = 53, interval = "500ms", rise = 2, fall = 3, jitter = 0 }
+check = { type = "tcp", port = 53, interval = "500ms", fast = "100ms", rise = 2, fall = 3, jitter = 0 }
 reals = [{ address = "2001:db8::2", weight = 0, mac = "02-00-00-00-00-2A", interface = "eth2", vlan = 7 }]
 [service.web]
 address = "192.0.2.1"
@@ -189,6 +191,7 @@ address = "192.0.2.2"
             kind: CheckKind::Tcp(Tcp),
             port: 53,
             interval: Duration::from_millis(500),
+            fast: Duration::from_millis(100),
             timeout: Duration::from_millis(500),
             rise: 2,
             fall: 3,
@@ -207,6 +210,7 @@ address = "192.0.2.2"
             path: "/alive?deep=1".to_owned(),
             host: Some("www.example.org".to_owned()),
             status: vec![(204, 204), (301, 301), (400, 499)],
+            body: None,
         })
     );
 }

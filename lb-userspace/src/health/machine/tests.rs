@@ -13,6 +13,7 @@ fn check(rise: u32, fall: u32) -> Check {
         kind: CheckKind::Tcp(Tcp),
         port: 80,
         interval: Duration::from_secs(2),
+        fast: Duration::from_secs(2),
         timeout: Duration::from_millis(100),
         rise,
         fall,
@@ -135,6 +136,53 @@ fn a_slow_check_delays_the_next_and_missed_beats_are_not_made_up() {
     assert_eq!(machine.deadline(), at(start, 9_000).monotonic, "one interval after its start");
 }
 
+/// What holds, the results that follow, and how long after its start the next check of each is due. Down at first, with
+/// `rise` 2 and `fall` 3.
+#[test]
+fn while_in_doubt_the_next_check_follows_sooner() {
+    let (slow, fast) = (2_000, 200);
+    let void = || Outcome::Void("no free socket".to_owned());
+    let rows = [
+        ("down and bad again", bad("a"), slow),
+        ("rising", Outcome::Good, fast),
+        ("rising, nothing said", void(), fast),
+        ("up", Outcome::Good, slow),
+        ("up, nothing said", void(), slow),
+        ("falling", bad("a"), fast),
+        ("falling further", bad("a"), fast),
+        ("not after all", Outcome::Good, slow),
+        ("falling once more", bad("a"), fast),
+        ("further", bad("a"), fast),
+        ("down", bad("a"), slow),
+        ("another reason", bad("b"), slow),
+        ("rising once more", Outcome::Good, fast),
+        ("not after all", bad("b"), slow),
+    ];
+    let start = Instant::now();
+    let check = Check { fast: Duration::from_millis(fast), jitter: 0, ..check(2, 3) };
+    let mut machine = Machine::new(&check, Some(down(0, "a")), FEW, start, 0);
+    // The second start is somewhere in the first interval.
+    once(&mut machine, start, 0, bad("a"));
+    for (name, outcome, wait) in rows {
+        let began = machine.deadline();
+        once(&mut machine, start, began.duration_since(start).as_millis() as u64, outcome);
+        assert_eq!(machine.deadline() - began, Duration::from_millis(wait), "{name}");
+    }
+}
+
+/// A check that is given up counts as bad, so the one after it comes sooner too; one that took longer than `fast` is
+/// followed at once.
+#[test]
+fn a_check_that_was_given_up_is_in_doubt_too() {
+    let start = Instant::now();
+    let check = Check { fast: Duration::from_millis(200), jitter: 0, ..check(1, 2) };
+    let mut machine = Machine::new(&check, Some(up(0)), FEW, start, 0);
+    assert!(matches!(machine.tick(at(start, 0), u64::MAX), Step::Start(_)));
+    assert!(matches!(machine.tick(at(start, 350), 0), Step::GiveUp(_, Some(Health::Up { .. }))));
+    assert_eq!(machine.deadline(), at(start, 200).monotonic, "past: at once");
+    assert!(matches!(machine.tick(at(start, 350), 0), Step::Start(_)));
+}
+
 #[test]
 fn what_is_carried_over_is_confirmed_by_the_first_result_and_counts_as_usual() {
     let start = Instant::now();
@@ -186,6 +234,7 @@ proptest! {
     ) {
         let start = Instant::now();
         let check = Check { interval: Duration::from_millis(interval), jitter, ..check(1, 1) };
+        let check = Check { fast: check.interval, ..check };
         let mut machine = Machine::new(&check, None, FEW, start, randoms[0]);
         prop_assert!(machine.deadline() - start <= FEW.min(check.interval));
         let mut starts = Vec::new();

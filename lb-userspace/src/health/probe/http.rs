@@ -1,5 +1,5 @@
-//! The HTTP check: one HTTP/1.1 request on a connection of its own; the status decides.
-//! A real can't make it buffer more than [`HEAD`] bytes of head and [`BODY`] of body.
+//! The HTTP check: one HTTP/1.1 request on a connection of its own; the status decides, and the body
+//! where the check names what it has. A real can't make it hold more than [`HEAD`] bytes of head and [`Http::BODY`] of body.
 
 use std::error::Error as _;
 use std::io;
@@ -16,45 +16,48 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Deadline, Fault, Way, connect};
-use crate::config::Http;
+use crate::config::{Http, short};
 
 /// Bytes of a response head that are read at most.
 pub(super) const HEAD: usize = 16 * 1024;
-/// Bytes of a response body that are read at most. It decides nothing; reading it lets the real close first.
-const BODY: usize = 16 * 1024;
-/// Time that is given to the body at most.
+/// Time that is given at most to a body that decides nothing; reading it lets the real close first.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
 pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Result<(), Fault> {
     let request = request(way.real, question)?;
     let connection = connect(way, deadline).await?;
-    let status = timeout_at(deadline.at, ask(connection, request, deadline))
+    timeout_at(deadline.at, ask(connection, request, question, deadline))
         .await
-        .map_err(|_| Fault::Waiting(deadline.timeout))??;
-    if question.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
-        return Ok(());
-    }
-    Err(Fault::Status { status, expected: ranges(&question.status) })
+        .map_err(|_| Fault::Waiting(deadline.timeout))?
 }
 
-/// Sends the request and gives the response's status. The connection is driven here, not in a task of its own: it
+/// Sends the request and judges the response. The connection is driven here, not in a task of its own: it
 /// goes with this future.
-async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, deadline: &Deadline) -> Result<u16, Fault> {
+async fn ask(
+    stream: TcpStream,
+    request: Request<Empty<Bytes>>,
+    question: &Http,
+    deadline: &Deadline,
+) -> Result<(), Fault> {
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(failure)?;
     tokio::pin!(connection);
     let answer = async {
         let response = sender.send_request(request).await.map_err(failure)?;
         let status = response.status().as_u16();
+        let is_good = question.status.iter().any(|(low, high)| (*low..=*high).contains(&status));
+        if is_good && let Some(text) = &question.body {
+            return find(text, response).await;
+        }
         let end = deadline.at.min(Instant::now() + BODY_WITHIN);
         // The head has decided; how the body goes says nothing more.
         let _ = timeout_at(end, read_some(response)).await;
-        Ok(status)
+        if is_good { Ok(()) } else { Err(Fault::Status { status, expected: ranges(&question.status) }) }
     };
     tokio::pin!(answer);
     tokio::select! {
         biased;
-        status = &mut answer => status,
+        judged = &mut answer => judged,
         // An ended connection has told `answer` already, by its channel.
         _ = &mut connection => answer.await,
     }
@@ -62,7 +65,7 @@ async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, deadline: &Deadl
 
 async fn read_some(response: Response<Incoming>) {
     let mut body = response.into_body();
-    let mut left = BODY;
+    let mut left = Http::BODY;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         left = left.saturating_sub(length);
@@ -70,6 +73,30 @@ async fn read_some(response: Response<Incoming>) {
             return;
         }
     }
+}
+
+/// Reads the body until it has `text`, ends or is as long as is read.
+async fn find(text: &str, response: Response<Incoming>) -> Result<(), Fault> {
+    let mut body = response.into_body();
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(failure)?;
+        let part = frame.data_ref().map_or(&[][..], Bytes::as_ref);
+        // Only what is new, and as much before it as a text that spans both can have there.
+        let from = read.len().saturating_sub(text.len());
+        read.extend_from_slice(part.get(..Http::BODY - read.len()).unwrap_or(part));
+        if read.get(from..).is_some_and(|new| has(new, text.as_bytes())) {
+            return Ok(());
+        }
+        if read.len() >= Http::BODY {
+            return Err(Fault::Body { text: short(text), is_cut: true });
+        }
+    }
+    Err(Fault::Body { text: short(text), is_cut: false })
+}
+
+fn has(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len().max(1)).any(|window| window == text)
 }
 
 fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, Fault> {

@@ -6,14 +6,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use super::*;
-use crate::config::{Check, Http, Tcp, Udp};
+use crate::config::{Check, Http, Ping, Tcp, Udp};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
 fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
     Target {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        check: Check { kind, port, interval: Duration::from_secs(1), timeout, rise: 1, fall: 1, jitter: 0 },
+        check: Check {
+            kind,
+            port,
+            interval: Duration::from_secs(1),
+            fast: Duration::from_secs(1),
+            timeout,
+            rise: 1,
+            fall: 1,
+            jitter: 0,
+        },
     }
 }
 
@@ -23,6 +32,7 @@ fn http() -> CheckKind {
         path: "/health?full=1".to_owned(),
         host: None,
         status: vec![(200, 299)],
+        body: None,
     })
 }
 
@@ -119,6 +129,7 @@ async fn http_host_and_method_are_sent() {
         path: "/".to_owned(),
         host: Some("www.example.net".to_owned()),
         status: vec![(200, 200)],
+        body: None,
     });
     assert_eq!(run(&target(kind, port, GENEROUS), &Vips::default()).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
@@ -258,6 +269,7 @@ async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
         path: "/a b".to_owned(),
         host: None,
         status: vec![(200, 299)],
+        body: None,
     });
     assert_eq!(
         run(&target(kind, 1, GENEROUS), &Vips::default()).await,
@@ -302,5 +314,80 @@ fn each_failure_of_the_kernel_is_the_reals_or_the_directors_own() {
         let error = || io::Error::from_raw_os_error(errno as i32);
         assert_eq!(Fault::Io(error()).is_own(), own.contains(&errno), "{errno}");
         assert!(Fault::Local(error()).is_own(), "{errno}");
+    }
+}
+
+/// What a check that wants `text` in the body says of an answer.
+async fn ask_body(text: &str, answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
+    let CheckKind::Http(http) = http() else { unreachable!() };
+    let (port, _server) = answering(answer.to_vec(), hold).await;
+    let kind = CheckKind::Http(Http { body: Some(text.to_owned()), ..http });
+    run(&target(kind, port, timeout), &Vips::default()).await
+}
+
+#[tokio::test]
+async fn a_body_is_searched_up_to_its_bound() {
+    let head = "HTTP/1.1 200 OK\r\n\r\n";
+    let answer = |body: &str| [head.as_bytes(), body.as_bytes()].concat();
+    let nearly = "a".repeat(Http::BODY - 4);
+    let rows = [
+        (answer("all is well"), Outcome::Good),
+        (answer("well"), Outcome::Good),
+        (answer("wel"), wrong("the body has no \"well\"")),
+        (answer(""), wrong("the body has no \"well\"")),
+        (answer(&(nearly.clone() + "well")), Outcome::Good),
+        (answer(&(nearly + "awell")), wrong("the body has no \"well\" in its first 16 KiB")),
+        (answer(&"a".repeat(1 << 20)), wrong("the body has no \"well\" in its first 16 KiB")),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n".to_vec(),
+            Outcome::Good,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nwe".to_vec(), bad("closed before a response")),
+        (b"HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\nwell".to_vec(), wrong("status 503, expected 200-299")),
+        (b"HTTP/1.1 302 No\r\nlocation: /\r\n\r\nwell".to_vec(), wrong("status 302, expected 200-299")),
+    ];
+    for (answer, expected) in rows {
+        let shown = String::from_utf8_lossy(answer.get(..80).unwrap_or(&answer)).into_owned();
+        assert_eq!(ask_body("well", &answer, false, GENEROUS).await, expected, "{shown}");
+    }
+    // The text decides as soon as it is there; a body that neither has it nor ends takes the whole time.
+    assert_eq!(ask_body("well", &answer("well"), true, GENEROUS).await, Outcome::Good);
+    let timeout = Duration::from_millis(200);
+    let waited = bad("timed out after 200ms waiting for a response");
+    assert_eq!(ask_body("well", &answer("we"), true, timeout).await, waited);
+}
+
+/// One byte at a time, for ever: the check ends with its timeout.
+#[tokio::test]
+async fn a_body_that_trickles_is_not_waited_for() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut bytes = 0;
+        let mut next: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+        while connection.write_all(next).await.is_ok() {
+            (bytes, next) = (bytes + next.len(), b"a");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bytes
+    });
+    let CheckKind::Http(http) = http() else { unreachable!() };
+    let kind = CheckKind::Http(Http { body: Some("well".to_owned()), ..http });
+    let outcome = run(&target(kind, port, Duration::from_millis(200)), &Vips::default()).await;
+    assert_eq!(outcome, bad("timed out after 200ms waiting for a response"));
+    assert!(server.await.unwrap() > 0, "the connection was closed");
+}
+
+#[tokio::test]
+async fn a_ping_of_this_host_is_answered() {
+    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)] {
+        let target = Target { address, ..target(CheckKind::Ping(Ping), 0, GENEROUS) };
+        match run(&target, &Vips::default()).await {
+            Outcome::Void(why) if why.contains("CAP_NET_RAW") => crate::skip::skip("a ping: needs root"),
+            // A machine without IPv6.
+            Outcome::Void(why) if address.is_ipv6() => crate::skip::skip(&format!("a ping by IPv6: {why}")),
+            outcome => assert_eq!(outcome, Outcome::Good, "{address}"),
+        }
     }
 }
