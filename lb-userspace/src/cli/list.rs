@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use super::exit::Code;
 use super::output::{print, print_json};
 use crate::agent;
+use lb_common::Scheduler;
+
 use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};
@@ -196,7 +198,7 @@ fn counters(counters: Counters, exact: bool) -> String {
 fn state(real: &RealStatus, scheduler: &str, now: u64) -> Option<String> {
     let text = match real.state {
         State::Up => return None,
-        State::Quiesced if matches!(scheduler, "rr" | "wrr") => {
+        State::Quiesced if Scheduler::WORDS.iter().any(|(word, held)| *word == scheduler && held.is_tracked()) => {
             "quiesced: its connections go on, new ones go elsewhere".to_owned()
         }
         State::Quiesced => format!("quiesced: takes nothing; {scheduler} moves its connections to other reals"),

@@ -3,6 +3,7 @@
 
 mod addressing;
 mod change;
+mod counted;
 mod features;
 mod fragment;
 mod icmp;
@@ -71,6 +72,11 @@ fn tracked() -> Result<()> {
 }
 
 #[test]
+fn counted() -> Result<()> {
+    play(&counted::fixtures(), SIZES)
+}
+
+#[test]
 fn change() -> Result<()> {
     play(&change::fixtures(), SIZES)
 }
@@ -110,6 +116,7 @@ fn every_fixture_has_a_name_of_its_own() {
         service::fixtures(),
         schedule::fixtures(),
         tracked::fixtures(),
+        counted::fixtures(),
         change::fixtures(),
         truncation::fixtures(),
         table::fixtures(),

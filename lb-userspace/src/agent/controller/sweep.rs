@@ -25,7 +25,7 @@ impl Controller {
             let sweep = dataplane.blocking_lock().begin_sweep()?;
             // The maps may be written meanwhile.
             let mut swept = sweep.run()?;
-            dataplane.blocking_lock().end_sweep(&mut swept);
+            dataplane.blocking_lock().end_sweep(&mut swept)?;
             swept.took = began.elapsed();
             Ok(swept)
         });
