@@ -184,7 +184,7 @@ impl<'a> Agent<'a> {
         })
     }
 
-    /// Waits until every real of every service takes traffic, and every virtual router has a master.
+    /// Waits until every real that the configuration names takes traffic, and every virtual router has a master.
     ///
     /// # Errors
     /// One doesn't within the deadline.
@@ -198,7 +198,8 @@ impl<'a> Agent<'a> {
                 vrrp::State::Backup => router.master.is_some(),
                 _ => false,
             });
-            settled && !services.is_empty() && reals.all(|real| matches!(real.state, State::Up | State::Quiesced))
+            let is_served = |real: &RealStatus| real.left || matches!(real.state, State::Up | State::Quiesced);
+            settled && !services.is_empty() && reals.all(is_served)
         })
     }
 }

@@ -19,7 +19,7 @@ const COUNT: usize = 2000;
 const EXCHANGE: bool = false;
 
 /// A real whose check fails for a while keeps its connections.
-const QUIESCE: bool = false;
+const QUIESCE: bool = true;
 
 /// A service of either family has each.
 const SCHEDULERS: &[&str] = &["mh", "rr"];

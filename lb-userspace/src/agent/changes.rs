@@ -1,16 +1,28 @@
 //! What a reload changes, in words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lb_common::maps::ServiceKey;
 
-use crate::config::{Check, Config, Director, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
+use crate::config::{Check, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
 use crate::planner::allocation::{PoolName, succeeds};
 use crate::planner::plan::key;
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     let mut out = director(&before.director, &after.director);
+    if before.flows != after.flows {
+        let shown = humantime::format_duration;
+        let crate::config::Flows { tcp, udp, opening, closing } = after.flows;
+        out.push(format!(
+            "flows: tcp {}, udp {}, opening {}, closing {}",
+            shown(tcp),
+            shown(udp),
+            shown(opening),
+            shown(closing)
+        ));
+    }
     compare(
         &mut out,
         "service",
@@ -154,6 +166,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     // What a pool's services have in common is told of the pool.
     if before.pool.is_none() || before.pool != after.pool {
         reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+        keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
     }
     out
 }
@@ -161,7 +174,20 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
 fn pool(before: &Pool, after: &Pool) -> Vec<String> {
     let mut out = Vec::new();
     reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+    keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
     out
+}
+
+/// What becomes of connections: of a service with reals of its own, or of a pool.
+type Keeping = (Option<OnFailure>, Option<Duration>);
+
+fn keeping(out: &mut Vec<String>, before: Keeping, after: Keeping) {
+    if before.0 != after.0 {
+        out.push("on_failure changed".to_owned());
+    }
+    if before.1 != after.1 {
+        out.push("drain_deadline changed, for reals that leave from now on".to_owned());
+    }
 }
 
 fn reals_and_check(out: &mut Vec<String>, before: (&Reals, &Option<Check>), after: (&Reals, &Option<Check>)) {

@@ -6,6 +6,7 @@
 mod answer;
 mod exchange;
 mod interfaces;
+mod obey;
 mod reload;
 mod say;
 mod sweep;
@@ -242,6 +243,9 @@ impl Controller {
         self.heart.beat();
         self.guard.look();
         self.sweep();
+        if self.expire_drains() {
+            self.settle();
+        }
         self.look_at_interfaces().await;
     }
 
@@ -266,13 +270,18 @@ impl Controller {
         let mut room = BATCH;
         while let Some(event) = next {
             // One that a reload has removed meanwhile is nobody's.
-            if self.names.say_health(&event) {
+            if self.names.say_health(&event) || self.is_of_drained(&event) {
                 self.model.set_health(event.target, event.health);
             }
             room -= 1;
             next = if room > 0 { more.try_recv().ok() } else { None };
         }
         self.settle();
+    }
+
+    /// Whether it is news of a real that left the configuration.
+    fn is_of_drained(&self, event: &health::Event) -> bool {
+        self.model.draining.all().any(|(_, drained)| drained.real.address == event.target.address)
     }
 
     fn fold_neighbours(&mut self, first: NeighbourEvent, more: &mut mpsc::Receiver<NeighbourEvent>) {

@@ -17,6 +17,7 @@ mod changes;
 mod controller;
 mod devices;
 mod guard;
+mod kept;
 mod noted;
 mod owned;
 mod routers;
@@ -72,7 +73,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     start::raise_descriptor_limit();
     let (dataplane, interfaces) = start::open(&config, &links)?;
     let fresh = dataplane.adopted().services.is_empty();
-    let model = start::adopt(config.clone(), interfaces, &links, dataplane.adopted(), SystemTime::now());
+    let model = start::adopt(config.clone(), interfaces, &links, dataplane.adopted(), kept::read(), SystemTime::now());
 
     let (cancel, pulse) = (CancellationToken::new(), Pulse::default());
     let (health_sender, health) = mpsc::channel(4096);

@@ -14,9 +14,9 @@ use nix::fcntl::{Flock, FlockArg};
 use tracing::{info, warn};
 
 use crate::api::RUN;
-use crate::config::{self, Config, Limits, Loaded, Mode, Real};
+use crate::config::{self, Config, Limits, Loaded, Mode, Real, Service};
 use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
-use crate::health::Health;
+use crate::health::{Failure, Health};
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 use crate::host::stack;
@@ -24,6 +24,7 @@ use crate::peers::Key;
 
 use crate::planner::allocation::PoolName;
 use crate::planner::model::{Hop, Interface, Model, target};
+use crate::planner::overrides::Overrides;
 use crate::planner::plan::{key, mapped_address};
 
 /// Held while an agent runs: two would write the same maps.
@@ -173,10 +174,16 @@ pub fn adopt(
     interfaces: BTreeMap<String, Interface>,
     links: &[Link],
     adopted: &Adopted,
+    mut overrides: Overrides,
     now: SystemTime,
 ) -> Model {
     let mut model = Model::new(config, interfaces, now);
     model.fresh = adopted.services.is_empty();
+    for gone in overrides.follow(&model.config) {
+        info!("{gone} is not in the file: what was set for it at run time is forgotten");
+    }
+    overrides.expire(now);
+    model.overrides = overrides;
     let mut pools = BTreeSet::new();
     for service in &model.config.clone().services {
         let Some(placed) = adopted.services.get(&key(service)) else { continue };
@@ -191,7 +198,7 @@ pub fn adopt(
             held.values().filter(|entry| entry.flags & maps::Real::USABLE != 0 && !named.contains(&entry.address));
         let left: Vec<Real> = left.map(|entry| left_out(entry, &model.interfaces, links)).collect();
         for real in &left {
-            model.draining.begin(PoolName::of(service), real.clone(), now);
+            model.draining.begin(service, real.clone(), now);
         }
         for real in service.reals.iter().chain(&left) {
             let entry = held.get(&mapped_address(real.address));
@@ -201,11 +208,22 @@ pub fn adopt(
             let hop = Resolved { mac, ifindex, source_mac, vlan, by_kernel: false };
             model.hops.insert(real.address, Hop::Reached(hop));
             if let Some(target) = target(service, real) {
-                model.health.insert(target, Health::Up { since: now });
+                model.health.insert(target, adopted_health(&model, service, real, entry, now));
             }
         }
     }
     model
+}
+
+/// What is known of a real that took traffic: one that got no new connections, though nobody had said so, had failed
+/// its check.
+fn adopted_health(model: &Model, service: &Service, real: &Real, entry: &maps::Real, now: SystemTime) -> Health {
+    let told = model.weight(service, real) == 0 || model.overrides.of(service, real.address).is_some();
+    if entry.weight > 0 || told {
+        return Health::Up { since: now };
+    }
+    let reason = "it got no new connections when the agent was last heard".to_owned();
+    Health::Down { since: now, failure: Failure::Wrong, reason }
 }
 
 /// A real that the configuration doesn't name, by its entry. Off the segments of this machine it was configured with its

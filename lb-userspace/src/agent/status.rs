@@ -9,16 +9,22 @@ use lb_common::maps::{Address, Drops, Real};
 
 use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
-use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader};
+use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader, Swept};
 
-use crate::planner::model::{Model, Standing, protocol_of};
+use crate::planner::model::{Model, Standing, protocol_of, reals as reals_of};
 use crate::planner::plan::{key, mapped_address};
 
 /// The status of a running agent.
 ///
 /// # Errors
 /// The counters can't be read.
-pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Option<String>) -> Result<Status, Error> {
+pub fn status(
+    model: &Model,
+    desired: &Desired,
+    stats: &StatsReader,
+    swept: &Swept,
+    fault: Option<String>,
+) -> Result<Status, Error> {
     let mut services = Vec::new();
     for service in &model.config.services {
         let placed = desired.services.get(&key(service));
@@ -26,12 +32,30 @@ pub fn status(model: &Model, desired: &Desired, stats: &StatsReader, fault: Opti
         let numbers: HashMap<Address, u16> =
             pool.into_iter().flat_map(|pool| &pool.reals).map(|(number, real)| (real.address, *number)).collect();
         let mut reals = Vec::new();
-        for real in &service.reals {
+        let tracked = service.scheduler.is_tracked();
+        for real in reals_of(service, &model.draining) {
             let counted = placed.zip(numbers.get(&mapped_address(real.address)));
-            let (state, since, why) = describe(model.standing(service, real));
+            let standing = model.standing(service, real);
+            let (quiesced, until) = match &standing {
+                Standing::Down { quiesced, .. } => (*quiesced, None),
+                Standing::Draining { until, .. } => (false, *until),
+                _ => (false, None),
+            };
+            let (state, since, why) = describe(standing);
+            let live = counted.and_then(|(placed, number)| swept.flows.get(&(placed.id, *number)));
+            let live = live.copied().unwrap_or_default();
+            let (weight, set) = (model.weight(service, real), model.overrides.of(service, real.address));
             reals.push(RealStatus {
                 address: real.address,
-                weight: real.weight,
+                weight,
+                file_weight: (weight != real.weight).then_some(real.weight),
+                set_at_run_time: set.is_some(),
+                left: model.draining.get(service, real.address).is_some(),
+                quiesced,
+                until: until.map(seconds),
+                active_connections: tracked.then_some(live.active),
+                inactive_connections: tracked.then_some(live.inactive),
+                remembered_connections: Some(live.active + live.inactive),
                 state,
                 since: since.map(seconds),
                 why,
@@ -90,6 +114,14 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             reals.push(RealStatus {
                 address: plain_address(real.address),
                 weight: real.weight,
+                file_weight: None,
+                set_at_run_time: false,
+                left: false,
+                quiesced: false,
+                until: None,
+                active_connections: None,
+                inactive_connections: None,
+                remembered_connections: None,
                 state: match (usable, real.weight) {
                     (true, 0) => State::Quiesced,
                     (true, _) => State::Up,
@@ -151,8 +183,11 @@ fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
     match standing {
         Standing::Up { since } => (State::Up, since, None),
         Standing::Quiesced => (State::Quiesced, None, None),
+        Standing::Draining { since, .. } => (State::Draining, Some(since), None),
+        Standing::Drained { since } => (State::Drained, Some(since), None),
+        Standing::Disabled { since } => (State::Disabled, Some(since), None),
         Standing::Checking => (State::Checking, None, None),
-        Standing::Down { since, why } => (State::Down, Some(since), Some(why)),
+        Standing::Down { since, why, .. } => (State::Down, Some(since), Some(why)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode};
@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Connection, Done, Failure, Reloaded, RouterStatus, Status, Wanted};
+use super::{Connection, Done, Failure, Order, Reloaded, RouterStatus, Status, Wanted};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,6 +86,15 @@ pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
     ask(socket, Method::POST, "/v1/reload").await
 }
 
+/// Sets something at run time.
+///
+/// # Errors
+/// No agent, or it has no such service or real.
+pub async fn order(socket: &Path, order: &Order) -> Result<Done, Error> {
+    let body = serde_json::to_vec(order).map_err(|error| Error::Answer(error.to_string()))?;
+    tell(socket, Method::POST, "/v1/order", body).await
+}
+
 /// Hands over the remembered connections that are wanted, in parts, as they come. It ends early when `take` says that it has
 /// enough.
 ///
@@ -96,7 +105,7 @@ pub async fn connections(
     wanted: &Wanted,
     mut take: impl FnMut(Vec<Connection>) -> bool,
 ) -> Result<(), Error> {
-    let mut response = open(socket, Method::GET, &format!("/v1/connections?{}", wanted.query())).await?;
+    let mut response = open(socket, Method::GET, &format!("/v1/connections?{}", wanted.query()), Vec::new()).await?;
     let unusable = |error: &dyn std::error::Error| Error::Answer(error.to_string());
     let mut rest = Vec::new();
     loop {
@@ -118,7 +127,11 @@ pub async fn connections(
 }
 
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Error> {
-    match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path)).await {
+    tell(socket, method, path, Vec::new()).await
+}
+
+async fn tell<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, ask_at_once(socket, method, path, body)).await {
         Ok(answer) => serde_json::from_slice(&answer?).map_err(|error| Error::Answer(error.to_string())),
         Err(_) => Err(Error::Answer(format!("none within {PATIENCE:?}"))),
     }
@@ -134,13 +147,13 @@ fn mend(socket: &Path) -> String {
     }
 }
 
-async fn ask_at_once(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
-    let response = open(socket, method, path).await?;
+async fn ask_at_once(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, Error> {
+    let response = open(socket, method, path, body).await?;
     Ok(response.into_body().collect().await.map_err(|error| Error::Answer(error.to_string()))?.to_bytes())
 }
 
 /// Sends a request; the answer's body is still to be read.
-async fn open(socket: &Path, method: Method, path: &str) -> Result<hyper::Response<Incoming>, Error> {
+async fn open(socket: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<hyper::Response<Incoming>, Error> {
     let answer = |error: &dyn std::error::Error| Error::Answer(error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let path = socket.display().to_string();
@@ -157,7 +170,8 @@ async fn open(socket: &Path, method: Method, path: &str) -> Result<hyper::Respon
         .method(method)
         .uri(path)
         .header("host", "lb")
-        .body(Empty::<Bytes>::new())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
         .map_err(|error| answer(&error))?;
     let response = sender.send_request(request).await.map_err(|error| answer(&error))?;
     let code = response.status();

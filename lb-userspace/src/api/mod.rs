@@ -6,6 +6,7 @@
 //! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
+//! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
 //!
 //! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
@@ -21,8 +22,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
-pub use client::{Error as ClientError, connections, reclaim, release, reload, routers, status};
+pub use client::{Error as ClientError, connections, order, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -72,6 +74,8 @@ pub enum Request {
     Release(String, Answer<Done>),
     /// Ask for them again.
     Reclaim(String, Answer<Done>),
+    /// Set something at run time.
+    Order(Order, Answer<Done>),
     /// Read the configuration again.
     Reload(Answer<Reloaded>),
 }

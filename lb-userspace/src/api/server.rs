@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Failure, Request, Wanted};
+use super::{Failure, Order, Request, Wanted};
 use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
@@ -76,6 +76,7 @@ impl Server {
             .route("/v1/vrrp", get(routers))
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
+            .route("/v1/order", post(order))
             .route("/v1/reload", post(reload))
             .with_state(requests);
         let task = tokio::spawn(heart.during(async move {
@@ -131,6 +132,10 @@ async fn release(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Pa
 
 async fn reclaim(Shared(requests): Shared<mpsc::Sender<Request>>, Path(name): Path<String>) -> Response {
     ask(&requests, |answer| Request::Reclaim(name, answer)).await
+}
+
+async fn order(Shared(requests): Shared<mpsc::Sender<Request>>, Json(order): Json<Order>) -> Response {
+    ask(&requests, |answer| Request::Order(order, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {

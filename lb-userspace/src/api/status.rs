@@ -86,12 +86,36 @@ pub struct ServiceStatus {
 pub struct RealStatus {
     /// Its address.
     pub address: IpAddr,
-    /// Its weight.
+    /// The weight that is in force.
     pub weight: u32,
-    /// `up`, `quiesced`, `checking` or `down`.
+    /// The file's weight, where another one was set at run time.
+    #[serde(default)]
+    pub file_weight: Option<u32>,
+    /// Something was set at run time: its weight, a drain, or that it is disabled.
+    #[serde(default)]
+    pub set_at_run_time: bool,
+    /// It left the configuration.
+    #[serde(default)]
+    pub left: bool,
+    /// What keeps it from traffic, or doesn't.
     pub state: State,
     /// Since when, in seconds since 1970; `None` where nobody knows.
     pub since: Option<u64>,
+    /// It is down, but its connections stay.
+    #[serde(default)]
+    pub quiesced: bool,
+    /// When its drain's deadline is, in seconds since 1970.
+    #[serde(default)]
+    pub until: Option<u64>,
+    /// ipvsadm's ActiveConn: its open connections. `None` where not every connection is remembered.
+    #[serde(default)]
+    pub active_connections: Option<u64>,
+    /// ipvsadm's InActConn: those that are opening, or whose end was seen a moment ago.
+    #[serde(default)]
+    pub inactive_connections: Option<u64>,
+    /// Connections of it that are remembered. It may have others where the scheduler keeps no state.
+    #[serde(default)]
+    pub remembered_connections: Option<u64>,
     /// Why it is down.
     pub why: Option<String>,
     /// Its MAC address, if it is known.
@@ -109,9 +133,15 @@ pub enum State {
     Up,
     /// Weight 0: no new connections.
     Quiesced,
+    /// No new connections, since it left the file or was told so.
+    Draining,
+    /// None, since its drain's deadline has come.
+    Drained,
+    /// None, since it was told so.
+    Disabled,
     /// No check has ended yet.
     Checking,
-    /// None.
+    /// Its check fails, or it isn't reached: no new connections; living ones stay where `quiesced` says so.
     Down,
 }
 

@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use super::exit::Code;
 use super::output::{print, print_json};
 use crate::agent;
-use lb_common::Scheduler;
 
 use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
@@ -23,6 +22,9 @@ pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print connections, packets and bytes so far, as ipvsadm --stats does.
+    #[arg(long)]
+    stats: bool,
     /// Print whole numbers, not 12K.
     #[arg(long)]
     exact: bool,
@@ -87,7 +89,7 @@ fn status_of_maps() -> Result<Status> {
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
-/// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 and three of 1 + 9 are 77.
+/// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
 const ADDRESS: usize = 27;
 /// What stands before a line's counters.
 const BEFORE: usize = 47;
@@ -135,11 +137,12 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         let _ = writeln!(out, "LOG: {} lines were dropped, since nothing took them", status.log_dropped);
     }
     let _ = writeln!(out, "{:<40} Service", "Prot LocalAddress:Port Scheduler");
-    let _ = writeln!(
-        out,
-        "  -> {:<ADDRESS$} {:<7} {:>6} {:>9} {:>9} {:>9}",
-        "RemoteAddress", "Forward", "Weight", "Conns", "InPkts", "InBytes"
-    );
+    let columns = if arguments.stats {
+        format!("{:>9} {:>9} {:>9}", "Conns", "InPkts", "InBytes")
+    } else {
+        live("ActiveConn", "InActConn", "Conns")
+    };
+    let _ = writeln!(out, "  -> {:<ADDRESS$} {:<7} {:>6} {columns}", "RemoteAddress", "Forward", "Weight");
     for service in &status.services {
         render_service(&mut out, service, arguments, now);
     }
@@ -161,13 +164,18 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
         endpoint(service.address, service.port),
         service.scheduler
     );
-    render_line(out, &title, &format!("{name:<6}"), &counters(service.counters, arguments.exact));
+    let sum = |of: fn(&RealStatus) -> Option<u64>| {
+        service.reals.iter().map(of).sum::<Option<u64>>().filter(|_| !service.reals.is_empty())
+    };
+    let lives = (sum(|real| real.active_connections), sum(|real| real.inactive_connections));
+    render_line(out, &title, &format!("{name:<6}"), &columns(lives, service.counters, arguments));
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
         let rest = format!("{:<7} {:>6}", "Route", real.weight);
-        render_line(out, &address, &rest, &counters(real.counters, arguments.exact));
-        if let Some(state) = state(real, &service.scheduler, now) {
-            let _ = writeln!(out, "     {state}");
+        let lives = (real.active_connections, real.inactive_connections);
+        render_line(out, &address, &rest, &columns(lives, real.counters, arguments));
+        for line in state(real, now).into_iter().chain(set(real)) {
+            let _ = writeln!(out, "     {line}");
         }
     }
 }
@@ -189,25 +197,70 @@ fn render_line(out: &mut String, first: &str, middle: &str, counters: &str) {
     }
 }
 
+fn columns((active, inactive): (Option<u64>, Option<u64>), counted: Counters, arguments: &Arguments) -> String {
+    if arguments.stats {
+        return counters(counted, arguments.exact);
+    }
+    let shown = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| number(count, arguments.exact));
+    live(&shown(active), &shown(inactive), &number(counted.connections, arguments.exact))
+}
+
+fn live(active: &str, inactive: &str, connections: &str) -> String {
+    format!("{active:>10} {inactive:>9} {connections:>11}")
+}
+
 fn counters(counters: Counters, exact: bool) -> String {
     let Counters { connections, packets, bytes } = counters;
     format!("{:>9} {:>9} {:>9}", number(connections, exact), number(packets, exact), number(bytes, exact))
 }
 
 /// What keeps a real from its share; nothing for one that takes it.
-fn state(real: &RealStatus, scheduler: &str, now: u64) -> Option<String> {
+fn state(real: &RealStatus, now: u64) -> Vec<String> {
     let text = match real.state {
-        State::Up => return None,
-        State::Quiesced if Scheduler::WORDS.iter().any(|(word, held)| *word == scheduler && held.is_tracked()) => {
-            "quiesced: its connections go on, new ones go elsewhere".to_owned()
-        }
-        State::Quiesced => format!("quiesced: takes nothing; {scheduler} moves its connections to other reals"),
+        State::Up => return Vec::new(),
+        State::Quiesced => "quiesced: its connections go on, new ones go elsewhere".to_owned(),
+        State::Draining => return draining(real, now),
+        State::Drained => "drained: its deadline has come, it takes nothing".to_owned(),
+        State::Disabled => "DISABLED: takes nothing".to_owned(),
         State::Checking => "no check has ended yet: takes no traffic".to_owned(),
         State::Down => "DOWN".to_owned(),
     };
     let since = real.since.map(|time| since(time, now)).unwrap_or_default();
     let why = real.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    Some(format!("{text}{since}{why}"))
+    let stays = real.quiesced.then(|| "  its connections go on, new ones go elsewhere".to_owned());
+    [format!("{text}{since}{why}")].into_iter().chain(stays).collect()
+}
+
+/// What is left on a draining real, and for how long.
+fn draining(real: &RealStatus, now: u64) -> Vec<String> {
+    let since = real.since.map(|time| since(time, now)).unwrap_or_default();
+    let why = if real.left { ", it left the file" } else { "" };
+    // Where no state is kept, only what was remembered meanwhile can be counted.
+    let left = match (real.active_connections, real.inactive_connections, real.remembered_connections) {
+        (Some(active), Some(inactive), _) => format!("{} connections left", active + inactive),
+        (_, _, Some(remembered)) => format!("{remembered} remembered connections left"),
+        _ => "an unknown number of connections left".to_owned(),
+    };
+    let end = match real.until {
+        Some(until) => {
+            let clock = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(until));
+            let length = humantime::format_duration(Duration::from_secs(until.saturating_sub(now)));
+            format!("given up at {clock} (in {length})")
+        }
+        None => "no deadline".to_owned(),
+    };
+    vec![format!("draining{since}{why}"), format!("  {left}, {end}")]
+}
+
+/// What is otherwise than the file says, and how to end that.
+fn set(real: &RealStatus) -> Option<String> {
+    if !real.set_at_run_time {
+        return None;
+    }
+    Some(match real.file_weight {
+        Some(weight) => format!("set at run time; the file has weight {weight} (`lb reset` goes back to it)"),
+        None => "set at run time (`lb reset` goes back to the file)".to_owned(),
+    })
 }
 
 /// ` since TIME (LENGTH)`; both in seconds since 1970.
@@ -246,6 +299,14 @@ mod tests {
         RealStatus {
             address: address.parse().unwrap(),
             weight: 1,
+            file_weight: None,
+            set_at_run_time: false,
+            left: false,
+            quiesced: false,
+            until: None,
+            active_connections: None,
+            inactive_connections: None,
+            remembered_connections: None,
             state,
             since: (state == State::Down).then_some(1_000_000),
             why: (state == State::Down).then(|| "connection refused".to_owned()),
@@ -267,7 +328,7 @@ mod tests {
         }
     }
 
-    fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>) -> String {
+    fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>, stats: bool) -> String {
         let of = |name: &str, awaited: Option<&str>| InterfaceStatus {
             name: name.to_owned(),
             mode: awaited.is_none().then_some(Hook::Native),
@@ -286,7 +347,7 @@ mod tests {
             peers: None,
             log_dropped: 0,
         };
-        let arguments = Arguments { verdicts: true, ..Arguments::default() };
+        let arguments = Arguments { stats, verdicts: true, ..Arguments::default() };
         let text = render(&status, &arguments, 1_000_065);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         text
@@ -295,7 +356,8 @@ mod tests {
     #[test]
     fn the_list_has_ipvsadms_shape_in_80_columns() {
         let reals = vec![real("172.28.128.40", State::Up), real("172.28.128.50", State::Down)];
-        let text = list(vec![service("web", "172.28.128.210", "rr", reals)], None, Some("there is no interface bond0"));
+        let text =
+            list(vec![service("web", "172.28.128.210", "rr", reals)], None, Some("there is no interface bond0"), true);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
 WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
@@ -315,6 +377,47 @@ forwarded                                7000
     }
 
     #[test]
+    fn connections_drains_and_what_was_set_are_told() {
+        let live = |of: RealStatus| RealStatus { active_connections: Some(12), inactive_connections: Some(3), ..of };
+        let mut rr = vec![live(real("172.28.128.40", State::Draining)), live(real("172.28.128.50", State::Up))];
+        (rr[0].since, rr[0].until, rr[0].set_at_run_time) = (Some(1_000_000), Some(1_000_605), true);
+        (rr[1].file_weight, rr[1].weight, rr[1].set_at_run_time) = (Some(1), 65_535, true);
+        let mut mh =
+            vec![real("2001:db8:aaaa:bbbb:cccc:dddd:eeee:40", State::Draining), real("fd28::50", State::Disabled)];
+        (mh[0].since, mh[0].left, mh[0].remembered_connections) = (Some(1_000_000), true, Some(7));
+        mh.push(RealStatus { quiesced: true, ..real("fd28::60", State::Down) });
+        let services = vec![service("web", "172.28.128.210", "rr", rr), service("v6", "fd28::210", "mh", mh)];
+        let text = list(services, None, None, false);
+        let expected = "\
+lb 0.1.0, director on eth1 (native)
+NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
+Prot LocalAddress:Port Scheduler         Service
+  -> RemoteAddress               Forward Weight ActiveConn InActConn       Conns
+TCP  172.28.128.210:80 rr                web            24         6        1000
+  -> 172.28.128.40:80            Route        1         12         3         500
+     draining since 1970-01-12T13:46:40Z (1m 5s)
+       15 connections left, given up at 1970-01-12T13:56:45Z (in 9m)
+     set at run time (`lb reset` goes back to the file)
+  -> 172.28.128.50:80            Route    65535         12         3         500
+     set at run time; the file has weight 1 (`lb reset` goes back to it)
+TCP  [fd28::210]:80 mh                   v6              -         -        1000
+  -> [2001:db8:aaaa:bbbb:cccc:dddd:eeee:40]:80
+                                 Route        1          -         -         500
+     draining since 1970-01-12T13:46:40Z (1m 5s), it left the file
+       7 remembered connections left, no deadline
+  -> [fd28::50]:80               Route        1          -         -         500
+     DISABLED: takes nothing
+  -> [fd28::60]:80               Route        1          -         -         500
+     DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
+       its connections go on, new ones go elsewhere
+
+Verdict                               Packets
+forwarded                                7000
+";
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
     fn what_is_too_long_for_its_column_has_a_line_of_its_own() {
         let reals = vec![real("2001:db8:aaaa:bbbb:cccc:dddd:eeee:40", State::Quiesced), real("fd28::50", State::Up)];
         let services = vec![
@@ -322,7 +425,7 @@ forwarded                                7000
             service("v6", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:210", "mh", reals),
             service(&"n".repeat(63), "fd28::210", "mh", Vec::new()),
         ];
-        let text = list(services, Some("the reload was refused:\nline 1\nline 2"), None);
+        let text = list(services, Some("the reload was refused:\nline 1\nline 2"), None, true);
         let expected = "\
 lb 0.1.0, director on eth1 (native)
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
@@ -337,7 +440,7 @@ TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 mh
                                          v6          1000      7000    50000K
   -> [2001:db8:aaaa:bbbb:cccc:dddd:eeee:40]:80
                                  Route        1       500      3500    25000K
-     quiesced: takes nothing; mh moves its connections to other reals
+     quiesced: its connections go on, new ones go elsewhere
   -> [fd28::50]:80               Route        1       500      3500    25000K
 TCP  [fd28::210]:80 mh
      nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn

@@ -5,6 +5,7 @@ mod connections;
 mod detach;
 mod exit;
 mod list;
+mod order;
 mod output;
 mod peers;
 mod plan;
@@ -36,6 +37,7 @@ Examples:
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
   watch lb list             the services, their reals, and who is down and why
+  lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no agent answers, 4 not
@@ -59,6 +61,21 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Give a real no new connections; those that it has go on.
+    ///
+    /// What this and the next four verbs set is kept over reloads, restarts and reboots, until `lb reset`. It is this
+    /// director's alone: tell its backups too.
+    Drain(order::DrainArguments),
+    /// Give a draining real new connections again.
+    Undrain(order::Which),
+    /// Give a real another weight than the file does.
+    Weight(order::WeightArguments),
+    /// Give a real no traffic at all: its connections break.
+    Disable(order::Which),
+    /// Give a disabled real traffic again.
+    Enable(order::Which),
+    /// Forget what was set by drain, weight and disable.
+    Reset(order::ResetArguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
@@ -106,6 +123,12 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Drain(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
+            Verb::Undrain(args) => runtime.block_on(order::run(args.undrain())).map(|()| Code::Done),
+            Verb::Weight(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
+            Verb::Disable(args) => runtime.block_on(order::run(args.disable())).map(|()| Code::Done),
+            Verb::Enable(args) => runtime.block_on(order::run(args.enable())).map(|()| Code::Done),
+            Verb::Reset(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
             Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),

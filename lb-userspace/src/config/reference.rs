@@ -6,6 +6,7 @@ use super::read::{Declared, Keys, schema};
 use super::section::File;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
+use super::section::flows::FlowsKeys;
 use super::section::limits::LimitsKeys;
 use super::section::peers::PeersKeys;
 use super::section::pool::PoolKeys;
@@ -22,6 +23,7 @@ use super::section::vrrp::vip::VipKeys;
 pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("director".to_owned(), table(&DirectorKeys::declared())),
+        ("flows".to_owned(), table(&FlowsKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("peers".to_owned(), table(&PeersKeys::declared())),
         ("vrrp".to_owned(), table(&VrrpKeys::declared())),

@@ -14,6 +14,15 @@ pub struct Target {
     pub check: Check,
 }
 
+/// How a check failed, as far as the real's living connections are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer: refused, reset, closed, or none in time. Nobody is served there.
+    Unreachable,
+    /// An answer, but not the one that was asked for: something works there.
+    Wrong,
+}
+
 /// What is known of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -28,6 +37,8 @@ pub enum Health {
     Down {
         /// Since when.
         since: SystemTime,
+        /// What kind of failure the last was.
+        failure: Failure,
         /// The last failure, for people: "connection refused", "status 503, expected 200-299", ….
         reason: String,
     },

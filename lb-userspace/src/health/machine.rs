@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Health;
+use super::{Failure, Health};
 use crate::config::Check;
 
 /// Within what time the first checks of so many new targets start: a few are known at once, a thousand are no burst.
@@ -43,7 +43,7 @@ pub enum Outcome {
     /// The real answered as expected.
     Good,
     /// It did not; the reason is for people.
-    Bad(String),
+    Bad(Failure, String),
     /// The check could not be made for a reason of this director's own: it says nothing of the real.
     Void(String),
 }
@@ -131,7 +131,10 @@ impl Machine {
         match self.running {
             Some(running) if now.monotonic >= running.give_up => {
                 let reason = format!("timed out after {}", humantime::format_duration(self.timeout));
-                Step::GiveUp(running.ticket, self.finish(running.ticket, Outcome::Bad(reason), now))
+                Step::GiveUp(
+                    running.ticket,
+                    self.finish(running.ticket, Outcome::Bad(Failure::Unreachable, reason), now),
+                )
             }
             None if now.monotonic >= self.next_start => Step::Start(self.start(now.monotonic, random)),
             Some(_) | None => Step::Wait,
@@ -148,7 +151,7 @@ impl Machine {
         let changed = match outcome {
             Outcome::Void(_) => return None,
             Outcome::Good => self.good(now.wall),
-            Outcome::Bad(reason) => self.bad(reason, now.wall),
+            Outcome::Bad(failure, reason) => self.bad(failure, reason, now.wall),
         };
         let first = !std::mem::replace(&mut self.reported, true);
         (changed || first).then(|| self.health.clone())
@@ -183,7 +186,7 @@ impl Machine {
         enough
     }
 
-    fn bad(&mut self, reason: String, wall: SystemTime) -> bool {
+    fn bad(&mut self, failure: Failure, reason: String, wall: SystemTime) -> bool {
         let since = match &self.health {
             Health::Unknown => wall,
             Health::Up { .. } => {
@@ -192,16 +195,16 @@ impl Machine {
                 }
                 wall
             }
-            Health::Down { since, reason: old } => {
+            Health::Down { since, failure: held, reason: old } => {
                 self.against = 0;
-                if *old == reason {
+                if (*held, old) == (failure, &reason) {
                     return false;
                 }
                 *since
             }
         };
         self.against = 0;
-        self.health = Health::Down { since, reason };
+        self.health = Health::Down { since, failure, reason };
         true
     }
 

@@ -23,7 +23,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::Target;
+use super::{Failure, Target};
 pub use source::Vips;
 
 use super::machine::Outcome;
@@ -31,7 +31,7 @@ use crate::config::CheckKind;
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum Fault {
     /// The kernel's word on the connection, which the real may have caused.
     #[error("{}", sentence(.0))]
     Io(#[from] io::Error),
@@ -69,7 +69,7 @@ pub enum Failure {
     Request(&'static str),
 }
 
-impl Failure {
+impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
@@ -80,6 +80,16 @@ impl Failure {
         use Errno::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENETDOWN, ENFILE, ENOBUFS, ENODEV, ENOMEM, EPERM};
         let own = [EADDRNOTAVAIL, EAGAIN, EMFILE, ENETDOWN, ENFILE, ENOBUFS, ENODEV, ENOMEM, EPERM];
         error.is_some_and(|error| own.contains(&error))
+    }
+
+    /// What it says of the real.
+    fn kind(&self) -> Failure {
+        match self {
+            Self::NotHttp | Self::TooLarge | Self::Status { .. } | Self::Answer => Failure::Wrong,
+            Self::Io(_) | Self::Local(_) | Self::Connecting(_) | Self::Waiting(_) | Self::Closed | Self::Request(_) => {
+                Failure::Unreachable
+            }
+        }
     }
 }
 
@@ -95,8 +105,8 @@ pub async fn run(target: &Target, vips: &Vips) -> Outcome {
     };
     match result {
         Ok(()) => Outcome::Good,
-        Err(failure) if failure.is_own() => Outcome::Void(failure.to_string()),
-        Err(failure) => Outcome::Bad(failure.to_string()),
+        Err(fault) if fault.is_own() => Outcome::Void(fault.to_string()),
+        Err(fault) => Outcome::Bad(fault.kind(), fault.to_string()),
     }
 }
 
@@ -121,9 +131,9 @@ impl Deadline {
 }
 
 /// A connection that will be reset when it is dropped.
-async fn connect(way: Way, deadline: &Deadline) -> Result<TcpStream, Failure> {
+async fn connect(way: Way, deadline: &Deadline) -> Result<TcpStream, Fault> {
     let connection = begin(way)?;
-    timeout_at(deadline.at, connection.writable()).await.map_err(|_| Failure::Connecting(deadline.timeout))??;
+    timeout_at(deadline.at, connection.writable()).await.map_err(|_| Fault::Connecting(deadline.timeout))??;
     match connection.take_error()? {
         Some(error) => Err(error.into()),
         None => Ok(connection),
@@ -132,18 +142,18 @@ async fn connect(way: Way, deadline: &Deadline) -> Result<TcpStream, Failure> {
 
 /// Begins a connection. What the kernel refuses at once it refuses without having heard of the real: no descriptor, no
 /// source address, no route, a firewall here.
-fn begin(Way { real, source }: Way) -> Result<TcpStream, Failure> {
+fn begin(Way { real, source }: Way) -> Result<TcpStream, Fault> {
     let connection = Socket::new(Domain::for_address(real), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .and_then(|socket| socket.set_linger(Some(Duration::ZERO)).map(|()| socket))
         .and_then(|socket| source.map_or(Ok(()), |source| socket.bind(&source.into())).map(|()| socket))
-        .map_err(Failure::Local)?;
+        .map_err(Fault::Local)?;
     match connection.connect(&real.into()).map_err(|error| (error.raw_os_error().map(Errno::from_raw), error)) {
         Ok(()) | Err((Some(Errno::EINPROGRESS), _)) => {}
         // On this host itself an answer can be that quick.
         Err((Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ETIMEDOUT), error)) => return Err(error.into()),
-        Err((_, error)) => return Err(Failure::Local(error)),
+        Err((_, error)) => return Err(Fault::Local(error)),
     }
-    TcpStream::from_std(connection.into()).map_err(Failure::Local)
+    TcpStream::from_std(connection.into()).map_err(Fault::Local)
 }
 
 /// What the kernel says of a connection, in the words that an operator greps for.

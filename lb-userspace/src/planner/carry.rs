@@ -118,7 +118,13 @@ mod tests {
     fn a_real_stays_what_it_was_until_a_new_check_has_an_answer() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
         let up = || Some(Health::Up { since: SystemTime::UNIX_EPOCH });
-        let down = || Some(Health::Down { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() });
+        let down = || {
+            Some(Health::Down {
+                since: SystemTime::UNIX_EPOCH,
+                failure: crate::health::Failure::Unreachable,
+                reason: "refused".to_owned(),
+            })
+        };
         let fresh = Some(Health::Up { since: now });
         let rows = [
             ("the same", ("web", 80, TCP), up(), ("web", 80, TCP), up()),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lb_common::maps::ServiceKey;
 
@@ -23,14 +23,40 @@ pub struct Draining {
 pub struct Drained {
     /// As it was configured, with a weight of 0.
     pub real: Real,
+    /// Since when, and for how long.
+    pub drain: Drain,
+}
+
+/// A drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
     /// Since when.
     pub since: SystemTime,
+    /// When the connections that are left are given up, if they are.
+    pub until: Option<SystemTime>,
+    /// That time has come.
+    pub over: bool,
+}
+
+impl Drain {
+    /// One that begins.
+    pub fn begin(since: SystemTime, length: Option<Duration>) -> Self {
+        Self { since, until: length.and_then(|length| since.checked_add(length)), over: false }
+    }
+
+    /// Time has passed. Whether this ended it.
+    pub fn expire(&mut self, now: SystemTime) -> bool {
+        let ends = !self.over && self.until.is_some_and(|until| until <= now);
+        self.over |= ends;
+        ends
+    }
 }
 
 impl Draining {
     /// Follows a reload: reals that the new configuration leaves out of a service begin, those that it names are back, those
     /// of services that it leaves out are forgotten.
     pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
+        let owners: BTreeMap<PoolName, &Service> = after.owners().map(|held| (PoolName::of(held), held)).collect();
         let services: BTreeMap<ServiceKey, PoolName> =
             after.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
         let named = |service: &Service| service.reals.iter().map(|real| real.address).collect();
@@ -42,18 +68,33 @@ impl Draining {
         };
         for service in before.owners() {
             let Some(pool) = goes_on(service) else { continue };
-            let Some(named) = pools.get(&pool) else { continue };
+            let (Some(named), Some(owner)) = (pools.get(&pool), owners.get(&pool)) else { continue };
             for real in service.reals.iter().filter(|real| !named.contains(&real.address)) {
-                self.begin(pool.clone(), real.clone(), now);
+                self.begin(owner, real.clone(), now);
             }
         }
         self.reals.retain(|(pool, address), _| pools.get(pool).is_some_and(|named| !named.contains(address)));
     }
 
-    /// A real of a pool begins.
-    pub fn begin(&mut self, pool: PoolName, real: Real, now: SystemTime) {
-        let drained = Drained { real: Real { weight: 0, ..real }, since: now };
-        self.reals.entry((pool, drained.real.address)).or_insert(drained);
+    /// A real of a service's pool begins.
+    pub fn begin(&mut self, service: &Service, real: Real, now: SystemTime) {
+        let drain = Drain::begin(now, service.drain_deadline);
+        let drained = Drained { real: Real { weight: 0, ..real }, drain };
+        self.reals.entry((PoolName::of(service), drained.real.address)).or_insert(drained);
+    }
+
+    /// One of a service's pool.
+    pub fn get(&self, service: &Service, address: IpAddr) -> Option<&Drained> {
+        if self.reals.is_empty() {
+            return None;
+        }
+        self.reals.get(&(PoolName::of(service), address))
+    }
+
+    /// Time has passed. Returns those whose deadline has come.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<IpAddr> {
+        let over = self.reals.values_mut().filter_map(|held| held.drain.expire(now).then_some(held.real.address));
+        over.collect()
     }
 
     /// Those of a service.
@@ -85,7 +126,7 @@ impl Draining {
             let pool = desired.pools.get(&placed.reals).into_iter().flat_map(|pool| &pool.reals);
             let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
             // One that isn't in the maps yet will be.
-            drained.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
+            drained.drain.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
         });
         self.reals.len() != before
     }
@@ -123,7 +164,7 @@ mod tests {
         assert_eq!(draining.all().next().unwrap().1.real.weight, 0);
         draining.follow(&config(&[40]), &config(&[40, 60]), now + Duration::from_secs(1));
         assert_eq!(held(&draining), ["192.0.2.50"], "another reload changes nothing");
-        assert_eq!(draining.all().next().unwrap().1.since, now);
+        assert_eq!(draining.all().next().unwrap().1.drain.since, now);
         draining.follow(&config(&[40, 60]), &config(&[40, 50, 60]), now);
         assert!(draining.is_empty(), "it is back");
         draining.follow(&config(&[40, 50]), &config(&[40]), now);

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Protocol, Real, Service, Vrrp};
+use crate::config::{Config, OnFailure, Protocol, Real, Service, Vrrp};
 use crate::dataplane::Hook;
-use crate::health::{Health, Target};
+use crate::health::{Failure, Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
 use super::carry::carry_over;
-use super::drain::Draining;
+use super::drain::{Drain, Draining};
 use super::gates::{GateNumbers, gates_of};
+use super::overrides::Overrides;
 use super::theirs::Theirs;
 use crate::tracking::{Healthy, Services};
 
@@ -79,6 +80,23 @@ pub enum Standing {
     },
     /// Its weight is 0: its connections go on, it gets no new ones.
     Quiesced,
+    /// It left the configuration, or was told to drain: its connections go on, it gets no new ones.
+    Draining {
+        /// Since when.
+        since: SystemTime,
+        /// When its connections are given up, if they are.
+        until: Option<SystemTime>,
+    },
+    /// Its drain has ended at the deadline: it takes no traffic.
+    Drained {
+        /// When it ended.
+        since: SystemTime,
+    },
+    /// It was disabled: it takes no traffic.
+    Disabled {
+        /// Since when.
+        since: SystemTime,
+    },
     /// Its first check hasn't ended.
     Checking,
     /// It takes no traffic.
@@ -87,13 +105,25 @@ pub enum Standing {
         since: SystemTime,
         /// For people.
         why: String,
+        /// Its connections stay all the same.
+        quiesced: bool,
     },
 }
 
 impl Standing {
     /// Whether frames of its connections may be sent to it.
     pub fn is_usable(&self) -> bool {
-        matches!(self, Self::Up { .. } | Self::Quiesced)
+        matches!(self, Self::Up { .. } | Self::Quiesced | Self::Draining { .. } | Self::Down { quiesced: true, .. })
+    }
+
+    /// Whether new connections may be sent to it.
+    pub fn takes_new(&self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    /// Whether somebody has said that it shall take no traffic, however healthy it is.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self, Self::Drained { .. } | Self::Disabled { .. })
     }
 }
 
@@ -112,6 +142,8 @@ pub struct Model {
     pub hops: HashMap<IpAddr, Hop>,
     /// The gates of virtual routers.
     pub gates: GateNumbers,
+    /// What was set at run time.
+    pub overrides: Overrides,
     /// Reals that left the configuration.
     pub draining: Draining,
     /// Whether the VIPs of a virtual router are this director's, by the router's name, as far as it is decided.
@@ -135,6 +167,7 @@ impl Model {
             health: HashMap::new(),
             hops: HashMap::new(),
             gates,
+            overrides: Overrides::default(),
             draining: Draining::default(),
             duties: HashMap::new(),
             theirs: Theirs::default(),
@@ -208,13 +241,17 @@ impl Model {
     /// Whether a real of a service is healthy, as tracking asks: its weight doesn't matter. `None` while its first
     /// check hasn't ended, or nobody has looked for its MAC.
     pub fn is_healthy(&self, service: &Service, real: &Real) -> Option<bool> {
+        let standing = self.standing(service, real);
+        if standing.is_given_up() {
+            return Some(false);
+        }
         if real.mac.is_none() && !self.hops.contains_key(&real.address) {
             return None;
         }
-        match self.standing(service, real) {
-            Standing::Up { .. } | Standing::Quiesced => Some(true),
+        match standing {
+            Standing::Up { .. } | Standing::Quiesced | Standing::Draining { .. } => Some(true),
             Standing::Checking => None,
-            Standing::Down { .. } => Some(false),
+            Standing::Down { .. } | Standing::Drained { .. } | Standing::Disabled { .. } => Some(false),
         }
     }
 
@@ -248,7 +285,10 @@ impl Model {
             let health = target(service, real).and_then(|target| self.health.get(&target));
             matches!(health, Some(Health::Down { .. }))
         };
-        let is_settled = |service, real| is_down(service, real) || self.standing(service, real).is_usable();
+        let is_settled = |service, real| {
+            let standing = self.standing(service, real);
+            is_down(service, real) || standing.is_usable() || standing.is_given_up()
+        };
         self.config.owners().all(|service| service.reals.iter().all(|real| is_settled(service, real)))
     }
 
@@ -261,15 +301,31 @@ impl Model {
         self.fresh &= !late && !self.is_ready();
     }
 
+    /// The weight that is in force: what was set at run time, else the configuration's.
+    pub fn weight(&self, service: &Service, real: &Real) -> u32 {
+        self.overrides.of(service, real.address).and_then(|held| held.weight).unwrap_or(real.weight)
+    }
+
     /// Where a real of a service stands.
     pub fn standing(&self, service: &Service, real: &Real) -> Standing {
+        let set = self.overrides.of(service, real.address);
+        if let Some(since) = set.and_then(|held| held.disabled) {
+            return Standing::Disabled { since };
+        }
+        let left = self.draining.get(service, real.address).map(|held| &held.drain);
+        let drain = set.and_then(|held| held.drain.as_ref()).or(left);
+        if let Some(Drain { until: Some(until), over: true, .. }) = drain {
+            return Standing::Drained { since: *until };
+        }
         let health = match target(service, real) {
             None => Standing::Up { since: None },
             Some(target) => match self.health.get(&target) {
                 None | Some(Health::Unknown) => Standing::Checking,
                 Some(Health::Up { since }) => Standing::Up { since: Some(*since) },
-                Some(Health::Down { since, reason }) => {
-                    return Standing::Down { since: *since, why: reason.clone() };
+                // A real without a MAC can't be reached, whatever its check has heard.
+                Some(Health::Down { since, failure, reason }) => {
+                    let quiesced = self.hop(real).is_some() && keeps_connections(service, *failure);
+                    return Standing::Down { since: *since, why: reason.clone(), quiesced };
                 }
             },
         };
@@ -279,10 +335,24 @@ impl Model {
                 Some(Hop::Reached(_)) => (self.started, BY_KERNEL.to_owned()),
                 _ => (self.started, "its MAC address is not known yet".to_owned()),
             };
-            return Standing::Down { since, why };
+            return Standing::Down { since, why, quiesced: false };
         }
-        if real.weight == 0 && health.is_usable() { Standing::Quiesced } else { health }
+        match drain {
+            _ if !health.is_usable() => health,
+            Some(Drain { since, until, .. }) => Standing::Draining { since: *since, until: *until },
+            None if self.weight(service, real) == 0 => Standing::Quiesced,
+            None => health,
+        }
     }
+}
+
+/// Whether the connections of a real whose check fails so stay.
+fn keeps_connections(service: &Service, failure: Failure) -> bool {
+    let default = match failure {
+        Failure::Unreachable => OnFailure::Remove,
+        Failure::Wrong => OnFailure::Quiesce,
+    };
+    service.on_failure.unwrap_or(default) == OnFailure::Quiesce
 }
 
 /// The probe of a real, if its service has checks.
@@ -320,3 +390,6 @@ pub fn protocol_number(protocol: Protocol) -> u8 {
         Protocol::Udp => lb_common::header::protocol::UDP,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Protocol, Real, Service, Vip};
-use crate::dataplane::{Desired, Ring, Turns};
+use crate::config::{Flows, Protocol, Real, Service, Vip};
+use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, Kept, PoolName};
@@ -17,8 +17,12 @@ use super::model::{Interface, Model, protocol_number, reals};
 /// The maps that follow from the model.
 pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let seed = model.config.director.hash_seed;
-    let mut desired =
-        Desired { hash_seed: seed, ports: model.interfaces.values().flat_map(ports).collect(), ..Desired::default() };
+    let mut desired = Desired {
+        hash_seed: seed,
+        timeouts: timeouts(model.config.flows),
+        ports: model.interfaces.values().flat_map(ports).collect(),
+        ..Desired::default()
+    };
     let gates = gates_by_vip(&model.config, &model.gates);
     let duties = duties(model);
     let mut kept = Kept::default();
@@ -84,6 +88,11 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     desired
 }
 
+/// How long flows are remembered.
+fn timeouts(Flows { tcp, udp, opening, closing }: Flows) -> FlowTimes {
+    FlowTimes { tcp, udp, opening, closing }
+}
+
 /// Whose the VIPs of virtual routers are ([`Model::has_duty`]).
 fn duties(model: &Model) -> HashMap<IpAddr, bool> {
     let vips = model.config.vrrp.iter().flat_map(|router| &router.addresses).map(Vip::addr);
@@ -111,7 +120,9 @@ fn add_reals(
     for real in reals(service, &model.draining) {
         let address = mapped_address(real.address);
         let Some(&number) = numbers.get(&address) else { continue };
-        let usable = model.standing(service, real).is_usable();
+        let standing = model.standing(service, real);
+        let (usable, weight) =
+            (standing.is_usable(), if standing.takes_new() { model.weight(service, real) } else { 0 });
         let mut entry = maps::Real {
             address,
             mac: [0; 6],
@@ -121,7 +132,7 @@ fn add_reals(
             pool,
             vlan: maps::Real::KEEP_VLAN,
             flags: maps::Real::IN_USE | if usable { maps::Real::USABLE } else { 0 },
-            weight: real.weight,
+            weight,
         };
         if let Some(hop) = model.hop(real) {
             entry.mac = hop.mac;
@@ -137,8 +148,8 @@ fn add_reals(
             desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
         entries.insert(number, entry);
-        if usable && real.weight > 0 {
-            members.push(Member { address, weight: real.weight, real: number });
+        if weight > 0 {
+            members.push(Member { address, weight, real: number });
         }
     }
     desired.pools.entry(pool).or_default().reals = entries;

@@ -188,7 +188,8 @@ impl Host {
         args: impl IntoIterator<Item = A>,
     ) -> Result<Command> {
         let mut command = self.enter()?.command(program);
-        command.args(args).current_dir("/");
+        // The machine's own state is not the lab's: a director's is in its /run.
+        command.args(args).current_dir("/").env("STATE_DIRECTORY", "/run/lb-state");
         Ok(command)
     }
 

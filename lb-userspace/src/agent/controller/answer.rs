@@ -30,6 +30,9 @@ impl Controller {
             Request::Reclaim(name, answer) => {
                 let _ = answer.send(self.reclaim(&name));
             }
+            Request::Order(order, answer) => {
+                let _ = answer.send(self.obey(&order).await);
+            }
             Request::Reload(answer) => {
                 let _ = answer.send(self.reload().await);
             }
@@ -107,7 +110,7 @@ impl Controller {
         let refused = self.refused.as_ref().map(ToString::to_string);
         let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
         let fault = (!faults.is_empty()).then(|| faults.join("\n"));
-        let status = status::status(&self.model, &self.desired, &self.stats, fault);
+        let status = status::status(&self.model, &self.desired, &self.stats, &self.swept, fault);
         status.map(|status| Status { peers: self.peers(), ..status }).map_err(|error| {
             error!("the counters can't be read: {error}");
             format!("the counters can't be read: {error}")

@@ -114,6 +114,10 @@ impl Controller {
             return Err(self.go_back(before, error).await);
         }
         // Nothing below can fail.
+        let forgotten = self.model.overrides.follow(&config);
+        if !forgotten.is_empty() {
+            self.keep_overrides();
+        }
         self.fault = None;
         let left = self.detach(&gone).await;
         self.follow();
@@ -129,7 +133,10 @@ impl Controller {
         }
         self.tell_routers();
         Ok(Reloaded {
-            changes: changes::changes(&old, &config),
+            changes: changes::changes(&old, &config)
+                .into_iter()
+                .chain(forgotten.into_iter().map(|real| format!("{real}: what was set at run time is forgotten")))
+                .collect(),
             without_effect: changes::without_effect(&old, &config).into_iter().chain(left).collect(),
         })
     }

@@ -21,9 +21,10 @@ pub(super) fn awaited(model: &Model) -> Option<String> {
             let health = target(service, real).and_then(|target| model.health.get(&target));
             let why = match model.standing(service, real) {
                 _ if matches!(health, Some(Health::Down { .. })) => continue,
-                Standing::Up { .. } | Standing::Quiesced => continue,
+                standing if standing.is_usable() || standing.is_given_up() => continue,
                 Standing::Checking => "not checked yet".to_owned(),
                 Standing::Down { why, .. } => why,
+                _ => continue,
             };
             if seen.insert(real.address) {
                 awaited.push(format!("real {}: {why}", real.address));

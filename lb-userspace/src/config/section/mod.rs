@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod director;
+pub mod flows;
 pub mod limits;
 pub mod peers;
 pub mod pool;
@@ -20,6 +21,7 @@ use super::read::source::{Source, Span};
 use super::read::{Named, NamedTables, Read, Table, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
+use flows::{Flows, FlowsKeys};
 use limits::{Counts, Limits, LimitsKeys};
 use peers::{Peers, PeersKeys};
 use pool::{Declared, Pool, PoolKeys, PoolPlaces};
@@ -34,6 +36,8 @@ pub struct Config {
     pub path: PathBuf,
     /// `[director]`.
     pub director: Director,
+    /// `[flows]`.
+    pub flows: Flows,
     /// `[limits]`.
     pub limits: Limits,
     /// `[peers]`, if there is one.
@@ -76,6 +80,8 @@ keys! {
     pub struct File {
         /// this machine's part
         director: Read<DirectorKeys> = key(Table::new()).required();
+        /// how long connections are remembered without a packet of theirs
+        flows: Read<FlowsKeys> = key(Table::new());
         /// sizes of the pinned maps, fixed when the maps are created
         limits: Read<LimitsKeys> = key(Table::new());
         /// the other directors, which this one shares its state with
@@ -118,7 +124,8 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;
     let (peers, listen) = peers.flatten().unzip();
-    let config = Config { path: path.to_owned(), director, limits: limits?, peers, vrrp, pools, services };
+    let flows = flows::accept(file.flows.get())?;
+    let config = Config { path: path.to_owned(), director, flows, limits: limits?, peers, vrrp, pools, services };
     Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
 }
 

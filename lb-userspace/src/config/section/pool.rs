@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
 use super::real::{self, RealKeys, RealPlaces, Reals};
-use super::service::{Service, ServiceKeys};
+use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
 use super::vips::{Vips, family};
 use crate::config::read::source::{Source, Span};
 use crate::config::read::value::short;
-use crate::config::read::{Named, Read, Tables, key, keys};
+use crate::config::read::{Named, Read, Tables, Time, key, keys};
 use crate::config::report::{Findings, suggest, text::wrap};
 
 /// `[pool.NAME]`: reals and their check, named once for several services.
@@ -19,6 +20,10 @@ pub struct Pool {
     pub name: String,
     /// How its reals are checked; `None` takes each real as healthy, and stands in a pool that no service names.
     pub check: Option<Check>,
+    /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
+    pub on_failure: Option<OnFailure>,
+    /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
+    pub drain_deadline: Option<Duration>,
     /// Its reals, in the file's order, all of one family; no address twice. Its services share them.
     pub reals: Reals,
 }
@@ -38,6 +43,10 @@ keys! {
         /// how its reals are checked; without one each counts as healthy. Its `port` is that of the pool's services, where
         /// they have the same, and required where they don't
         check: ReadCheck = key(CheckTable);
+        /// as in a service: what becomes of the connections of a real whose check fails
+        on_failure: OnFailure = key(OnFailure::WORDS).without(BY_FAILURE);
+        /// as in a service: how long a real that is taken out of the file may keep its connections
+        drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the pool")).required();
@@ -88,7 +97,13 @@ pub fn accept(
         is_of_one_family(list, findings);
         let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
         let check = read.check.get().and_then(|check| accept_check(read, check, &ports, findings));
-        let pool = Pool { name: read.name.get_ref().clone(), check, reals: reals.into() };
+        let pool = Pool {
+            name: read.name.get_ref().clone(),
+            check,
+            on_failure: read.on_failure.copied(),
+            drain_deadline: read.drain_deadline.copied(),
+            reals: reals.into(),
+        };
         (pool, PoolPlaces { header: read.span.clone(), reals: places })
     };
     declared.pools.iter().map(one).unzip()
@@ -151,6 +166,15 @@ pub fn of_service<'a>(
             format!("{} has a pool, whose reals are checked once for all its services", read.title),
             format!("move the check to [pool.{0}], or the reals of [pool.{0}] to this service", short(name)),
         );
+    }
+    for (own, key) in [(read.on_failure.key(), "on_failure"), (read.drain_deadline.key(), "drain_deadline")] {
+        if let Some(own) = own {
+            findings.report(
+                own,
+                format!("{} has a pool, and its reals' `{key}` is the pool's", read.title),
+                format!("move the line to [pool.{}]", short(name)),
+            );
+        }
     }
     if findings.is_excused(&format!("[pool.{}]", short(name))) {
         return None;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
 use super::pool::{self, Declared, Pool};
@@ -12,7 +13,7 @@ use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
 use crate::config::read::texts::ANY;
 use crate::config::read::value::{self, Endpoint};
-use crate::config::read::{Choice, Named, Number, Read, Tables, Text, key, keys};
+use crate::config::read::{Choice, Named, Number, Read, Tables, Text, Time, hours, key, keys};
 use crate::config::report::{Findings, text::wrap};
 
 pub use lb_common::Scheduler;
@@ -36,8 +37,25 @@ pub struct Service {
     pub check: Option<Check>,
     /// The `[pool.NAME]` that its check and reals are of; `None` where they are its own.
     pub pool: Option<String>,
+    /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
+    pub on_failure: Option<OnFailure>,
+    /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
+    pub drain_deadline: Option<Duration>,
     /// Its reals, in the file's order; no address twice.
     pub reals: Reals,
+}
+
+/// What becomes of the connections of a real whose check fails. New ones go elsewhere in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go to other reals at once, which reset them.
+    Remove,
+    /// They stay.
+    Quiesce,
+}
+
+impl OnFailure {
+    pub(super) const WORDS: Choice<Self> = Choice(&[("remove", Self::Remove), ("quiesce", Self::Quiesce)]);
 }
 
 /// A service's transport protocol.
@@ -120,6 +138,13 @@ const ENDPOINT: Text<Endpoint> = Text {
 };
 const PROTOCOL: Choice<Protocol> = Choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)]);
 
+/// Longest drain.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What `on_failure` is without being written.
+pub(super) const BY_FAILURE: &str = "`remove` where the real can't be reached (refused, no answer), `quiesce` where it answers \
+     otherwise than it should";
+
 /// Slots of a ring where the file says none.
 const RING: u32 = 65_537;
 
@@ -146,6 +171,12 @@ keys! {
         pool: String = key(ANY).without("reals of its own").example("\"ingress\"").values("NAME of a `[pool.NAME]`");
         /// how its reals are checked; without one each counts as healthy
         check: ReadCheck = key(CheckTable);
+        /// what becomes of the connections of a real whose check fails: `remove` gives them up at once, so that other
+        /// reals reset them; `quiesce` leaves them there, and only new ones go elsewhere
+        on_failure: OnFailure = key(OnFailure::WORDS)
+            .without(BY_FAILURE);
+        /// how long a real that is taken out of the file may keep its connections
+        drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the service")).unless("pool");
@@ -209,6 +240,8 @@ fn one(
         pool: read.pool.cloned(),
         check: pool.map_or(check.flatten(), |pool| pool.check.clone()),
         reals: pool.map_or_else(|| reals.into(), |pool| pool.reals.clone()),
+        on_failure: pool.map_or(read.on_failure.copied(), |pool| pool.on_failure),
+        drain_deadline: pool.map_or(read.drain_deadline.copied(), |pool| pool.drain_deadline),
     };
     Some((service, places))
 }
@@ -286,6 +319,14 @@ impl Service {
             None => "no check: each real counts as healthy".to_owned(),
         };
         out.push_str(&wrap(&format!("     {check}"), "       "));
+        let failing = self.on_failure.map(|kept| match kept {
+            OnFailure::Remove => "a real that fails loses its connections at once",
+            OnFailure::Quiesce => "a real that fails keeps its connections",
+        });
+        let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
+        for line in failing.map(str::to_owned).into_iter().chain(leaving) {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
         for real in &self.reals {
             let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
             let address = endpoint(real.address, self.port);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Http, Limits, Mode, Peers, Protocol,
-    Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Flows, Http, Limits, Mode, Peers,
+    Protocol, Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -23,6 +23,7 @@ fn the_shipped_file_is_the_reference_lab() {
             hash_seed: 0,
             when_agent_dies: WhenAgentDies::Forward,
         },
+        flows: Flows::default(),
         limits: Limits::default(),
         peers: None,
         vrrp: vec![Vrrp {
@@ -77,6 +78,8 @@ fn the_shipped_file_is_the_reference_lab() {
                 fall: 1,
                 jitter: 10,
             }),
+            on_failure: None,
+            drain_deadline: None,
             reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")].into(),
         }],
     };
@@ -114,6 +117,11 @@ fn every_key_reaches_the_model() {
 interfaces = ["eth1", "eth2"]
 mode = "native"
 hash_seed = 0xffff_ffff_ffff_ffff
+[flows]
+tcp = "1h"
+udp = "1m"
+opening = "10s"
+closing = "20s"
 [limits]
 services = 2
 reals = 3
@@ -153,6 +161,8 @@ address = "192.0.2.2"
     assert_eq!(config.director.interfaces, ["eth1", "eth2"]);
     assert_eq!(config.director.mode, Mode::Native);
     assert_eq!(config.director.hash_seed, u64::MAX);
+    let [tcp, udp, opening, closing] = [3600, 60, 10, 20].map(Duration::from_secs);
+    assert_eq!(config.flows, Flows { tcp, udp, opening, closing });
     assert_eq!(config.limits, Limits { services: 2, reals: 3, slots: 1 << 22, flows: 4096 });
     let six = &config.vrrp[0];
     assert_eq!((six.id, six.version, six.priority), (1, 3, 255));

@@ -29,11 +29,11 @@ fn up(millis: u64) -> Health {
 }
 
 fn down(millis: u64, reason: &str) -> Health {
-    Health::Down { since: at(Instant::now(), millis).wall, reason: reason.to_owned() }
+    Health::Down { since: at(Instant::now(), millis).wall, failure: Failure::Unreachable, reason: reason.to_owned() }
 }
 
 fn bad(reason: &str) -> Outcome {
-    Outcome::Bad(reason.to_owned())
+    Outcome::Bad(Failure::Unreachable, reason.to_owned())
 }
 
 /// Runs one check that starts when it is due and ends at once.

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Deadline, Failure, Way, connect};
+use super::{Deadline, Fault, Way, connect};
 use crate::config::Http;
 
 /// Bytes of a response head that are read at most.
@@ -25,21 +25,21 @@ const BODY: usize = 16 * 1024;
 /// Time that is given to the body at most.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
-pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Result<(), Failure> {
+pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Result<(), Fault> {
     let request = request(way.real, question)?;
     let connection = connect(way, deadline).await?;
     let status = timeout_at(deadline.at, ask(connection, request, deadline))
         .await
-        .map_err(|_| Failure::Waiting(deadline.timeout))??;
+        .map_err(|_| Fault::Waiting(deadline.timeout))??;
     if question.status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         return Ok(());
     }
-    Err(Failure::Status { status, expected: ranges(&question.status) })
+    Err(Fault::Status { status, expected: ranges(&question.status) })
 }
 
 /// Sends the request and gives the response's status. The connection is driven here, not in a task of its own: it
 /// goes with this future.
-async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, deadline: &Deadline) -> Result<u16, Failure> {
+async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>, deadline: &Deadline) -> Result<u16, Fault> {
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(failure)?;
     tokio::pin!(connection);
@@ -72,16 +72,16 @@ async fn read_some(response: Response<Incoming>) {
     }
 }
 
-fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, Failure> {
-    let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| Failure::Request("method"))?;
-    let path: Uri = question.path.parse().map_err(|_| Failure::Request("path"))?;
+fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, Fault> {
+    let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| Fault::Request("method"))?;
+    let path: Uri = question.path.parse().map_err(|_| Fault::Request("path"))?;
     let host = match &question.host {
         Some(host) => host.clone(),
         None if real.port() == 80 && real.is_ipv4() => real.ip().to_string(),
         None if real.port() == 80 => format!("[{}]", real.ip()),
         None => real.to_string(),
     };
-    let host = HeaderValue::try_from(host).map_err(|_| Failure::Request("host"))?;
+    let host = HeaderValue::try_from(host).map_err(|_| Fault::Request("host"))?;
     Request::builder()
         .method(method)
         .uri(path)
@@ -89,22 +89,22 @@ fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, F
         .header(USER_AGENT, concat!("lb/", env!("CARGO_PKG_VERSION"), " (health check)"))
         .header(CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|_| Failure::Request("path"))
+        .map_err(|_| Fault::Request("path"))
 }
 
-fn failure(error: hyper::Error) -> Failure {
+fn failure(error: hyper::Error) -> Fault {
     if error.is_parse_too_large() {
-        return Failure::TooLarge;
+        return Fault::TooLarge;
     }
     if error.is_parse() {
-        return Failure::NotHttp;
+        return Fault::NotHttp;
     }
     if let Some(io) = error.source().and_then(|e| e.downcast_ref::<io::Error>())
         && let Some(code) = io.raw_os_error()
     {
-        return Failure::Io(io::Error::from_raw_os_error(code));
+        return Fault::Io(io::Error::from_raw_os_error(code));
     }
-    Failure::Closed
+    Fault::Closed
 }
 
 /// `200-299`, `200 or 204`, ….

@@ -1,7 +1,7 @@
 //! The TCP check: a connection that is accepted is good.
 
-use super::{Deadline, Failure, Way, connect};
+use super::{Deadline, Fault, Way, connect};
 
-pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Failure> {
+pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Fault> {
     connect(way, deadline).await.map(drop)
 }

@@ -27,7 +27,11 @@ fn http() -> CheckKind {
 }
 
 fn bad(reason: &str) -> Outcome {
-    Outcome::Bad(reason.to_owned())
+    Outcome::Bad(Failure::Unreachable, reason.to_owned())
+}
+
+fn wrong(reason: &str) -> Outcome {
+    Outcome::Bad(Failure::Wrong, reason.to_owned())
 }
 
 /// A server that reads one request, sends `answer`, and then holds the connection open (`hold`) or closes it. Gives the request.
@@ -125,7 +129,7 @@ async fn http_host_and_method_are_sent() {
 #[tokio::test]
 async fn http_status_out_of_range() {
     let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
-    assert_eq!(ask(answer, false, GENEROUS).await, bad("status 503, expected 200-299"));
+    assert_eq!(ask(answer, false, GENEROUS).await, wrong("status 503, expected 200-299"));
 }
 
 #[tokio::test]
@@ -151,7 +155,7 @@ async fn http_closed_early() {
 
 #[tokio::test]
 async fn http_nonsense() {
-    assert_eq!(ask(b"SSH-2.0-OpenSSH_10.0\r\n\r\n", true, GENEROUS).await, bad("the answer is not an HTTP response"));
+    assert_eq!(ask(b"SSH-2.0-OpenSSH_10.0\r\n\r\n", true, GENEROUS).await, wrong("the answer is not an HTTP response"));
 }
 
 #[tokio::test]
@@ -160,14 +164,14 @@ async fn http_endless_head_is_cut_off() {
     endless.resize(1 << 20, b'a');
     assert_eq!(
         ask(&endless, true, GENEROUS).await,
-        bad("the response's headers are too large (more than 16 KiB or 100 lines)")
+        wrong("the response's headers are too large (more than 16 KiB or 100 lines)")
     );
     let mut many = b"HTTP/1.1 200 OK\r\n".to_vec();
     many.extend(b"a: b\r\n".repeat(200));
     many.extend(b"\r\n");
     assert_eq!(
         ask(&many, true, GENEROUS).await,
-        bad("the response's headers are too large (more than 16 KiB or 100 lines)")
+        wrong("the response's headers are too large (more than 16 KiB or 100 lines)")
     );
 }
 
@@ -210,7 +214,7 @@ async fn udp_answers() {
         (b"pong", Some(b""), Outcome::Good),
         (b"pong", None, Outcome::Good),
         (b"", Some(b""), Outcome::Good),
-        (b"pon", Some(b"pong"), bad("another answer than expected")),
+        (b"pon", Some(b"pong"), wrong("another answer than expected")),
     ];
     for (answer, expect, outcome) in cases {
         let (port, server) = echoing(answer).await;
@@ -264,17 +268,17 @@ async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
 #[test]
 fn ranges_of_status_read_as_a_sentence_and_errors_as_an_operator_greps_for_them() {
     for (failure, text) in [
-        (Failure::Io(Errno::ECONNREFUSED.into()), "connection refused"),
-        (Failure::Io(Errno::EHOSTUNREACH.into()), "no route to host"),
-        (Failure::Io(Errno::ENETUNREACH.into()), "network unreachable"),
-        (Failure::Local(Errno::ENETUNREACH.into()), "this director has no route there"),
-        (Failure::Local(Errno::EADDRNOTAVAIL.into()), "this director has no free local port, or no source address"),
-        (Failure::Local(Errno::EMFILE.into()), "this director is out of descriptors: raise LimitNOFILE"),
-        (Failure::Local(Errno::EPERM.into()), "this director's own firewall forbids the connection"),
+        (Fault::Io(Errno::ECONNREFUSED.into()), "connection refused"),
+        (Fault::Io(Errno::EHOSTUNREACH.into()), "no route to host"),
+        (Fault::Io(Errno::ENETUNREACH.into()), "network unreachable"),
+        (Fault::Local(Errno::ENETUNREACH.into()), "this director has no route there"),
+        (Fault::Local(Errno::EADDRNOTAVAIL.into()), "this director has no free local port, or no source address"),
+        (Fault::Local(Errno::EMFILE.into()), "this director is out of descriptors: raise LimitNOFILE"),
+        (Fault::Local(Errno::EPERM.into()), "this director's own firewall forbids the connection"),
     ] {
         assert_eq!(failure.to_string(), text);
     }
-    let failure = Failure::Status { status: 404, expected: "200 or 300-301".to_owned() };
+    let failure = Fault::Status { status: 404, expected: "200 or 300-301".to_owned() };
     assert_eq!(failure.to_string(), "status 404, expected 200 or 300-301");
 }
 
@@ -296,7 +300,7 @@ fn each_failure_of_the_kernel_is_the_reals_or_the_directors_own() {
     let of_the_real = [ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, EACCES, EPIPE];
     for errno in own.into_iter().chain(of_the_real) {
         let error = || io::Error::from_raw_os_error(errno as i32);
-        assert_eq!(Failure::Io(error()).is_own(), own.contains(&errno), "{errno}");
-        assert!(Failure::Local(error()).is_own(), "{errno}");
+        assert_eq!(Fault::Io(error()).is_own(), own.contains(&errno), "{errno}");
+        assert!(Fault::Local(error()).is_own(), "{errno}");
     }
 }

@@ -5,13 +5,13 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout_at;
 
 use super::source::unspecified;
-use super::{Deadline, Failure, Way};
+use super::{Deadline, Fault, Way};
 use crate::config::Udp;
 
 /// Bytes of an answer that are looked at; the rest of the datagram is cut off.
 const ANSWER: usize = 2048;
 
-pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &Deadline) -> Result<(), Failure> {
+pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
     let socket = UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
     // A connected socket hears the ICMP errors of its datagrams, and takes answers from the real alone.
     socket.connect(real).await?;
@@ -20,17 +20,17 @@ pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &
     match (heard, &question.expect) {
         (Ok(result), _) => result,
         (Err(_), None) => Ok(()),
-        (Err(_), Some(_)) => Err(Failure::Waiting(deadline.timeout)),
+        (Err(_), Some(_)) => Err(Fault::Waiting(deadline.timeout)),
     }
 }
 
 /// The first answer, good or not. Where none is expected any will do: a port that answers is there.
-async fn answer(socket: &UdpSocket, expected: Option<&[u8]>) -> Result<(), Failure> {
+async fn answer(socket: &UdpSocket, expected: Option<&[u8]>) -> Result<(), Fault> {
     let mut answer = [0; ANSWER];
     let length = socket.recv(&mut answer).await?;
     let answer = answer.get(..length).unwrap_or_default();
     match expected {
-        Some(expected) if !answer.starts_with(expected) => Err(Failure::Answer),
+        Some(expected) if !answer.starts_with(expected) => Err(Fault::Answer),
         _ => Ok(()),
     }
 }

@@ -68,16 +68,19 @@ pub(super) fn offer(model: &Model, service: &config::Service) -> Offer {
 /// What is said of its reals.
 pub(super) fn members(model: &Model, service: &config::Service) -> Vec<Member> {
     let all = crate::planner::model::reals(service, &model.draining);
-    let member = |real: &config::Real| Member {
-        real: real.address,
-        weight: real.weight,
-        state: match model.standing(service, real) {
-            Standing::Up { .. } => State::Up,
-            Standing::Quiesced => State::Quiesced,
-            Standing::Checking => State::Checking,
-            Standing::Down { .. } => State::Down,
-        },
-        drained: false,
+    let member = |real: &config::Real| {
+        let standing = model.standing(service, real);
+        Member {
+            real: real.address,
+            weight: model.weight(service, real),
+            drained: matches!(standing, Standing::Draining { .. }),
+            state: match standing {
+                Standing::Up { .. } => State::Up,
+                Standing::Checking => State::Checking,
+                standing if standing.is_usable() => State::Quiesced,
+                _ => State::Down,
+            },
+        }
     };
     let mut members: Vec<Member> = all.map(member).collect();
     members.sort_by_key(|member| member.real);

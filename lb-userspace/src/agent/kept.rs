@@ -1,0 +1,79 @@
+//! What was set at run time, written down so that it outlives the agent and the machine's reboot.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use tracing::warn;
+
+use crate::planner::overrides::Overrides;
+
+/// Where systemd's `StateDirectory=lb` is.
+const STATE: &str = "/var/lib/lb";
+
+/// The file; its directory is the one that the unit gives, where one does.
+pub(super) fn path() -> PathBuf {
+    let given = env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty());
+    given.map_or_else(|| PathBuf::from(STATE), PathBuf::from).join("state.json")
+}
+
+/// What was set. A file that can't be used counts as none, and the log says so.
+pub(super) fn read() -> Overrides {
+    let path = path();
+    read_from(&path).unwrap_or_else(|why| {
+        let path = path.display();
+        warn!("{path}: {why}: nothing that was set at run time is in force. Remove the file, or set it again");
+        Overrides::default()
+    })
+}
+
+fn read_from(path: &Path) -> Result<Overrides, String> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Overrides::default()),
+        read => read.map_err(|error| error.to_string())?,
+    };
+    Overrides::of_noted(serde_json::from_slice(&bytes).map_err(|error| error.to_string())?)
+}
+
+/// Replaces the file: whoever reads meanwhile, or after a power cut, has the old or the new one.
+///
+/// # Errors
+/// It can't be written.
+pub(super) fn write(overrides: &Overrides) -> io::Result<()> {
+    write_to(&path(), overrides)
+}
+
+fn write_to(path: &Path, overrides: &Overrides) -> io::Result<()> {
+    if overrides.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let staged = path.with_extension("new");
+    let file = fs::File::create(&staged)?;
+    serde_json::to_writer_pretty(&file, &overrides.noted())?;
+    file.sync_all()?;
+    fs::rename(staged, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_files_are_told_and_a_missing_one_is_none() {
+        let directory = env::temp_dir().join(format!("lb-kept-{}", std::process::id()));
+        let path = directory.join("state.json");
+        assert!(read_from(&path).unwrap().is_empty());
+        write_to(&path, &Overrides::default()).unwrap();
+        assert!(!path.exists(), "nothing to keep");
+        fs::create_dir_all(&directory).unwrap();
+        for text in ["", "{", "[]", "{\"version\":1}", "{\"version\":1,\"reals\":[{\"x\":1}]}", "\u{fffd}"] {
+            fs::write(&path, text).unwrap();
+            assert!(read_from(&path).is_err(), "{text}");
+        }
+        write_to(&path, &Overrides::default()).unwrap();
+        assert!(read_from(&path).unwrap().is_empty());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
