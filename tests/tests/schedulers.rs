@@ -51,9 +51,10 @@ fn even_out(scheduler: &str) {
     });
 }
 
+/// A walk through the table that runs meanwhile may put counts off for a moment.
 fn near(counts: &BTreeMap<String, usize>, wanted: [usize; 3]) {
     let held: Vec<usize> = counts.values().copied().collect();
-    assert!(held.len() == 3 && held.iter().zip(wanted).all(|(held, wanted)| held.abs_diff(wanted) <= 2), "{counts:?}");
+    assert!(held.len() == 3 && held.iter().zip(wanted).all(|(held, wanted)| held.abs_diff(wanted) <= 5), "{counts:?}");
 }
 
 #[test]
@@ -78,7 +79,8 @@ fn a_service_that_begins_to_count_learns_what_is_open() {
         held.retain(|(_, answer)| answer.real == "Real-1");
         assert_eq!(held.len(), 20);
         agent.reload(&config(lab, "lc", &[1, 1]))?;
-        wait_until(DEADLINE, "ten new connections to the real that has none", || {
+        // A walk is followed by a pause of ten times its length, which on a busy machine is long.
+        wait_until(6 * DEADLINE, "ten new connections to the real that has none", || {
             let ten = client.get_many((VIP, 80), 10);
             ten.is_ok_and(|ten| ten.iter().all(|answer| answer.real == "Real-2"))
         })?;
