@@ -9,6 +9,7 @@ mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod pool;
 mod properties;
 mod schedule;
 mod service;
@@ -59,6 +60,11 @@ fn vlan() -> Result<()> {
 #[test]
 fn service() -> Result<()> {
     play(&service::fixtures(), SIZES)
+}
+
+#[test]
+fn pool() -> Result<()> {
+    play(&pool::fixtures(), SIZES)
 }
 
 #[test]
@@ -114,6 +120,7 @@ fn every_fixture_has_a_name_of_its_own() {
         fragment::fixtures(),
         vlan::fixtures(),
         service::fixtures(),
+        pool::fixtures(),
         schedule::fixtures(),
         tracked::fixtures(),
         counted::fixtures(),
