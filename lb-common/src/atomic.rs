@@ -26,6 +26,16 @@ pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
     opaque(value ^ unknown) ^ unknown
 }
 
+/// The same reference, of which the compiler doesn't know what it read behind it before: else it keeps that on a stack of 512
+/// bytes, which functions that call one another share.
+#[inline(always)]
+pub(crate) fn reread<T>(value: &T) -> &T {
+    let pointer: *const T = value;
+    let hidden = pointer.with_addr(opaque(pointer.addr() as u64) as usize);
+    // SAFETY: it is the same pointer.
+    unsafe { &*hidden }
+}
+
 /// The same value, which the compiler knows nothing of: it makes no branches of what is computed from it.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
@@ -82,6 +92,12 @@ mod imp {
         pub fn increment(self) -> u64 {
             self.atomic().fetch_add(1, Ordering::SeqCst)
         }
+
+        /// Adds to the word, wrapping.
+        #[inline(always)]
+        pub fn add(self, value: u64) {
+            self.atomic().fetch_add(value, Ordering::SeqCst);
+        }
     }
 }
 
@@ -126,6 +142,13 @@ mod imp {
         pub fn increment(self) -> u64 {
             // SAFETY: promised to `new`.
             unsafe { atomic_xadd::<u64, u64, ORDER>(self.0, 1) }
+        }
+
+        /// Adds to the word, wrapping.
+        #[inline(always)]
+        pub fn add(self, value: u64) {
+            // SAFETY: promised to `new`.
+            unsafe { atomic_xadd::<u64, u64, ORDER>(self.0, value) };
         }
     }
 }

@@ -6,9 +6,10 @@ use crate::maps::{
     VirtualMacKey,
 };
 use crate::packet::Packet;
-use crate::recall::{Answer, Query, recall};
+use crate::recall::{Answer, recall, settle};
 use crate::rewrite;
-use crate::stray::{Owner, Stray, conclude, is_dead, query, service, stray};
+use crate::schedule::{Change, Load, choose, count_live};
+use crate::stray::{Owner, Stray, conclude, is_final, query, service, stray};
 use crate::verdict::Verdict;
 
 /// The maps that say who takes a packet, and the clock.
@@ -31,6 +32,24 @@ pub trait Tables {
     fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]);
     /// Takes the next number of `turns` for this service.
     fn take_turn(&self, service: u32) -> Option<u64>;
+    /// An entry of `loads`, shared with other CPUs.
+    fn load(&self, counter: u32) -> Option<Load>;
+    /// [`choose`] with these tables.
+    #[inline(always)]
+    fn choose(&self, service: u32) -> u16
+    where
+        Self: Sized,
+    {
+        choose(self, service)
+    }
+    /// [`count_live`] with these tables.
+    #[inline(always)]
+    fn count_live(&self, service: u32, number: u16, change: Change)
+    where
+        Self: Sized,
+    {
+        count_live(self, service, number, change);
+    }
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
     fn ticks(&self, shift: u32) -> u32;
 }
@@ -41,9 +60,9 @@ pub trait Environment {
     type Tables: Tables;
     /// Those.
     fn tables(&self) -> &Self::Tables;
-    /// Asks the flow table: [`recall`] with these tables.
+    /// Asks the flow table with the words of a [`Query`](crate::Query): [`recall`] with these tables.
     #[inline(always)]
-    fn recall(&self, query: Query) -> Answer {
+    fn recall(&self, query: [u64; 5]) -> Answer {
         recall(self.tables(), query)
     }
     /// Asks who takes a fragment or an ICMP error: [`stray`] and what follows it.
@@ -61,11 +80,8 @@ pub trait Environment {
             return Ok(found);
         }
         let answer = query(self.tables(), &mut pending).unwrap_or_else(|| {
-            let answer = self.recall(Query::of(pending.query));
-            if !is_dead(self.tables(), &pending, answer) {
-                return answer;
-            }
-            self.recall(Query::of(Query::again(pending.query)))
+            let answer = self.recall(pending.query);
+            if is_final(self.tables(), &pending, answer) { answer } else { settle(self, pending.query, answer) }
         });
         conclude(self.tables(), &pending, answer)
     }

@@ -14,6 +14,7 @@ use crate::atomic::{Word, forget, opaque};
 use crate::hash::{Hash, scale, spread};
 use crate::maps::{FlowLine, Timeouts};
 use crate::parse::Opens;
+use crate::schedule::Change;
 
 /// Bits of the clock that a word holds: about three days of ticks.
 const SEEN_BITS: u32 = 18;
@@ -26,6 +27,9 @@ const TAG_SHIFT: u32 = SEEN_SHIFT + SEEN_BITS;
 
 /// Lines of a page of 4 KiB.
 const PAGE: u32 = 64;
+
+/// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
+pub const LINGERS: u32 = 2;
 
 /// A line with fewer free words than this shares its new flows with the other.
 const ROOMY: u64 = 2;
@@ -217,9 +221,19 @@ impl Found {
         Inserted { second: self.second, way: self.way as usize }
     }
 
-    /// Notes a packet of the flow. Whether it is the first that followed the one that opened it.
+    /// What its real's live connections are without it.
     #[inline(always)]
-    pub(crate) fn see(&self, opens: Opens, now: u32) -> bool {
+    pub(crate) fn gone(&self, now: u32) -> Change {
+        if self.stage() != Stage::Closing as u64 {
+            Change { active: -1, inactive: 0 }
+        } else {
+            Change { active: 0, inactive: -i32::from(self.idle(now) <= LINGERS) }
+        }
+    }
+
+    /// Notes a packet of the flow.
+    #[inline(always)]
+    pub(crate) fn see(&self, opens: Opens, now: u32) -> Seen {
         let stage = match opens {
             Opens::Yes | Opens::About => self.stage(),
             Opens::Ends => Stage::Closing as u64,
@@ -229,22 +243,32 @@ impl Found {
         // Never back: see `idle`.
         let seen = ((self.held >> SEEN_SHIFT) as u32).wrapping_add(self.idle(now)) & SEEN;
         let tag_and_real = self.held & (u64::MAX << TAG_SHIFT | 0xffff);
-        self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
-        self.stage() == Stage::Opening as u64 && stage != Stage::Opening as u64
-    }
-
-    /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours.
-    #[inline(always)]
-    pub(crate) fn replace(&self, flow: Flow) {
-        self.put(flow.word());
-    }
-
-    #[inline(always)]
-    fn put(&self, next: u64) {
-        if next != self.held {
-            let _ = self.word.replace(self.held, next);
+        let won = self.put(tag_and_real | u64::from(seen) << SEEN_SHIFT | stage << STAGE_SHIFT);
+        if self.stage() == stage {
+            return Seen { followed: false, closed: false };
         }
+        Seen { followed: self.stage() == Stage::Opening as u64, closed: won && stage == Stage::Closing as u64 }
     }
+
+    /// Gives the entry to another state. When another CPU changed it first, that one's is as good as ours. Whether none did.
+    #[inline(always)]
+    pub(crate) fn replace(&self, flow: Flow) -> bool {
+        self.put(flow.word())
+    }
+
+    #[inline(always)]
+    fn put(&self, next: u64) -> bool {
+        next != self.held && self.word.replace(self.held, next)
+    }
+}
+
+/// What a packet has made of its flow's stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// It is the first that followed the one that opened the connection.
+    pub(crate) followed: bool,
+    /// It is the one that closes the connection; no other CPU was faster.
+    pub(crate) closed: bool,
 }
 
 /// The entry with this tag in a line, which is the flow's second or its first. Where there is none it is one that isn't

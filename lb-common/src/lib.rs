@@ -32,6 +32,7 @@ mod recall;
 mod rewrite;
 #[cfg(any(test, feature = "host"))]
 pub mod ring;
+mod schedule;
 mod select;
 pub mod slot;
 mod stray;
@@ -44,11 +45,14 @@ pub use hash::{Hash, flow_hash, scale, service_hash, source_hash, spread};
 pub use ip::{Ip, Ports};
 pub use packet::Packet;
 pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
-pub use recall::{Answer, Query, recall, recall_words};
+pub use recall::{Answer, Query, recall, settle};
 pub use rewrite::{address, retag};
+pub use schedule::{Change, EXACT, Load, Scheduler, choose, count_live};
 pub use select::Asked;
-pub use stray::{Owner, Stray, conclude, is_dead, query, service, stray};
+pub use stray::{Owner, Stray, conclude, is_final, query, service, stray};
 pub use verdict::{Action, Verdict};
 
 #[cfg(any(test, feature = "host"))]
 pub use hash::sample as hash_sample;
+#[cfg(any(test, feature = "host"))]
+pub use schedule::entries;

@@ -177,6 +177,17 @@ pub struct Turn {
     pub next: u64,
 }
 
+/// Value of `loads`: live connections of a real for a service whose scheduler goes by them. Each is a signed number, and
+/// may be below zero until the agent has looked at the whole flow table again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Loads {
+    /// Connections that begin or are open.
+    pub active: u64,
+    /// Connections whose client said a moment ago that they end.
+    pub inactive: u64,
+}
+
 #[cfg(feature = "aya")]
 mod pod {
     #![expect(unsafe_code, reason = "aya asks for a marker that these types are plain bytes")]
@@ -200,6 +211,7 @@ mod pod {
         Drops,
         VerdictStats,
         Turn,
+        Loads,
         FlowLine,
         FlowKeys,
         FragmentKey,

@@ -3,13 +3,14 @@
 //! It is apart from the rest of the path since in the kernel it is a function of its own (`lb-ebpf/src/recall.rs`), which the
 //! verifier walks through once, not once for each way that leads to it. So all that goes in and out is words.
 
-use crate::atomic::opaque;
-use crate::environment::Tables;
+use crate::atomic::{opaque, reread};
+use crate::environment::{Environment, Tables};
 use crate::flow::{self, Flow, Inserted, Place, Stage};
 use crate::hash::Hash;
 use crate::ip::{Ip, Ports};
 use crate::maps::{FlowKey, NOBODY, Real, Service};
 use crate::parse::Opens;
+use crate::schedule::{Change, next};
 use crate::slot::{Slot, State};
 
 /// What the flow table is asked.
@@ -29,16 +30,29 @@ pub struct Query {
     pub opens: Opens,
     /// Asked again, since the remembered real turned out to be dead. Mostly it lives, and whoever asks looks it up anyway.
     pub again: bool,
+    /// Who is to take a connection that nobody has yet: [`Query::UNCHOSEN`], or whoever was chosen after [`Answer::CHOOSE`].
+    pub choice: u16,
 }
 
 /// Bit of a query's last word: `again`.
 const AGAIN: u64 = 1 << 8;
+/// Where `choice` starts in it.
+const CHOICE: u32 = 16;
 /// Bit of `opens` that `No` and `Unknown` have.
 const GOES_ON: u8 = 1;
 const _: () = assert!(Opens::No as u8 & Opens::Unknown as u8 & GOES_ON != 0);
 const _: () = assert!((Opens::Yes as u8 | Opens::Ends as u8) & GOES_ON == 0);
 
 impl Query {
+    /// No number of a real.
+    pub const UNCHOSEN: u16 = u16::MAX;
+
+    /// Of a flow's hash, client and ports, when it is asked for first.
+    #[inline(always)]
+    pub fn new((hash, client, ports): (Hash, Ip, Ports), service: u32, slot: Slot, opens: Opens) -> Self {
+        Self { hash, client, ports, service, slot, opens, again: false, choice: Self::UNCHOSEN }
+    }
+
     /// The words of the same query, asked again.
     #[inline(always)]
     pub fn again(words: [u64; 5]) -> [u64; 5] {
@@ -46,12 +60,27 @@ impl Query {
         [hash, start, end, ports_and_service, slot_and_opens | AGAIN]
     }
 
+    /// The words of the same query with a choice. Another CPU may have remembered the flow since: then that is looked at again.
+    #[inline(always)]
+    pub fn chosen(words: [u64; 5], number: u16) -> [u64; 5] {
+        let [hash, start, end, ports_and_service, slot_and_opens] = words;
+        let others = slot_and_opens & !(u64::from(u16::MAX) << CHOICE);
+        [hash, start, end, ports_and_service, others | AGAIN | u64::from(number) << CHOICE]
+    }
+
+    /// The index of the service that these words name.
+    #[inline(always)]
+    fn service([_, _, _, ports_and_service, _]: [u64; 5]) -> u32 {
+        ports_and_service as u32
+    }
+
     /// As words.
     #[inline(always)]
     pub fn words(self) -> [u64; 5] {
         let ports_and_service = u64::from(self.ports.0) << 32 | u64::from(self.service);
         let again = if self.again { AGAIN } else { 0 };
-        let slot_and_opens = u64::from(self.slot.word()) << 32 | again | self.opens as u64;
+        let choice = u64::from(self.choice) << CHOICE;
+        let slot_and_opens = u64::from(self.slot.word()) << 32 | choice | again | self.opens as u64;
         [self.hash, self.client.start, self.client.end, ports_and_service, slot_and_opens]
     }
 
@@ -67,6 +96,7 @@ impl Query {
             slot: Slot::of((slot_and_opens >> 32) as u32),
             opens: Opens::of(slot_and_opens as u8),
             again: slot_and_opens & AGAIN != 0,
+            choice: (slot_and_opens >> CHOICE) as u16,
         }
     }
 }
@@ -81,6 +111,9 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// It is a new connection, and its service's scheduler is to be asked first who takes it: see [`settle`].
+    pub const CHOOSE: Self = Self { number: u16::MAX, connection: true };
+
     /// As a word.
     #[inline(always)]
     pub fn word(self) -> u64 {
@@ -94,15 +127,22 @@ impl Answer {
     }
 }
 
-/// The real of a packet whose flow the table may know. A remembered one may be dead: see [`Query::again`].
+/// What is to be asked after an answer that no frame can go by: again where the real is dead, and the scheduler where it is to
+/// choose. The caller asks it, not [`recall`]: functions that call one another share a stack of 512 bytes.
 #[inline(always)]
-pub fn recall<T: Tables>(tables: &T, query: Query) -> Answer {
-    recall_words(tables, query.words())
+pub fn settle<E: Environment>(environment: &E, words: [u64; 5], answer: Answer) -> Answer {
+    // A new connection has had its turn.
+    let answer = if answer.connection { answer } else { environment.recall(Query::again(words)) };
+    if answer != Answer::CHOOSE {
+        return answer;
+    }
+    environment.recall(Query::chosen(words, environment.tables().choose(Query::service(words))))
 }
 
-/// The same, of a query's words.
+/// The real of a packet whose flow the table may know, by the words of a [`Query`]. A remembered one may be dead, and a new one
+/// may not be chosen yet: see [`settle`].
 #[inline(always)]
-pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
+pub fn recall<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     let [hash, start, end, ports_and_service, slot_and_opens] = words;
     let nobody = Answer { number: NOBODY, connection: false };
     let Some(director) = tables.director() else { return nobody };
@@ -129,11 +169,18 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     };
     if found.is_there() && !anew && !query.again {
         // Also where the service isn't tracked any more.
-        if opens != Opens::About
-            && found.see(opens, now)
-            && let Some(service) = tables.service(query.service)
-        {
-            note_key(found.at(), service);
+        if opens != Opens::About {
+            let seen = found.see(opens, now);
+            if (seen.followed || seen.closed)
+                && let Some(service) = tables.service(query.service)
+            {
+                if seen.followed {
+                    note_key(found.at(), service);
+                }
+                if seen.closed && counted(service) {
+                    tables.count_live(query.service, found.real(), Change::CLOSED);
+                }
+            }
         }
         return Answer { number: found.real(), connection: false };
     }
@@ -147,7 +194,11 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     let connection = opener && (tracked || opens == Opens::Yes);
     let moving = slot.state() == State::Moving;
     let chosen = if opener && tracked {
-        next_turn(tables, service)
+        let chosen = if query.choice == Query::UNCHOSEN { next(tables, service) } else { query.choice };
+        if chosen == Answer::CHOOSE.number {
+            return Answer::CHOOSE;
+        }
+        chosen
     } else if opener || found.is_there() || !moving {
         slot.current
     } else {
@@ -162,8 +213,9 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     }
     let flow = Flow { tag: place.tag, seen: now, stage: Stage::Opening, real: chosen };
     if found.is_there() {
-        if lives(tables, service, chosen) {
-            found.replace(flow);
+        if lives(tables, service, chosen) && found.replace(flow) && counted(service) {
+            tables.count_live(query.service, found.real(), found.gone(now));
+            tables.count_live(query.service, chosen, Change::OPENED);
         }
         return Answer { number: chosen, connection };
     }
@@ -174,10 +226,13 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     match flow::insert(first, second, flow, &director.timeouts) {
         Some(at) => {
             // In a flood of connections that nothing follows, writing keys would cost as much as all the rest. Slots that
-            // are to settle must know whose the flows are, and one that has been open before isn't over soon; nobody else
-            // asks before they are open.
-            if !(tracked && opener) {
+            // are to settle must know whose the flows are, and one that has been open before isn't over soon; so must counts;
+            // nobody else asks before they are open.
+            if !(tracked && opener) || counted(service) {
                 note_key(at, service);
+            }
+            if counted(service) {
+                tables.count_live(query.service, chosen, Change::OPENED);
             }
             Answer { number: chosen, connection }
         }
@@ -188,13 +243,10 @@ pub fn recall_words<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     }
 }
 
-/// The real whose turn it is. The agent takes a real out of the turns before it marks it unusable.
+/// Whether its live connections are counted. It is read anew each time, for the stack's sake.
 #[inline(always)]
-pub(crate) fn next_turn<T: Tables>(tables: &T, service: &Service) -> u16 {
-    let Some(count) = tables.slot(service.turns).filter(|count| *count != 0) else { return NOBODY };
-    let Some(turn) = tables.take_turn(service.id) else { return NOBODY };
-    let place = service.turns.wrapping_add(1 + (turn % u64::from(count)) as u32);
-    tables.slot(place).unwrap_or_default() as u16
+fn counted(service: &Service) -> bool {
+    reread(service).flags & Service::COUNTED != 0
 }
 
 /// Whether frames may be sent to a real.
@@ -220,8 +272,11 @@ mod tests {
                 slot: Slot { current: 0xffff, base: 3 },
                 opens,
                 again: opens == Opens::No,
+                choice: if opens == Opens::Yes { 7 } else { Query::UNCHOSEN },
             };
             assert_eq!(Query::of(query.words()), query);
+            let chosen = Query { again: true, choice: 9, ..query };
+            assert_eq!(Query::of(Query::chosen(query.words(), 9)), chosen);
         }
         for connection in [false, true] {
             let answer = Answer { number: 0xfffe, connection };

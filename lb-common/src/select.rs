@@ -5,7 +5,8 @@ use crate::hash::{Hash, flow_hash, scale, source_hash};
 use crate::ip::{Ip, Ports};
 use crate::maps::{Director, NOBODY, Real, Service};
 use crate::parse::{Network, Opens, Parsed};
-use crate::recall::{Answer, Query, next_turn};
+use crate::recall::{Answer, Query, settle};
+use crate::schedule::next_turn;
 use crate::slot::Slot;
 use crate::verdict::Verdict;
 
@@ -40,13 +41,12 @@ pub(crate) fn choose<'e, E: Environment>(
     } else {
         let (ports, opens) = (parsed.ports, parsed.opens);
         let hash = own_hash(director, service, flow, hash);
-        let query = Query { hash, client, ports, service: index, slot, opens, again: false };
+        let query = Query::new((hash, client, ports), index, slot, opens).words();
         let answer = environment.recall(query);
         if let Some(choice) = reach(tables, service, answer) {
             return Ok(choice);
         }
-        // A new connection has had its turn.
-        if answer.connection { answer } else { environment.recall(Query { again: true, ..query }) }
+        settle(environment, query, answer)
     };
     if number == NOBODY {
         return Err(unserved(service));
@@ -126,7 +126,7 @@ fn answer<T: Tables>(
         Answer { number: next_turn(tables, service), connection: true }
     } else {
         let hash = own_hash(director, service, flow, hash);
-        recall(Query { hash, client, ports, service: index, slot, opens, again: false })
+        recall(Query::new((hash, client, ports), index, slot, opens))
     })
 }
 

@@ -6,7 +6,7 @@
 //! again what it needs of the headers.
 //!
 //! It takes steps, since a chain of calls has 512 bytes of stack at most, and the flow table alone needs much of it: [`stray`]
-//! reads the headers, [`query`] finds the slot, [`is_dead`] looks at what the flow table said, and [`conclude`] has the answer.
+//! reads the headers, [`query`] finds the slot, [`is_final`] looks at what the flow table said, and [`conclude`] has the answer.
 
 mod error;
 mod fragment;
@@ -151,11 +151,14 @@ pub fn query<T: Tables>(tables: &T, pending: &mut Pending) -> Option<Answer> {
     (!is_asked).then_some(answer)
 }
 
-/// Whether the flow table is to be asked again after this answer: see [`Query::again`].
+/// Whether nothing more is to be asked after this answer: see [`settle`](crate::settle).
 #[inline(always)]
-pub fn is_dead<T: Tables>(tables: &T, pending: &Pending, answer: Answer) -> bool {
+pub fn is_final<T: Tables>(tables: &T, pending: &Pending, answer: Answer) -> bool {
+    if answer.connection {
+        return answer != Answer::CHOOSE;
+    }
     let service = tables.service(Asked::of(pending.asked).service);
-    !answer.connection && service.is_some_and(|service| !lives(tables, service, answer.number))
+    service.is_none_or(|service| lives(tables, service, answer.number))
 }
 
 /// The owner by what was answered. A first fragment's is noted for the others.

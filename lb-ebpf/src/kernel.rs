@@ -6,11 +6,11 @@ use lb_common::maps::{
     Director, FlowLine, FragmentEntry, FragmentKey, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip,
     VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{Answer, Environment, Ip, Owner, Packet, Ports, Query, Stray, Tables, Verdict, Word};
+use lb_common::{Answer, Change, Environment, Ip, Load, Owner, Packet, Ports, Stray, Tables, Verdict, Word, settle};
 
 use crate::maps;
-use crate::recall::lb_recall;
-use crate::stray::{ASK, lb_conclude, lb_is_dead, lb_query, lb_service};
+use crate::recall::{lb_choose, lb_count_live, lb_recall};
+use crate::stray::{ASK, lb_conclude, lb_is_final, lb_query, lb_service};
 
 /// Where a program runs: how it reaches a frame, and how the frame leaves.
 pub trait Hook {
@@ -64,12 +64,6 @@ impl<'a, H: Hook> Kernel<'a, H> {
             unsafe { (*stats).packets += u64::from(packets) };
         }
     }
-}
-
-/// Asks the flow table with a query's words, for an answer's.
-#[inline(always)]
-fn ask([hash, start, end, ports_and_service, slot_and_opens]: [u64; 5]) -> u64 {
-    lb_recall(hash, start, end, ports_and_service, slot_and_opens)
 }
 
 /// The maps of this object.
@@ -136,6 +130,25 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn load(&self, counter: u32) -> Option<Load> {
+        let load = maps::loads.get_ptr_mut(counter)?;
+        // SAFETY: every access to these fields is atomic, on all CPUs and in the agent; they are 8 bytes long and aligned.
+        unsafe {
+            Some(Load { active: Word::new(&raw mut (*load).active), inactive: Word::new(&raw mut (*load).inactive) })
+        }
+    }
+
+    #[inline(always)]
+    fn choose(&self, service: u32) -> u16 {
+        lb_choose(u64::from(service)) as u16
+    }
+
+    #[inline(always)]
+    fn count_live(&self, service: u32, number: u16, change: Change) {
+        lb_count_live(u64::from(service), u64::from(number), change.word());
+    }
+
+    #[inline(always)]
     fn ticks(&self, shift: u32) -> u32 {
         // SAFETY: a helper without arguments.
         (unsafe { bpf_jiffies64() } >> (shift & 31)) as u32
@@ -151,8 +164,8 @@ impl<H: Hook> Environment for Kernel<'_, H> {
     }
 
     #[inline(always)]
-    fn recall(&self, query: Query) -> Answer {
-        Answer::of(ask(query.words()))
+    fn recall(&self, [hash, start, end, ports_and_service, slot_and_opens]: [u64; 5]) -> Answer {
+        Answer::of(lb_recall(hash, start, end, ports_and_service, slot_and_opens))
     }
 
     #[inline(always)]
@@ -163,15 +176,15 @@ impl<H: Hook> Environment for Kernel<'_, H> {
         }
         let asked = lb_query();
         let answer = if asked & ASK == 0 {
-            asked
+            Answer::of(asked)
         } else {
             let pending = maps::pending.get_ptr(0).ok_or(Verdict::NoReal)?;
             // SAFETY: the entry is this CPU's own.
             let query = unsafe { (*pending).query };
-            let answer = ask(query);
-            if lb_is_dead(answer) == 0 { answer } else { ask(Query::again(query)) }
+            let answer = self.recall(query);
+            if lb_is_final(answer.word()) != 0 { answer } else { settle(self, query, answer) }
         };
-        Owner::of(lb_conclude(answer))
+        Owner::of(lb_conclude(answer.word()))
     }
 
     #[inline(always)]

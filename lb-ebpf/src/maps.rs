@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, PerCpu
 use aya_ebpf::macros::btf_map;
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, Loads, PORTS, Pending, Port, Real,
     ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 
@@ -22,7 +22,7 @@ pub static services: Array<Service, 16384, MAPPED> = Array::new();
 #[btf_map]
 pub static vips: HashMap<VipKey, Vip, 4096> = HashMap::new();
 
-/// Rings, and the turns of services whose connections take turns.
+/// Rings, and the lists of tracked services.
 #[btf_map]
 pub static slots: Array<SlotPair, 1048576, MAPPED> = Array::new();
 
@@ -73,6 +73,10 @@ pub static turns: Array<Turn, 4096> = Array::new();
 /// By the number that a service's counters start at, and a real's number behind it.
 #[btf_map]
 pub static real_stats: PerCpuArray<Stats, 32768> = PerCpuArray::new();
+
+/// Live connections, by the same number. Written by the packet path, and mended by the agent.
+#[btf_map]
+pub static loads: Array<Loads, 32768, MAPPED> = Array::new();
 
 /// By verdict.
 #[btf_map]

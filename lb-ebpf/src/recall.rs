@@ -1,7 +1,7 @@
-//! The flow table, as a function of the program's own: the kernel verifies a global function once, by itself, for any
-//! arguments (Linux 5.6).
+//! The flow table and the schedulers that count, as functions of the program's own: the kernel verifies a global function once,
+//! by itself, for any arguments (Linux 5.6).
 
-use lb_common::recall_words;
+use lb_common::{Change, choose, count_live, recall};
 
 use crate::kernel::Maps;
 
@@ -9,5 +9,20 @@ use crate::kernel::Maps;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_recall(hash: u64, start: u64, end: u64, ports_and_service: u64, slot_and_opens: u64) -> u64 {
-    recall_words(&Maps, [hash, start, end, ports_and_service, slot_and_opens]).word()
+    recall(&Maps, [hash, start, end, ports_and_service, slot_and_opens]).word()
+}
+
+/// Chooses by live connections: [`choose`] with the index of a service; a real's number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_choose(service: u64) -> u64 {
+    u64::from(choose(&Maps, service as u32))
+}
+
+/// Notes a change of live connections: [`count_live`] with the index of a service, a real's number and the change's word.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_count_live(service: u64, number: u64, change: u64) -> u64 {
+    count_live(&Maps, service as u32, number as u16, Change::of(change));
+    0
 }

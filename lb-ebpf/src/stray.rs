@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::XdpContext;
 use lb_common::maps::Pending;
-use lb_common::{Answer, Ip, Owner, Ports, Stray, Verdict, conclude, is_dead, query, service, stray};
+use lb_common::{Answer, Ip, Owner, Ports, Stray, Verdict, conclude, is_final, query, service, stray};
 
 use crate::kernel::{Hook, Kernel, Maps};
 use crate::maps;
@@ -58,11 +58,11 @@ pub extern "C" fn lb_query() -> u64 {
     answer.map_or(ASK, Answer::word)
 }
 
-/// Whether the flow table is to be asked again after this answer: 1, or 0.
+/// Whether nothing more is to be asked after this answer: 1, or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_is_dead(answer: u64) -> u64 {
-    pending().is_some_and(|pending| is_dead(&Maps, pending, Answer::of(answer))).into()
+pub extern "C" fn lb_is_final(answer: u64) -> u64 {
+    pending().is_some_and(|pending| is_final(&Maps, pending, Answer::of(answer))).into()
 }
 
 /// Who takes it by this answer, as the word of an [`Owner`].

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lb_common::Scheduler;
 use lb_common::maps::{Address, Port, Real, ReturnKey, Service, ServiceKey, Vlans, mapped};
 use lb_common::ring::Member;
 use lb_userspace::dataplane::{Desired, Pool, Ring, Turns};
@@ -20,8 +21,10 @@ pub struct ServiceSpec {
     pub port: u16,
     /// 6 or 17.
     pub protocol: u8,
-    /// Flags of `maps::Service`.
+    /// Flags of `maps::Service`, beside the scheduler's.
     pub flags: u16,
+    /// Its scheduler; with the flag for tracking alone it takes turns.
+    pub scheduler: Scheduler,
     /// Slots of the ring.
     pub ring_size: u32,
     /// Its reals.
@@ -98,8 +101,10 @@ pub fn pooled(pools: &[&[ServiceSpec]]) -> Desired {
         let mut rings = BTreeMap::new();
         for (spec, id) in services.iter().zip(&mut ids) {
             let turns = TURNS + id * TURNS_EACH;
-            if spec.flags & Service::TRACKED != 0 {
-                desired.turns.insert(turns, Turns::new(members.clone()));
+            let flags = spec.flags | spec.scheduler.flags();
+            if flags & Service::TRACKED != 0 {
+                let scheduler = if spec.scheduler.is_tracked() { spec.scheduler } else { Scheduler::Wrr };
+                desired.turns.insert(turns, Turns::new(scheduler, &members));
             }
             let size = spec.ring_size;
             let ring = *rings.entry(size).or_insert_with(|| {
@@ -117,7 +122,8 @@ pub fn pooled(pools: &[&[ServiceSpec]]) -> Desired {
                 counters,
                 room,
                 turns,
-                flags: spec.flags,
+                flags,
+                scheduler: spec.scheduler as u16,
                 ..Service::FREE
             };
             desired.services.insert(spec.key(), service);

@@ -15,7 +15,7 @@ use lb_common::maps::{
     Director, Filter, FlowLine, FragmentEntry, FragmentKey, Port, Real, ReturnKey, Service, Table, Timeouts, Vip,
     VipKey, VirtualMac, VirtualMacKey,
 };
-use lb_common::{Environment, Packet, Verdict, balance};
+use lb_common::{Environment, Load, Packet, Verdict, Word, balance};
 use lb_userspace::dataplane::{Counters, Desired, Sizes, Slots, Words, map_rows, place, size_for};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::time::{ClockId, clock_gettime};
@@ -60,6 +60,7 @@ impl Host {
             virtual_macs: BTreeMap::new(),
             fragments: RefCell::default(),
             turns: RefCell::default(),
+            loads: (0..entries("loads")).map(|_| UnsafeCell::new([0; 2])).collect(),
             counters: RefCell::default(),
             now: Cell::new(0),
         };
@@ -110,8 +111,8 @@ impl Side for Host {
         tables.director = director(desired, Table { seed, start: 0, mask: size - 1 }, tables.director.flow_lines);
         tables.slots.write(&mut tables.words, desired, &loosened, Duration::from_secs(u64::from(tables.now.get())));
         for (start, turns) in &desired.turns {
-            tables.words.put(*start, turns.order().len() as u32);
-            (start + 1..).zip(turns.order()).for_each(|(index, number)| tables.words.put(index, u32::from(*number)));
+            tables.words.put(*start, turns.entries().len() as u32);
+            (start + 1..).zip(turns.entries()).for_each(|(index, entry)| tables.words.put(index, *entry));
         }
         tables.reals = desired.reals().map(|(index, real)| (index, *real)).collect();
         tables.vips = desired.vips();
@@ -156,6 +157,7 @@ impl Side for Host {
         self.tables.flows.iter_mut().for_each(|line| *line.get_mut() = FlowLine::new_zeroed());
         self.tables.turns.get_mut().clear();
         self.tables.fragments.get_mut().clear();
+        self.tables.loads.iter_mut().for_each(|load| *load.get_mut() = [0; 2]);
         Ok(())
     }
 }
@@ -196,6 +198,7 @@ struct Tables {
     virtual_macs: BTreeMap<[u8; 6], bool>,
     fragments: RefCell<BTreeMap<FragmentKey, FragmentEntry>>,
     turns: RefCell<BTreeMap<u32, u64>>,
+    loads: Vec<UnsafeCell<[u64; 2]>>,
     counters: RefCell<BTreeMap<u32, Counters>>,
     now: Cell<u32>,
 }
@@ -245,6 +248,12 @@ impl lb_common::Tables for Tables {
         let next = turns.entry(service).or_default();
         *next += 1;
         Some(*next - 1)
+    }
+
+    fn load(&self, counter: u32) -> Option<Load> {
+        let words = self.loads.get(counter as usize)?.get().cast::<u64>();
+        // SAFETY: two words of this table, which nobody reaches but through these.
+        unsafe { Some(Load { active: Word::new(words), inactive: Word::new(words.add(1)) }) }
     }
 
     fn ticks(&self, _: u32) -> u32 {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::Action;
-use lb_common::maps::{FlowLine, FragmentEntry, FragmentKey, Service, Turn};
+use lb_common::maps::{FlowLine, FragmentEntry, FragmentKey, Loads, Service, Turn};
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -61,6 +61,7 @@ pub struct Testbed {
     flows: Array<MapData, FlowLine>,
     turns: Array<MapData, Turn>,
     fragments: HashMap<MapData, FragmentKey, FragmentEntry>,
+    loads: Array<MapData, Loads>,
     /// By id.
     services: BTreeMap<u32, Service>,
     /// Frames go through the tc program.
@@ -89,8 +90,20 @@ impl Testbed {
         let flows = Array::try_from(map("flows")?)?;
         let turns = Array::try_from(map("turns")?)?;
         let fragments = HashMap::try_from(map("fragments")?)?;
+        let loads = Array::try_from(map("loads")?)?;
         let gates = Gates::open(&pins)?;
-        Ok(Self { dataplane, pins, stats, gates, flows, turns, fragments, services: BTreeMap::new(), is_tc: false })
+        Ok(Self {
+            dataplane,
+            pins,
+            stats,
+            gates,
+            flows,
+            turns,
+            fragments,
+            loads,
+            services: BTreeMap::new(),
+            is_tc: false,
+        })
     }
 
     /// Sends frames through the tc program from now on.
@@ -208,6 +221,9 @@ impl Side for Testbed {
         }
         for key in self.fragments.keys().collect::<Result<Vec<_>, _>>()? {
             self.fragments.remove(&key)?;
+        }
+        for index in 0..self.loads.len() {
+            self.loads.set(index, Loads::default(), 0)?;
         }
         Ok(())
     }

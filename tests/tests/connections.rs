@@ -27,6 +27,9 @@ const QUIESCE: bool = true;
 /// A service of either family has each.
 const SCHEDULERS: &[&str] = &["mh", "rr"];
 
+/// Those that count connections: apart, for two cores can't keep more connections talking.
+const COUNTED: &[&str] = &["wlc"];
+
 /// Those that take the client by a hash alone.
 const STATELESS: &[&str] = &["mh"];
 
@@ -55,7 +58,16 @@ fn scene_of(
 
 #[test]
 fn one_director() {
-    scene(1, SCHEDULERS, |scene| {
+    changes_of_one_director(SCHEDULERS);
+}
+
+#[test]
+fn one_director_that_counts() {
+    changes_of_one_director(COUNTED);
+}
+
+fn changes_of_one_director(schedulers: &'static [&'static str]) {
+    scene(1, schedulers, |scene| {
         scene.keeps_all_with_new_ones("a real is added", (4, true), |scene| {
             scene.plan.reals.insert(4, 1);
             scene.reload()?;

@@ -54,15 +54,16 @@ pub struct Service {
     pub ring_size: u32,
     /// Number 0 of its reals, which is nobody, in `reals`. Services of one pool share their ring and their reals.
     pub reals: u32,
-    /// Number 0 of its reals in `real_stats`; what reals that are gone have counted is there.
+    /// Number 0 of its reals in `real_stats` and `loads`; what reals that are gone have counted is there.
     pub counters: u32,
     /// How many numbers of reals there are, from those two on.
     pub room: u32,
-    /// Where its turns start in `slots`: how many there are, then a real's number for each.
+    /// Where its list starts in `slots`: how many entries it has, then a word for each, a real's number below its weight.
+    /// See [`crate::Scheduler`].
     pub turns: u32,
     /// [`Service::TRACKED`] and its neighbours.
     pub flags: u16,
-    /// Which scheduler it is, for people: the flags are what counts. 0 `mh`, 1 `sh`, 2 `rr`, 3 `wrr`.
+    /// Which scheduler it is: the number of a [`crate::Scheduler`].
     pub scheduler: u16,
     /// Index in `gates` of the virtual router that owns the VIP; 0 when the VIP is forwarded in every state.
     pub gate: u32,
@@ -71,7 +72,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// `rr`, `wrr`: a new connection takes the next turn, and the flow table remembers it.
+    /// A new connection takes the real that the scheduler chooses, and the flow table remembers it.
     pub const TRACKED: u16 = 1;
     /// `sh`: the ring is asked by the client's address alone.
     pub const BY_SOURCE: u16 = 2;
@@ -81,6 +82,8 @@ impl Service {
     pub const QUERY: u16 = 8;
     /// `udp = "quic"`: an Initial packet opens a connection.
     pub const QUIC: u16 = 16;
+    /// `lc`, `wlc`, `sed`, `nq`: the scheduler goes by `loads`. Only with [`Self::TRACKED`].
+    pub const COUNTED: u16 = 32;
 
     /// An entry that is nobody's.
     pub const FREE: Self = Self {

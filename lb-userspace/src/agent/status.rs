@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lb_common::Scheduler;
 use lb_common::maps::{Address, Drops, Real};
 
 use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -140,7 +141,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             address: plain_address(key.address),
             port: (port != 0).then_some(port),
             pool: None,
-            scheduler: ["mh", "sh", "rr", "wrr"].get(usize::from(service.scheduler)).unwrap_or(&"?").to_string(),
+            scheduler: Scheduler::of(service.scheduler).map_or("?", Scheduler::label).to_owned(),
             counters: stats.service(service)?,
             reals,
         });

@@ -69,7 +69,7 @@ pub struct ServiceStatus {
     pub address: IpAddr,
     /// The port; `None` for any.
     pub port: Option<u16>,
-    /// `mh`, `sh`, `rr` or `wrr`.
+    /// Its word in the configuration, such as `mh`.
     pub scheduler: String,
     /// What it forwarded.
     #[serde(flatten)]

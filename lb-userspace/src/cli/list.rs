@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::exit::Code;
 use super::output::{print, print_json};
 use crate::agent;
+
 use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};

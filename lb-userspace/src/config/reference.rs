@@ -12,7 +12,7 @@ use super::section::metrics::MetricsKeys;
 use super::section::peers::PeersKeys;
 use super::section::pool::PoolKeys;
 use super::section::real::RealKeys;
-use super::section::service::{Scheduler, ServiceKeys};
+use super::section::service::{SCHEDULERS, ServiceKeys, scheduler_doc};
 use super::section::vrrp::VrrpKeys;
 use super::section::vrrp::announce::AnnounceKeys;
 use super::section::vrrp::track::TrackKeys;
@@ -86,8 +86,8 @@ fn plain(doc: &str) -> String {
 
 fn schedulers() -> String {
     let mut table = "| scheduler | picks | keeps |\n|---|---|---|\n".to_owned();
-    for (word, scheduler) in Scheduler::WORDS.0 {
-        let (picks, keeps) = scheduler.doc();
+    for (word, scheduler) in SCHEDULERS.0 {
+        let (picks, keeps) = scheduler_doc(*scheduler);
         table += &format!("| `{word}` | {picks} | {keeps} |\n");
     }
     table

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::Ip;
 use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
-use lb_common::ring::{Member, ring, turns};
+use lb_common::ring::{Member, ring};
 use lb_common::slot::Slot;
+use lb_common::{Ip, Scheduler, entries};
 
 use super::FlowTimes;
 
@@ -55,26 +55,26 @@ impl Ring {
     }
 }
 
-/// Who takes a tracked service's new connections, one after the other.
+/// Who takes a tracked service's new connections: see [`Scheduler`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turns {
-    order: Vec<u16>,
+    entries: Vec<u32>,
 }
 
 impl Turns {
-    /// By these members' weights.
-    pub fn new(members: Vec<Member>) -> Self {
-        Self { order: turns(&members) }
+    /// The list of these members, as this scheduler wants it.
+    pub fn new(scheduler: Scheduler, members: &[Member]) -> Self {
+        Self { entries: entries(scheduler, members) }
     }
 
-    /// The reals' numbers in their order.
-    pub fn order(&self) -> &[u16] {
-        &self.order
+    /// Its entries: reals' numbers, and their weights.
+    pub fn entries(&self) -> &[u32] {
+        &self.entries
     }
 
-    /// Words that they take: their number, then they.
+    /// Words that it takes: the number of its entries, then they.
     pub fn words(&self) -> u32 {
-        self.order.len() as u32 + 1
+        self.entries.len() as u32 + 1
     }
 }
 

@@ -8,7 +8,7 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::Verdict;
 use lb_common::maps::{
-    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, PORTS, Pending, Port, Real,
+    Director, Drops, FlowKeys, FlowLine, FragmentEntry, FragmentKey, GATES, Gate, Loads, PORTS, Pending, Port, Real,
     ReturnKey, Service, SlotPair, Stats, TX_PORTS, Turn, VerdictStats, Vip, VipKey, VirtualMac, VirtualMacKey,
 };
 use tracing::{info, warn};
@@ -106,6 +106,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
         row("pending", 1, 4, size_of::<Pending>(), true),
         row("turns", services, 4, size_of::<Turn>(), false),
         row("real_stats", sizes.real_entries(), 4, size_of::<Stats>(), true),
+        row("loads", sizes.real_entries(), 4, size_of::<Loads>(), false),
         row("verdicts", Verdict::COUNT as u32, 4, size_of::<VerdictStats>(), true),
         row("drops", PORTS, 4, size_of::<Drops>(), true),
         row("gates", GATES, 4, size_of::<Gate>(), false),
@@ -231,7 +232,7 @@ impl Dataplane {
                 Ok(adopted) => {
                     info!(
                         "{} services and {} reals are taken over from {}, which has other layouts; remembered connections \
-                         start anew, so that those of rr and wrr services may go to another real",
+                         start anew, so that those of tracked services may go to another real",
                         adopted.services.len(),
                         adopted.pools.values().map(BTreeMap::len).sum::<usize>(),
                         directory.display()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use lb_common::maps::{
-    Director, FlowKeys, FlowLine, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, Turn, Vip, VipKey,
+    Director, FlowKeys, FlowLine, Loads, Port, Real, ReturnKey, Service, ServiceKey, SlotPair, Stats, Turn, Vip, VipKey,
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -30,6 +30,7 @@ pub struct Maps {
     pub(super) flow_keys: Arc<Mapped<FlowKeys>>,
     pub(super) turns: Array<MapData, Turn>,
     pub(super) real_stats: PerCpuArray<MapData, Stats>,
+    pub(super) loads: Arc<Mapped<Loads>>,
     pub(super) tx_ports: DevMap<MapData>,
     most_reals: u32,
 }
@@ -109,6 +110,7 @@ impl Maps {
             flow_keys: Arc::new(map(pins, "flow_keys")?),
             turns: open(pins, "turns")?,
             real_stats: open(pins, "real_stats")?,
+            loads: Arc::new(map(pins, "loads")?),
             tx_ports: open(pins, "tx_ports")?,
             // It has an entry for each.
             most_reals: entries(&open_data(pins, "returns")?, "returns")?,

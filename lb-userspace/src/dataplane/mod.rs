@@ -17,6 +17,7 @@ mod features;
 mod gate;
 mod layout;
 mod load;
+mod loads;
 mod mapped;
 mod maps;
 mod native;

@@ -2,18 +2,18 @@
 //! and slots found in which no remembered flow is another real's than the current one's.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lb_common::flow::{Flow, Stage};
+use lb_common::flow::{Flow, LINGERS, Stage};
 use lb_common::header;
-use lb_common::maps::{FlowKey, Service, Timeouts};
+use lb_common::maps::{FlowKey, Loads, Service, Timeouts};
 
+use super::loads::Tally;
+use super::mapped::Mapped;
 use super::remembered::{At, KeyReader, Remembered};
 use super::slots::{Open, Slots, Words};
 use super::{Dataplane, Desired, Error};
-
-/// A closing connection that has been silent for so many ticks counts no more, though its entry stays for packets that come late.
-const LINGERS: u32 = 2;
 
 /// Connections of a real, by ipvsadm's columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,7 +25,7 @@ pub struct Live {
 }
 
 /// What a sweep found.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Swept {
     /// Remembered connections by service id and real's number.
     pub flows: BTreeMap<(u32, u16), Live>,
@@ -39,6 +39,7 @@ pub struct Swept {
     unknown: bool,
     /// Numbers that entries without keys name.
     anybodys: HashSet<u16>,
+    tally: Tally,
     /// How long it took.
     pub took: Duration,
 }
@@ -47,6 +48,7 @@ pub struct Swept {
 pub struct Sweep {
     table: Remembered,
     rules: Rules,
+    loads: Arc<Mapped<Loads>>,
 }
 
 /// What a sweep makes of an entry, wherever the table lies.
@@ -69,12 +71,17 @@ impl Dataplane {
         let reals = self.held_reals.keys().copied().collect();
         let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
         let rules = Rules::new(table.reader().clone(), reals, open, (now, *table.timeouts()));
-        Ok(Sweep { table, rules })
+        Ok(Sweep { table, rules, loads: self.maps.loads.clone() })
     }
 
-    /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
-    pub fn end_sweep(&mut self, swept: &mut Swept) {
+    /// Sets live connections right, settles what a sweep has found settled, and gives up bases that have been silent for as
+    /// long as a connection may be.
+    ///
+    /// # Errors
+    /// A count can't be written, which can't be.
+    pub fn end_sweep(&mut self, swept: &mut Swept) -> Result<(), Error> {
         swept.end(&mut self.slots, &mut self.maps.slots, &self.applied, super::clock::now());
+        self.mend_loads(&std::mem::take(&mut swept.tally))
     }
 }
 
@@ -84,7 +91,8 @@ impl Sweep {
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
-        let mut swept = self.rules.begin();
+        let tally = Tally::begin(&self.loads, self.table.services())?;
+        let mut swept = Swept { tally, ..self.rules.begin() };
         for line in 0..self.table.lines() {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
                 if let Some(flow) = Flow::of(word) {
@@ -135,12 +143,13 @@ impl Rules {
         }
         swept.used += 1;
         let Some((key, service)) = known else {
-            // A tracked service's opening connections have no keys yet, and those of others have.
+            // A tracked service's opening connections have no keys yet, but where they are counted; those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
             swept.anybodys.insert(flow.real);
             return;
         };
         swept.named.insert((service.reals, flow.real));
+        swept.tally.meet(service, flow, self.now);
         let live = swept.flows.entry((service.id, flow.real)).or_default();
         match flow.stage {
             Stage::Open => live.active += 1,

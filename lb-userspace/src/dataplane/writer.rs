@@ -146,9 +146,10 @@ impl Dataplane {
             self.held_reals.insert(index, *real);
         }
         for (key, service) in &desired.services {
-            let held = self.applied.services.get(key);
+            let held = self.applied.services.get(key).copied();
             if held.is_none_or(|held| held.counters != service.counters) {
-                self.move_counters(held.copied(), service)?;
+                self.move_counters(held, service)?;
+                self.move_loads(held, service)?;
             }
         }
         Ok(())
@@ -167,13 +168,13 @@ impl Dataplane {
             if self.applied.turns.get(start) == Some(turns) {
                 continue;
             }
-            let count = turns.order().len() as u32;
+            let count = turns.entries().len() as u32;
             let words = &mut self.maps.slots;
             if count < words.word(*start) {
                 words.put(*start, count);
             }
-            for (index, number) in (start + 1..).zip(turns.order()) {
-                words.put(index, u32::from(*number));
+            for (index, entry) in (start + 1..).zip(turns.entries()) {
+                words.put(index, *entry);
             }
             words.put(*start, count);
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::Member;
 
-use crate::config::{Flows, Protocol, Real, Scheduler, Service, Vip};
+use crate::config::{Flows, Protocol, Real, Service, Vip};
 use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
@@ -68,13 +68,13 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 reals: reals.start,
                 counters: allocation.counters(key, reals.length).start,
                 room: reals.length,
-                flags: flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 },
+                flags: service.scheduler.flags() | if undecided { maps::Service::UNDECIDED } else { 0 },
                 scheduler: service.scheduler as u16,
                 gate: gates.get(&service.address).copied().unwrap_or(0),
                 ..maps::Service::FREE
             };
             if service.scheduler.is_tracked() {
-                let turns = Turns::new(turning(service, &members));
+                let turns = Turns::new(service.scheduler, &members);
                 let range = allocation.turns(key, turns.words());
                 value.turns = range.start;
                 desired.turns.insert(range.start, turns);
@@ -158,15 +158,6 @@ fn add_reals(
     members
 }
 
-/// Who takes turns: `rr` is plain, a weight only tells whether a real takes part.
-fn turning(service: &Service, members: &[Member]) -> Vec<Member> {
-    let plain = |member: &Member| Member { weight: member.weight.min(1), ..*member };
-    match service.scheduler {
-        Scheduler::Rr => members.iter().map(plain).collect(),
-        _ => members.to_vec(),
-    }
-}
-
 /// Adds the VLANs that a real makes ours on its interface: its own, and where its `vlan` says that frames change theirs
 /// on the way, every one, unless those that clients are in are named.
 fn add_vlans(port: &mut Port, named: bool, real: &Real, hop: &Resolved) {
@@ -174,15 +165,6 @@ fn add_vlans(port: &mut Port, named: bool, real: &Real, hop: &Resolved) {
         port.vlans = maps::Vlans::ALL;
     }
     port.vlans.extend(hop.vlan);
-}
-
-/// A service's flags in the maps.
-fn flags(service: &Service) -> u16 {
-    match service.scheduler {
-        Scheduler::Mh => 0,
-        Scheduler::Sh => maps::Service::BY_SOURCE,
-        Scheduler::Rr | Scheduler::Wrr => maps::Service::TRACKED,
-    }
 }
 
 /// A service's key in `services`.

@@ -15,6 +15,7 @@ use aya::maps::{Array, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use clap::Parser;
 use comfy_table::{Table, TableStyle};
+use lb_common::Scheduler;
 use lb_common::maps::{Service, mapped};
 use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
 use lb_tests::frame::{CLIENT, DIRECTOR, Segment, tcp4, tcp6, udp4};
@@ -174,6 +175,7 @@ fn services() -> Vec<ServiceSpec> {
         port,
         protocol,
         flags,
+        scheduler: Scheduler::Mh,
         ring_size: 65537,
         reals: reals(10, 8),
     };

@@ -13,7 +13,7 @@ use lb_common::maps::{
 };
 use lb_common::ring::Member;
 use lb_common::slot::{Slot, State};
-use lb_common::{Ip, Ports, Query, flow_hash, recall, scale, source_hash};
+use lb_common::{Ip, Load, Ports, Query, Scheduler, flow_hash, recall, scale, source_hash};
 use lb_userspace::dataplane::{
     Adopted, Desired, FlowTimes, KeyReader, Pool, Ring, Room, Rules, Slots, Swept, Taken, Turns, Words as _,
 };
@@ -115,6 +115,10 @@ impl lb_common::Tables for Maps {
 
     fn take_turn(&self, _: u32) -> Option<u64> {
         Some(self.turn.replace(self.turn.get() + 1))
+    }
+
+    fn load(&self, _: u32) -> Option<Load> {
+        None
     }
 
     fn ticks(&self, _: u32) -> u32 {
@@ -235,7 +239,7 @@ impl Director {
         };
         let mut desired = Desired { hash_seed: seed, ..Desired::default() };
         if service.flags & Service::TRACKED != 0 {
-            let turns = Turns::new(members.clone());
+            let turns = Turns::new(Scheduler::Wrr, &members);
             service.turns = self.allocation.turns(key, turns.words()).start;
             desired.turns.insert(service.turns, turns);
         }
@@ -251,8 +255,8 @@ impl Director {
         let loosened = desired.loosened(&self.desired.services);
         self.slots.write(&mut self.maps.words, &desired, &loosened, Duration::from_secs(now));
         for (start, turns) in &desired.turns {
-            self.maps.words.put(*start, turns.order().len() as u32);
-            (start + 1..).zip(turns.order()).for_each(|(index, number)| self.maps.words.put(index, u32::from(*number)));
+            self.maps.words.put(*start, turns.entries().len() as u32);
+            (start + 1..).zip(turns.entries()).for_each(|(index, number)| self.maps.words.put(index, *number));
         }
         self.maps.head.hash_seed = desired.hash_seed;
         self.maps.reals = desired.reals().map(|(index, real)| (index, *real)).collect();
@@ -287,10 +291,10 @@ impl Director {
             slot.current
         } else {
             let (hash, client, ports) = (self.hash(name), name.address(), name.ports());
-            let query = Query { hash, client, ports, service: 0, slot, opens, again: false };
+            let query = Query::new((hash, client, ports), 0, slot, opens).words();
             let answer = recall(&self.maps, query);
             if !answer.connection && self.living(answer.number).is_none() {
-                recall(&self.maps, Query { again: true, ..query }).number
+                recall(&self.maps, Query::again(query)).number
             } else {
                 answer.number
             }
@@ -406,7 +410,7 @@ impl Director {
     pub fn restart(&mut self, now: u64) {
         let service = self.service();
         let pools = self.desired.pools.iter().map(|(start, pool)| (*start, pool.reals.clone())).collect();
-        let turns = self.desired.turns.iter().map(|(start, turns)| (*start, turns.order().len() as u32)).collect();
+        let turns = self.desired.turns.iter().map(|(start, turns)| (*start, turns.entries().len() as u32)).collect();
         let services = BTreeMap::from([(service.key, service)]);
         let adopted = Adopted { services, pools, turns, ..Adopted::default() };
         self.allocation = Allocation::adopt(&adopted, ROOM);
@@ -456,7 +460,7 @@ impl Director {
         self.slots = Slots::default();
         self.slots.write(&mut self.maps.words, &idle, &BTreeSet::new(), Duration::from_secs(now));
         for (start, turns) in &told.desired.turns {
-            self.maps.words.put(*start, turns.order().len() as u32);
+            self.maps.words.put(*start, turns.entries().len() as u32);
         }
         self.desired = told.desired;
         self.draining.extend(told.holding.into_keys().map(|real| (real, now)));

@@ -3,6 +3,7 @@
 
 mod addressing;
 mod change;
+mod counted;
 mod features;
 mod fragment;
 mod icmp;
@@ -77,6 +78,11 @@ fn tracked() -> Result<()> {
 }
 
 #[test]
+fn counted() -> Result<()> {
+    play(&counted::fixtures(), SIZES)
+}
+
+#[test]
 fn change() -> Result<()> {
     play(&change::fixtures(), SIZES)
 }
@@ -117,6 +123,7 @@ fn every_fixture_has_a_name_of_its_own() {
         pool::fixtures(),
         schedule::fixtures(),
         tracked::fixtures(),
+        counted::fixtures(),
         change::fixtures(),
         truncation::fixtures(),
         table::fixtures(),

@@ -1,5 +1,6 @@
 //! The director of most fixtures, and the frames that its clients send.
 
+use lb_common::Scheduler;
 use lb_common::header::ethertype;
 use lb_common::maps::{Address, Service, mapped};
 use lb_tests::fixture::{RealSpec, ServiceSpec, desired};
@@ -23,7 +24,7 @@ pub(crate) const DNS6: u32 = 4;
 
 /// A stateless service of these reals.
 pub(crate) fn service(address: Address, port: u16, protocol: u8, reals: &[RealSpec]) -> ServiceSpec {
-    ServiceSpec { address, port, protocol, flags: 0, ring_size: 251, reals: reals.to_vec() }
+    ServiceSpec { address, port, protocol, flags: 0, scheduler: Scheduler::Mh, ring_size: 251, reals: reals.to_vec() }
 }
 
 /// The VIP's port 80 over TCP, by turns, on these reals.

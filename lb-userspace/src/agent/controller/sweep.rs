@@ -28,7 +28,7 @@ impl Controller {
             // The maps may be written meanwhile.
             let mut swept = sweep.run()?;
             let mut dataplane = dataplane.blocking_lock();
-            dataplane.end_sweep(&mut swept);
+            dataplane.end_sweep(&mut swept)?;
             if let Some(teller) = teller {
                 teller.tell_slots(&dataplane);
             }

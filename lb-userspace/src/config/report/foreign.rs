@@ -92,16 +92,12 @@ const SERVICE: &[Row] = &[
 /// (key, their word for a value, the answer).
 #[rustfmt::skip]
 const VALUES: &[(&str, &str, &str)] = &[
-    ("scheduler", "wlc", "it isn't there yet, the nearest is wrr"),
-    ("scheduler", "lc", "it isn't there yet, the nearest is rr"),
-    ("scheduler", "sed", "it isn't there yet, the nearest is wrr"),
-    ("scheduler", "nq", "it isn't there yet, the nearest is wrr"),
     ("scheduler", "dh", "it isn't there, the nearest is sh"),
-    ("scheduler", "lblc", "it isn't there, the nearest is sh"),
-    ("scheduler", "lblcr", "it isn't there, the nearest is sh"),
-    ("scheduler", "fo", "it isn't there yet"),
-    ("scheduler", "ovf", "it isn't there yet"),
-    ("scheduler", "twos", "it isn't there yet, the nearest is wrr"),
+    ("scheduler", "lblc", "it isn't there: it is for caches by destination, the nearest is wlc"),
+    ("scheduler", "lblcr", "it isn't there: it is for caches by destination, the nearest is wlc"),
+    ("scheduler", "fo", "it isn't there: give one real all the weight"),
+    ("scheduler", "ovf", "it isn't there, the nearest is wlc"),
+    ("scheduler", "twos", "it isn't there, the nearest is wlc, which compares up to 32 reals"),
     ("scheduler", "maglev", "it is mh here"),
     ("type", "https", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),
     ("type", "ssl_get", "it isn't there yet: tcp shows that the port is open, http would be refused by a TLS port"),

@@ -16,6 +16,8 @@ use crate::config::read::value::{self, Endpoint};
 use crate::config::read::{Choice, Named, Number, Read, Tables, Text, Time, hours, key, keys};
 use crate::config::report::{Findings, text::wrap};
 
+pub use lb_common::Scheduler;
+
 /// `[service.NAME]`: a virtual service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
@@ -76,59 +78,45 @@ impl Protocol {
     }
 }
 
-/// How a new connection finds its real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheduler {
-    /// Weighted Maglev over the flow (client, port, VIP, port, protocol): no state.
-    Mh,
-    /// Weighted Maglev over the client's address alone: no state.
-    Sh,
-    /// Round robin, tracked.
-    Rr,
-    /// Weighted round robin (smooth), tracked.
-    Wrr,
-}
+/// All schedulers by their words.
+pub(in crate::config) const SCHEDULERS: Choice<Scheduler> = Choice(Scheduler::WORDS);
 
-impl Scheduler {
-    /// All of them by their words.
-    pub(in crate::config) const WORDS: Choice<Self> =
-        Choice(&[("mh", Self::Mh), ("sh", Self::Sh), ("rr", Self::Rr), ("wrr", Self::Wrr)]);
-
-    /// Its word in the file and in lists.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Mh => "mh",
-            Self::Sh => "sh",
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
+/// How a scheduler picks a real, and what it keeps of it, for the documentation.
+pub(in crate::config) fn scheduler_doc(scheduler: Scheduler) -> (&'static str, &'static str) {
+    match scheduler {
+        Scheduler::Mh => (
+            "by weighted Maglev hash over client, port, VIP, port and protocol",
+            "no state: every director with the same file picks the same real",
+        ),
+        Scheduler::Sh => (
+            "by weighted Maglev hash over the client's address alone, so that one client stays on one real",
+            "no state",
+        ),
+        Scheduler::Rr => {
+            ("each real in turn; its weight counts only as 0 or not", "each connection, in the flow table")
         }
-    }
-
-    /// How it picks a real, and what it keeps of it, for the documentation.
-    pub(in crate::config) fn doc(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Mh => (
-                "by weighted Maglev hash over client, port, VIP, port and protocol",
-                "no state: every director with the same file picks the same real",
-            ),
-            Self::Sh => (
-                "by weighted Maglev hash over the client's address alone, so that one client stays on one real",
-                "no state",
-            ),
-            Self::Rr => ("each real in turn; its weight counts only as 0 or not", "each connection, in the flow table"),
-            Self::Wrr => (
-                "each real in turn, smoothly, as often as its weight says; the sum of the weights over their greatest \
-                 common divisor is at most 65536",
-                "each connection",
-            ),
+        Scheduler::Wrr => (
+            "each real in turn, smoothly, as often as its weight says; the sum of the weights over their greatest \
+             common divisor is at most 65536",
+            "each connection",
+        ),
+        Scheduler::Lc => (
+            "the real with the fewest live connections, an active one counting as 256 inactive ones; its weight counts \
+             only as 0 or not",
+            "each connection, and counts of each real",
+        ),
+        Scheduler::Wlc => {
+            ("the same, the connections divided by the weight", "each connection, and counts of each real")
         }
-    }
-
-    /// Whether the flow table is authoritative for its connections.
-    #[must_use]
-    pub fn is_tracked(self) -> bool {
-        matches!(self, Self::Rr | Self::Wrr)
+        Scheduler::Sed => (
+            "the real whose active connections, with the new one, are the fewest for its weight: the shortest expected \
+             delay",
+            "each connection, and counts of each real",
+        ),
+        Scheduler::Nq => (
+            "a real without active connections, or else as `sed`: a new connection never queues while a real is idle",
+            "each connection, and counts of each real",
+        ),
     }
 }
 
@@ -175,7 +163,7 @@ keys! {
         /// what it carries
         protocol: Protocol = key(PROTOCOL).required();
         /// how a new connection finds its real; see below
-        scheduler: Scheduler = key(Scheduler::WORDS).or(Scheduler::Mh);
+        scheduler: Scheduler = key(SCHEDULERS).or(Scheduler::Mh);
         /// slots of the service's ring: 100 or more for each real share the load evenly, and each slot takes memory
         ring_size: u32 = key(Number::of(RINGS.0..=RINGS.1).unit("slots (a prime)")).or(RING)
             .values("a prime, 251 to 1048573, not less than the number of reals");

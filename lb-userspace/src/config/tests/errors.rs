@@ -97,7 +97,7 @@ const ROWS: &[Row] = &[
     (2, "interfaces = [\"eth1\"]\nmode = \"natve\"", 3, "\"natve\" is not a `mode`", "did you mean \"native\"?"),
     (9, "protocol = \"tpc\"", 9, "\"tpc\" is not a `protocol`", "did you mean \"tcp\"?"),
     (9, "protocol = \"sctp\"", 9, "\"sctp\" is not a `protocol`", "tcp or udp"),
-    (9, "protocol = \"tcp\"\nscheduler = \"wlc\"", 10, "\"wlc\" is not a `scheduler`", "it isn't there yet, the nearest is wrr; write mh, sh, rr or wrr"),
+    (9, "protocol = \"tcp\"\nscheduler = \"lblc\"", 10, "\"lblc\" is not a `scheduler`", "it isn't there: it is for caches by destination, the nearest is wlc; write mh, sh, rr, wrr, lc, wlc, sed or nq"),
     (10, "check = { type = \"htpp\" }", 10, "\"htpp\" is not a `type`", "did you mean \"http\"?"),
     (3, "[vrrp.\"a b\"]", 3, "\"a b\" can't be a name", "letters, digits"),
     (2, "interfaces = [\"a/name\"]", 2, "can't be the name of an interface", "127 bytes"),

@@ -23,7 +23,7 @@ lb.toml:5:1: `adress` is not a key of [service.web]
 lb.toml:7:14: \"rrr\" is not a `scheduler`
   7 |  scheduler = \"rrr\"
     |              ^^^^^
-  fix: did you mean \"rr\"? Write mh, sh, rr or wrr
+  fix: did you mean \"rr\"? Write mh, sh, rr, wrr, lc, wlc, sed or nq
 
 lb.toml:8:94: `timeout` = 2s is longer than the interval of 100ms
   8 | …l = \"100ms\", timeout = \"2s\", rise = 1 }
