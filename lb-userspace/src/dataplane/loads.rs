@@ -57,7 +57,8 @@ impl Tally {
 }
 
 impl Dataplane {
-    /// Sets the counts right. What the packet path has added during the walk stays: the walk is taken to have met half of it.
+    /// Sets the counts right. What the packet path has added during the walk stays: the walk is taken to have met half of it, and
+    /// a count that is off by no more than that has changed may be right.
     pub(super) fn mend_loads(&self, tally: &Tally) -> Result<(), Error> {
         for (index, count) in &tally.counts {
             let words = self.maps.loads.entry(*index)?;
@@ -82,9 +83,9 @@ impl Dataplane {
 
 fn mend(word: &AtomicU64, before: u64, met: u64) {
     let now = word.load(Ordering::Relaxed);
-    let change = now.wrapping_sub(before).cast_signed() / 2;
-    let wrong = met.wrapping_sub(before.wrapping_add(change.cast_unsigned()));
-    if wrong != 0 {
+    let change = now.wrapping_sub(before).cast_signed();
+    let wrong = met.wrapping_sub(before.wrapping_add((change / 2).cast_unsigned()));
+    if wrong.cast_signed().unsigned_abs() > change.unsigned_abs() {
         word.fetch_add(wrong, Ordering::Relaxed);
     }
 }
@@ -112,6 +113,14 @@ mod tests {
         assert_eq!(mended(100, 120, 110), 120);
         assert_eq!(mended(100, 80, 90), 80);
         assert_eq!(mended(130, 150, 110), 120, "30 that had ended");
-        assert_eq!(mended(u64::MAX - 4, 5, 10), 15, "it was below zero");
+        assert_eq!(mended(u64::MAX - 4, 5, 11), 16, "it was below zero");
+    }
+
+    /// All that came was met, or nothing of it.
+    #[test]
+    fn a_count_that_may_be_right_is_left_alone() {
+        assert_eq!(mended(100, 160, 160), 160);
+        assert_eq!(mended(100, 160, 100), 160);
+        assert_eq!(mended(160, 100, 100), 100);
     }
 }
