@@ -77,7 +77,7 @@ fn a_real_that_answers_no_ping_is_taken_out_over_both_families() {
         let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
                     check = { type = \"ping\", interval = \"250ms\", fast = \"50ms\", timeout = \"250ms\", fall = 3 }";
         let six = service("six", format!("[{VIP6}]:any"), keys, lab.reals().map(|host| real(host.v6(), "")));
-        let agent = Agent::start(lab.director(), &(config(lab, keys) + &six))?;
+        let mut agent = Agent::start(lab.director(), &(config(lab, keys) + &six))?;
         let quiet = lab.real(1);
         let rows: [(&str, IpAddr, &str); 2] = [
             ("web", quiet.v4().into(), "net.ipv4.icmp_echo_ignore_all"),
