@@ -11,7 +11,8 @@ use serde_json::Value;
 
 /// Pinned maps with the names that their keys and values are shown with. An entry without names is all that one needs
 /// where a value is a number, or the map is empty here.
-const FIELDS: [(&str, &[&str]); 18] = [
+const FIELDS: [(&str, &[&str]); 19] = [
+    ("loads", &["active", "inactive"]),
     (
         "services",
         &["address", "port", "protocol", "id", "ring", "ring_size", "reals", "counters", "flags", "scheduler"],
