@@ -111,14 +111,14 @@ impl Tables for Maps {
         let key = FragmentKey::from(key);
         // SAFETY: an entry that gives way to another while it is read may be read as a mixture of both: one fragment then
         // goes to a wrong real, which drops it.
-        unsafe { maps::fragments.get(&key) }.copied()
+        unsafe { maps::fragments.get(key) }.copied()
     }
 
     #[inline(always)]
     fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]) {
         let (key, entry) = (FragmentKey::from(key), FragmentEntry::from(entry));
         // Without it the other fragments are dropped.
-        let _ = maps::fragments.insert(&key, &entry, 0);
+        let _ = maps::fragments.insert(key, entry, 0);
     }
 
     #[inline(always)]
