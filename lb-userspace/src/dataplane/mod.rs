@@ -43,7 +43,7 @@ pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use mapped::Mapped;
 pub use maps::{Adopted, Maps, Room};
 pub use pin::{Pins, detach};
-pub use remembered::{At, KeyReader, News, Remembered, Watch};
+pub use remembered::{Arrays, At, KeyReader, News, Remembered, Watch};
 pub use slots::{Open, Slots, Words};
 pub use stats::{Counters, StatsReader};
 pub use sweep::{Live, Rules, Sweep, Swept};

@@ -5,20 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lb_common::flow::{self, Flow, Place, Stage};
-use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Service, ServiceKey, Timeouts};
+use lb_common::maps::{FlowKey, FlowKeys, FlowLine, Service, ServiceKey, SlotPair, Timeouts};
 use lb_common::slot::Slot;
 use lb_common::{Hash, Ip, Ports, flow_hash, scale, source_hash};
 
 use super::mapped::Mapped;
-use super::{Dataplane, Desired, Error};
+use super::{Dataplane, Desired, Error, Words as _};
 
 /// A flow table, with the services by which its keys are read.
 #[derive(Clone)]
 pub struct Remembered {
     reader: KeyReader,
     timeouts: Timeouts,
-    lines: Arc<Mapped<FlowLine>>,
-    keys: Arc<Mapped<FlowKeys>>,
+    arrays: Arrays,
+}
+
+/// The arrays that it reads.
+#[derive(Clone)]
+pub struct Arrays {
+    /// The flows' words.
+    pub lines: Arc<Mapped<FlowLine>>,
+    /// Their keys.
+    pub keys: Arc<Mapped<FlowKeys>>,
+    /// The slots that they belong to.
+    pub slots: Arc<Mapped<SlotPair>>,
 }
 
 /// What it takes to read a table's keys, wherever it lies.
@@ -44,8 +54,11 @@ impl Dataplane {
         Remembered {
             reader: KeyReader::new(&self.applied, self.maps.flows.len()),
             timeouts: self.clock.timeouts(self.applied.timeouts),
-            lines: self.maps.flows.clone(),
-            keys: self.maps.flow_keys.clone(),
+            arrays: Arrays {
+                lines: self.maps.flows.clone(),
+                keys: self.maps.flow_keys.clone(),
+                slots: self.maps.slots.clone(),
+            },
         }
     }
 }
@@ -59,9 +72,14 @@ impl Dataplane {
 }
 
 impl Remembered {
+    /// The table that lies in these arrays, and remembers flows for these times.
+    pub fn new(reader: KeyReader, timeouts: Timeouts, arrays: Arrays) -> Self {
+        Self { reader, timeouts, arrays }
+    }
+
     /// Lines of the table.
     pub fn lines(&self) -> u32 {
-        self.lines.len()
+        self.arrays.lines.len()
     }
 
     /// How long it remembers what, in ticks.
@@ -79,7 +97,7 @@ impl Remembered {
     /// # Errors
     /// There is no such line.
     pub fn words(&self, line: u32) -> Result<[u64; FlowLine::WAYS], Error> {
-        Ok(self.lines.get(line)?.words)
+        Ok(self.arrays.lines.get(line)?.words)
     }
 
     /// By whom the keys are read.
@@ -89,7 +107,7 @@ impl Remembered {
 
     /// A flow's key, as it is now.
     pub fn key(&self, at: At) -> Option<FlowKey> {
-        self.keys.get(at.line).ok()?.keys.get(at.way).copied()
+        self.arrays.keys.get(at.line).ok()?.keys.get(at.way).copied()
     }
 
     /// Whose a flow is; `None` where its key is half-written, another flow's, or of a service that is gone.
@@ -102,9 +120,25 @@ impl Remembered {
         self.reader.slot(key, service)
     }
 
+    /// Whether another director has to be told of a flow, since slots' words don't tell it. Nobody is told of one that nothing
+    /// followed, unless it is in the midst of its life, on a real that its slot has ceased to name.
+    pub fn is_told(&self, at: At, flow: Flow) -> bool {
+        let named = |(key, service): (FlowKey, &Service)| {
+            let slot = service.ring.saturating_add(self.slot(&key, service));
+            Slot::of(self.arrays.slots.word(slot)).names(flow.real)
+        };
+        flow.stage != Stage::Opening || self.known(at, flow).is_some_and(|known| !named(known))
+    }
+
+    /// How long others may be left in the belief that a flow is silent, in ticks: they must not take it for one that is over.
+    fn refresh(&self, flow: Flow) -> u32 {
+        let Timeouts { tcp, udp, closing, .. } = self.timeouts;
+        REFRESH.min(if flow.stage == Stage::Closing { closing } else { tcp.min(udp) } / 4)
+    }
+
     /// Forgets a flow, if its word is still this one. Whether it was.
     pub fn forget(&self, at: At, word: u64) -> bool {
-        let place = self.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
+        let place = self.arrays.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
         place.is_some_and(|place| place.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok())
     }
 
@@ -113,13 +147,13 @@ impl Remembered {
         let place = self.reader.place(key, service);
         let flow = Flow { tag: place.tag, seen, stage, real };
         if let Some((at, word)) = self.find(place) {
-            let held = self.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
+            let held = self.arrays.lines.entry(at.line).ok().and_then(|mut words| words.nth(at.way));
             let replaced = held.is_some_and(|held| {
                 held.compare_exchange(word, flow.word(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
             });
             return replaced && self.note_key(at, key);
         }
-        let [first, second] = place.lines.map(|line| self.lines.pointer(line));
+        let [first, second] = place.lines.map(|line| self.arrays.lines.pointer(line));
         let (Ok(first), Ok(second)) = (first, second) else { return false };
         match flow::insert_shared(first, second, flow, &self.timeouts) {
             Some(at) => {
@@ -147,7 +181,7 @@ impl Remembered {
 
     fn note_key(&self, at: At, key: &FlowKey) -> bool {
         let words = FlowKey::words(Ip::from(key.client), Ports::of(key.ports), key.service);
-        let Ok(entry) = self.keys.entry(at.line) else { return false };
+        let Ok(entry) = self.arrays.keys.entry(at.line) else { return false };
         entry.skip(at.way * words.len()).zip(words).for_each(|(place, word)| place.store(word, Ordering::Release));
         true
     }
@@ -210,7 +244,7 @@ pub struct Watch {
     told: Vec<u64>,
 }
 
-/// A flow that lives is told again after so many ticks of its packets, so that others don't take it for silent.
+/// A flow that lives is told again after so many ticks of its packets at the latest.
 const REFRESH: u32 = 128;
 
 impl Watch {
@@ -260,8 +294,9 @@ fn look_at(
         news.extend(known.map(of));
         known.is_some()
     };
-    // Nobody is told of a connection that nothing followed.
-    let lives = Flow::of(word).filter(|flow| flow.stage != Stage::Opening);
+    // Once it was told it is told on.
+    let was_told = |flow: &Flow| Flow::of(*told).is_some_and(|before| before.tag == flow.tag);
+    let lives = Flow::of(word).filter(|flow| was_told(flow) || table.is_told(at, *flow));
     if let Some(before) = Flow::of(*told)
         && lives.is_none_or(|flow| flow.tag != before.tag)
     {
@@ -273,7 +308,7 @@ fn look_at(
     let known = Flow::of(*told);
     let same = known.is_some_and(|known| (known.stage, known.real) == (flow.stage, flow.real));
     // Half the clock's bits are the future.
-    let fresh = known.is_some_and(|known| known.idle(flow.seen) < REFRESH);
+    let fresh = known.is_some_and(|known| known.idle(flow.seen) < table.refresh(flow));
     if !(same && fresh) && tell(flow, Some(flow.stage)) {
         *told = word;
     }
@@ -282,18 +317,15 @@ fn look_at(
 #[cfg(test)]
 pub(super) mod tests {
     use lb_common::maps::mapped;
-    use nix::sys::memfd::{MFdFlags, memfd_create};
-    use nix::unistd::ftruncate;
 
     use super::*;
 
     const LINES: u32 = 16;
 
-    /// Memory that is mapped as the kernel's arrays are.
-    fn array<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy>() -> Arc<Mapped<T>> {
-        let memory = memfd_create(c"array", MFdFlags::empty()).unwrap();
-        ftruncate(&memory, i64::from(LINES) * size_of::<T>() as i64).unwrap();
-        Arc::new(Mapped::new("array", &memory, LINES).unwrap())
+    fn array<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy>(
+        entries: u32,
+    ) -> Arc<Mapped<T>> {
+        Arc::new(Mapped::apart("array", entries).unwrap())
     }
 
     pub(in crate::dataplane) fn service(id: u32, flags: u16) -> Service {
@@ -309,8 +341,7 @@ pub(super) mod tests {
                 lines: LINES,
             },
             timeouts: Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 },
-            lines: array(),
-            keys: array(),
+            arrays: Arrays { lines: array(LINES), keys: array(LINES), slots: array(256) },
         }
     }
 
@@ -352,8 +383,17 @@ pub(super) mod tests {
         let (table, mut watch) = (table(), Watch::default());
         let service = service(3, Service::TRACKED);
         let mut look = |now| watch.look(&table, now, |_| true).unwrap();
+        let mut slots = table.arrays.slots.clone();
+        (0..251).for_each(|slot| slots.put(slot, Slot { current: 6, base: 5 }.word()));
         table.put(&key(1), &service, 5, Stage::Opening, 100);
         assert!(look(100).is_empty(), "nothing followed it yet");
+        table.put(&key(3), &service, 5, Stage::Opening, 100);
+        (0..251).for_each(|slot| slots.put(slot, Slot { current: 6, base: 0 }.word()));
+        assert!(look(100).iter().all(|news| news.real == 5) && look(100).is_empty(), "slots told of it until now");
+        (0..251).for_each(|slot| slots.put(slot, Slot { current: 5, base: 6 }.word()));
+        assert!(look(100).is_empty(), "it is told on");
+        table.remove(&key(3), &service);
+        assert_eq!(look(100).first().map(|news| news.stage), Some(None));
         table.put(&key(1), &service, 5, Stage::Open, 101);
         table.put(&key(2), &service, 6, Stage::Open, 90);
         let news: Vec<_> =
@@ -362,8 +402,8 @@ pub(super) mod tests {
         assert!(news.contains(&(1, 5, Some(Stage::Open), 0)) && news.contains(&(2, 6, Some(Stage::Open), 11)));
         table.put(&key(1), &service, 5, Stage::Open, 150);
         assert!(look(150).is_empty(), "it lives, as it was told");
-        table.put(&key(1), &service, 5, Stage::Open, 150 + REFRESH);
-        assert_eq!(look(150 + REFRESH).len(), 1, "it lives on, which others don't see");
+        table.put(&key(1), &service, 5, Stage::Open, 176);
+        assert_eq!(look(176).len(), 1, "it lives on, which others don't see: datagrams are over after 300");
         table.put(&key(1), &service, 7, Stage::Open, 300);
         assert_eq!(look(300).first().map(|news| news.real), Some(7), "it moved");
         table.put(&key(1), &service, 7, Stage::Closing, 301);

@@ -107,7 +107,7 @@ impl Slots {
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.
     pub fn give_up_bases(&mut self, words: &mut impl Words, now: Duration, patience: Duration) -> bool {
         let mut any = false;
-        for (start, held) in &mut self.rings {
+        for (start, held) in self.rings.iter_mut().filter(|(_, held)| held.is_own()) {
             let late = |since: Duration| now.saturating_sub(since) >= patience;
             let gone: Vec<u32> =
                 held.unsettled.iter().filter(|(_, since)| since.is_some_and(late)).map(|(slot, _)| *slot).collect();
@@ -123,7 +123,7 @@ impl Slots {
     pub fn open(&self, words: &impl Words, now: Duration, times: FlowTimes) -> Open {
         // Ticks are rounded up, and may be longer than seconds.
         let opening = 2 * times.opening + Duration::from_secs(2);
-        let seen = |held: &Held| held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
+        let seen = |held: &Held| held.is_own() && held.loosened.is_none_or(|since| now.saturating_sub(since) > opening);
         let rings = self.rings.iter().filter(|(_, held)| seen(held)).filter_map(|(start, held)| {
             let current = |slot: u32| Slot::of(words.word(start.saturating_add(slot))).current;
             let slots = held.unsettled.iter().filter(|(_, since)| since.is_none());
@@ -172,6 +172,11 @@ impl Slots {
 }
 
 impl Held {
+    /// Its slots change by what happens here. Those of one that isn't in use follow another director's.
+    fn is_own(&self) -> bool {
+        self.ring.as_ref().is_none_or(|ring| ring.in_use)
+    }
+
     /// A ring that is new: nobody can have had a flow of it.
     fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
         let mut unsettled = BTreeMap::new();
@@ -195,6 +200,10 @@ impl Held {
         now: Duration,
     ) {
         if ring.in_use {
+            // Where another director had it flows of the bases may have spoken until now.
+            if !self.is_own() {
+                self.unsettled.values_mut().flatten().for_each(|since| *since = now);
+            }
             // A slot is settled also while flows of its current real are remembered: when that real has died they aren't gone
             // before a sweep. If it came back until then, they would be taken for those of clients that use their ports again.
             for (slot, target) in (0..).zip(ring.targets()) {
@@ -253,159 +262,4 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use lb_common::maps::Real;
-    use lb_common::ring::Member;
-    use zerocopy::FromZeros as _;
-
-    use super::super::Pool;
-    use super::*;
-
-    const SIZE: u32 = 251;
-
-    /// One ring over these reals; those of weight 0 only live.
-    fn desired(weights: &[(u16, u32)]) -> Desired {
-        let address = |number: u16| lb_common::maps::mapped([10, 0, 0, number as u8]);
-        let real = |(number, _): &(u16, u32)| (*number, Real { flags: Real::USABLE, ..Real::new_zeroed() });
-        let member =
-            |(number, weight): &(u16, u32)| Member { address: address(*number), weight: *weight, real: *number };
-        let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
-        Desired {
-            pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-            rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
-            ..Desired::default()
-        }
-    }
-
-    fn now(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn states(words: &Vec<u32>) -> [usize; 3] {
-        let count = |state| (4..4 + SIZE).filter(|index| Slot::of(words.word(*index)).state() == state).count();
-        [State::Settled, State::Moving, State::Exceptions].map(count)
-    }
-
-    #[test]
-    fn a_real_that_joins_moves_its_share_and_leaves_the_rest() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        assert_eq!(states(&words), [251, 0, 0]);
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1), (3, 1)]), &BTreeSet::new(), now(1));
-        let [settled, moving, _] = states(&words);
-        assert!((84..=100).contains(&moving) && settled + moving == 251, "{moving}");
-        assert!(!slots.give_up_bases(&mut words, now(900), now(900)), "not yet");
-        assert!(slots.give_up_bases(&mut words, now(901), now(900)));
-        assert_eq!(states(&words), [settled, 0, moving]);
-        let open = slots.open(&words, now(900), FlowTimes::default());
-        let (&one, &current) = open.rings[&4].1.iter().next().unwrap();
-        assert_eq!((open.current(4, one), open.current(5, one), current), (Some(3), None, 3));
-        slots.settle(&mut words, &open, &HashSet::from([(4, one)]));
-        assert_eq!((states(&words), slots.unsettled()), ([250, 0, 1], 1));
-    }
-
-    #[test]
-    fn a_sweep_says_nothing_of_a_ring_that_changed_meanwhile() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        let both = desired(&[(1, 1), (2, 1)]);
-        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
-        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
-        slots.write(&mut words, &both, &BTreeSet::new(), now(2));
-        let open = slots.open(&words, now(900), FlowTimes::default());
-        slots.write(&mut words, &desired(&[(1, 0), (2, 1)]), &BTreeSet::new(), now(3));
-        slots.write(&mut words, &both, &BTreeSet::new(), now(4));
-        let before = states(&words);
-        slots.settle(&mut words, &open, &HashSet::new());
-        assert_eq!(states(&words), before);
-    }
-
-    #[test]
-    fn slots_of_the_dead_are_no_base() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        // Quiesced, then dead.
-        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
-        let [_, moving, _] = states(&words);
-        assert_eq!(slots.named(&words, 4), BTreeSet::from([1, 2]));
-        slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(2));
-        assert_eq!(states(&words), [251 - moving, 0, moving]);
-        assert_eq!(slots.named(&words, 4), BTreeSet::from([1]));
-    }
-
-    #[test]
-    fn what_a_dead_real_left_in_the_table_is_asked_for_until_a_sweep_has_ended_it() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(1));
-        let [settled, moving, exceptions] = states(&words);
-        assert!(moving == 0 && exceptions > 100 && settled + exceptions == 251, "{exceptions}");
-        let open = slots.open(&words, now(1), FlowTimes::default());
-        slots.settle(&mut words, &open, &HashSet::new());
-        assert_eq!(states(&words), [251, 0, 0]);
-    }
-
-    #[test]
-    fn what_was_pinned_goes_on() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
-        let before = (words.clone(), slots.unsettled());
-        let mut next = Slots::default();
-        next.adopt(&words, 4, SIZE, now(100));
-        next.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(100));
-        assert_eq!((words.clone(), next.unsettled()), before);
-        assert!(!next.give_up_bases(&mut words, now(950), now(900)));
-        assert!(next.give_up_bases(&mut words, now(1000), now(900)));
-    }
-
-    #[test]
-    fn a_pool_that_outgrows_its_room_moves_nobody() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        let before = words.clone();
-        // A third real, and the pool is at 8 now.
-        let mut grown = desired(&[(1, 1), (2, 1), (3, 1)]);
-        grown.pools = grown.pools.into_values().map(|pool| (8, pool)).collect();
-        grown.rings.values_mut().for_each(|ring| ring.pool = 8);
-        slots.write(&mut words, &grown, &BTreeSet::new(), now(1));
-        let owner = |words: &Vec<u32>, index| Slot::of(words.word(index)).owner();
-        assert!((4..4 + SIZE).all(|index| owner(&before, index) == owner(&words, index)));
-        assert!(states(&words)[1] > 0, "the third has its share");
-    }
-
-    #[test]
-    fn a_ring_that_another_director_uses_is_always_settled() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        let unused = |mut desired: Desired| {
-            desired.rings.values_mut().for_each(|ring| ring.in_use = false);
-            desired
-        };
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
-        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
-        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 0)])), &BTreeSet::new(), now(2));
-        assert_eq!(states(&words), [251, 0, 0]);
-        slots.write(&mut words, &unused(desired(&[(1, 1), (2, 1)])), &BTreeSet::new(), now(3));
-        let before = words.clone();
-        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(4));
-        assert_eq!((states(&words), words), ([251, 0, 0], before), "and is taken over as it is");
-    }
-
-    #[test]
-    fn a_ring_whose_flows_were_all_remembered_asks_the_table() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        let both = desired(&[(1, 1), (2, 1)]);
-        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
-        slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
-        assert_eq!(states(&words), [0, 0, 251]);
-    }
-
-    #[test]
-    fn flows_that_were_opening_without_keys_are_waited_for() {
-        let (mut words, mut slots) = (vec![0; 300], Slots::default());
-        let both = desired(&[(1, 1), (2, 1)]);
-        slots.write(&mut words, &both, &BTreeSet::new(), now(0));
-        slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
-        assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
-        assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
-    }
-}
+mod tests;

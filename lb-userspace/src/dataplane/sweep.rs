@@ -2,6 +2,7 @@
 //! and slots found in which no remembered flow is another real's than the current one's.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use lb_common::flow::{Flow, Stage};
@@ -69,7 +70,7 @@ impl Dataplane {
         let reals = self.held_reals.keys().copied().collect();
         let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
         let rules = Rules::new(table.reader().clone(), reals, open, (now, *table.timeouts()));
-        Ok(Sweep { table, rules })
+        Ok(Sweep::new(table, rules))
     }
 
     /// Settles what a sweep has found settled, and gives up bases that have been silent for as long as a connection may be.
@@ -79,23 +80,42 @@ impl Dataplane {
 }
 
 impl Sweep {
+    /// A walk through this table by these rules.
+    pub fn new(table: Remembered, rules: Rules) -> Self {
+        Self { table, rules }
+    }
+
     /// Walks through the whole table. It takes some 20 ms for a million entries.
     ///
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
-        let mut swept = self.rules.begin();
-        for line in 0..self.table.lines() {
+        let mut swept = self.begin();
+        self.part(&mut swept, 0..self.table.lines())?;
+        Ok(swept)
+    }
+
+    /// Nothing found yet.
+    pub fn begin(&self) -> Swept {
+        self.rules.begin()
+    }
+
+    /// Walks through some lines.
+    ///
+    /// # Errors
+    /// There is no such line.
+    pub fn part(&self, swept: &mut Swept, lines: Range<u32>) -> Result<(), Error> {
+        for line in lines {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
                 if let Some(flow) = Flow::of(word) {
                     let at = At { line, way };
                     // Where a packet came meanwhile, it isn't over.
                     let forget = || self.table.forget(at, word);
-                    self.rules.look(&mut swept, line, flow, self.table.key(at), forget);
+                    self.rules.look(swept, line, flow, self.table.key(at), forget);
                 }
             }
         }
-        Ok(swept)
+        Ok(())
     }
 }
 

@@ -7,28 +7,25 @@ mod bulk;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use lb_common::flow::Stage;
-use lb_common::maps::{FlowKey, Service, ServiceKey};
+use lb_common::maps::ServiceKey;
 use lb_common::slot::Slot;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::Controller;
-use crate::agent::status::plain_address;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, News, Watch};
-use crate::peers::state::{self, Flow, Member, Offer, ServiceId};
+use crate::peers::state::{Flow, Member, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
-use crate::planner::plan::mapped_address;
 use crate::planner::theirs::Theirs;
+use crate::planner::told::{self, Takes, service_key};
 use bulk::{Bulk, Shared};
-use words::{members, offer, service_id, service_key, shared_id, told_flow};
+use words::{members, offer, service_id};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(80);
@@ -199,36 +196,15 @@ impl Controller {
     fn remember(&self, flows: &[Flow]) {
         let Some(exchange) = &self.exchange else { return };
         let shared = exchange.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let services: HashMap<ServiceKey, &Service> =
-            shared.table.services().map(|service| (service.key, service)).collect();
-        let numbers: HashMap<(u32, IpAddr), u16> =
-            shared.reals.iter().map(|((pool, number), address)| ((*pool, *address), *number)).collect();
-        let now = shared.now();
-        for flow in flows {
-            let Some(service) = services.get(&service_key(&flow.service)) else { continue };
-            let Some(number) = numbers.get(&(service.reals, flow.real)) else { continue };
-            let [a, b] = flow.client.1.to_be_bytes();
-            let [c, d] = flow.port.to_be_bytes();
-            let client = mapped_address(flow.client.0);
-            let key = FlowKey { client, ports: [a, b, c, d], service: service.id };
-            let age = Duration::from_secs(flow.age.into()).as_millis() / shared.tick.as_millis().max(1);
-            let seen = now.wrapping_sub(u32::try_from(age).unwrap_or(u32::MAX));
-            match flow.stage {
-                state::Stage::Open => drop(shared.table.put(&key, service, *number, Stage::Open, seen)),
-                state::Stage::Closed => drop(shared.table.put(&key, service, *number, Stage::Closing, seen)),
-                state::Stage::Gone => shared.table.remove(&key, service),
-            }
-        }
+        let (table, reals, now, tick) = (&shared.table, &shared.reals, shared.now(), shared.tick);
+        Takes { table, reals, now, tick }.take(flows);
     }
 
     /// Tells what follows from the model: who serves what, and with which reals.
     pub(super) fn tell_members(&mut self) {
         let Some(exchange) = &mut self.exchange else { return };
         if let Ok(mut shared) = exchange.shared.lock() {
-            let reals = self.desired.pools.iter().flat_map(|(pool, held)| {
-                held.reals.iter().map(move |(number, real)| ((*pool, *number), plain_address(real.address)))
-            });
-            shared.reals = reals.collect();
+            shared.reals = told::reals(&self.desired);
         }
         let mut named = HashSet::new();
         for service in &self.model.config.services {
@@ -282,8 +258,10 @@ impl Controller {
             Ok(seen) => {
                 exchange.next_look = Instant::now() + LOOK.max(seen.took * SHARE);
                 exchange.watch = Some((seen.watch, seen.rings));
-                let flows: Vec<Flow> = seen.news.iter().filter_map(|news| self.flow(news, seen.tick)).collect();
-                let slots: Vec<Change> = seen.slots.iter().flat_map(|(ring, slots)| self.slots(*ring, slots)).collect();
+                let flows: Vec<Flow> =
+                    seen.news.iter().filter_map(|news| told::news(&self.desired, news, seen.tick)).collect();
+                let slots: Vec<Change> =
+                    seen.slots.iter().flat_map(|(ring, slots)| told::slots(&self.desired, *ring, slots)).collect();
                 let Some(exchange) = &self.exchange else { return };
                 debug!("told {} connections and {} rings, looked for {:?}", flows.len(), slots.len(), seen.took);
                 slots.into_iter().for_each(|change| exchange.handle.tell(change));
@@ -297,37 +275,5 @@ impl Controller {
                 exchange.watch = Some((Watch::default(), BTreeMap::new()));
             }
         }
-    }
-
-    fn flow(&self, news: &News, tick: Duration) -> Option<Flow> {
-        let real = self.desired.real(news.pool, news.real)?;
-        let age = (tick * news.idle).as_secs();
-        told_flow(
-            news.service,
-            &news.key,
-            plain_address(real.address),
-            news.stage,
-            u32::try_from(age).unwrap_or(u32::MAX),
-        )
-    }
-
-    /// The words of a ring for each service that has it.
-    fn slots(&self, start: u32, slots: &[(u32, Slot)]) -> Vec<Change> {
-        let services = self.desired.services.values().filter(|service| service.ring == start);
-        let change = |service: &Service| {
-            let real = |number: u16| self.desired.real(service.reals, number).map(|real| plain_address(real.address));
-            let word = |(slot, held): &(u32, Slot)| state::Slot {
-                slot: *slot,
-                current: real(held.current),
-                base: real(held.base),
-            };
-            Change::Slots {
-                service: shared_id(&service.key),
-                ring_size: service.ring_size,
-                whole: true,
-                slots: slots.iter().map(word).collect(),
-            }
-        };
-        services.map(change).collect()
     }
 }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lb_common::flow::{Flow, Stage};
+use lb_common::flow::Flow;
 
-use super::words::told_flow;
 use crate::dataplane::{At, Remembered};
 use crate::peers::state;
+use crate::planner::told;
 
 /// Lines of the table that are read as one part of bulk.
 const PART: u64 = 512;
@@ -44,16 +44,12 @@ impl state::Flows for Bulk {
         for line in part..end {
             let line = u32::try_from(line).ok()?;
             for (way, word) in shared.table.words(line).ok()?.into_iter().enumerate() {
-                let Some(flow) = Flow::of(word).filter(|flow| flow.stage != Stage::Opening) else {
-                    continue;
-                };
-                let Some((key, service)) = shared.table.known(At { line, way }, flow) else {
-                    continue;
-                };
+                let at = At { line, way };
+                let Some(flow) = Flow::of(word).filter(|flow| shared.table.is_told(at, *flow)) else { continue };
+                let Some((key, service)) = shared.table.known(at, flow) else { continue };
                 let Some(real) = shared.reals.get(&(service.reals, flow.real)) else { continue };
-                let age = (shared.tick * flow.idle(now)).as_secs();
-                let age = u32::try_from(age).unwrap_or(u32::MAX);
-                flows.extend(told_flow(service.key, &key, *real, Some(flow.stage), age));
+                let age = shared.tick * flow.idle(now);
+                flows.push(told::flow((service.key, &key), *real, Some(flow.stage), age));
             }
         }
         (end < lines).then_some(end)
