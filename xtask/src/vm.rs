@@ -2,6 +2,7 @@
 
 mod archive;
 mod cost;
+mod counts;
 mod guest;
 mod kernel;
 mod machine;
@@ -17,30 +18,29 @@ use crate::setup::{self, packages};
 
 use kernel::{KERNELS, Kernel};
 
-/// The word that isn't a kernel.
+/// The words that aren't kernels.
 const COST: &str = "cost";
+const COUNTS: &str = "counts";
 
 /// Boot distributions' kernels under QEMU and run a director's life on each; without a name, list them.
 ///
 /// `cost` counts the guest's instructions for a packet instead, beside IPVS and others, on the kernels named after it
-/// (Debian 13's by default). Kernels are fetched once, into target/vm; hardware acceleration is neither needed nor used.
+/// (Debian 13's by default). `counts` has IPVS and `lb` list connections that were closed. Kernels are fetched once, into target/vm; hardware acceleration is neither needed nor used.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// All kernels that are known.
     #[arg(long)]
     all: bool,
-    /// Kernels, by the names of the list; or `cost`.
+    /// Kernels, by the names of the list; or `cost` or `counts` first.
     #[arg(value_name = "KERNEL")]
     names: Vec<String>,
 }
 
 /// Runs `cargo xtask vm`.
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
-    let (measured, names) = match args.names.split_first() {
-        Some((first, rest)) if first == COST => (true, rest),
-        _ => (false, args.names.as_slice()),
-    };
-    let chosen = match (args.all, names, measured) {
+    let word = args.names.first().map(String::as_str).filter(|word| [COST, COUNTS].contains(word));
+    let names = args.names.get(usize::from(word.is_some())..).unwrap_or_default();
+    let chosen = match (args.all, names, word.is_some()) {
         (true, [], _) => KERNELS.iter().collect(),
         (true, ..) => bail!("--all has all kernels: leave out {}", names.join(" ")),
         (false, [], true) => named(&["6.12".to_owned()])?,
@@ -57,16 +57,16 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
         bail!("the virtual machines are x86-64 ones, and so is the `lb` that they run: this needs such a machine");
     }
     packages::ensure(checkout, packages::MACHINES)?;
-    if measured {
+    if word.is_some() {
         packages::ensure(checkout, packages::COST)?;
     }
     setup::toolchain(checkout)?;
     build::objects(checkout)?;
-    if measured {
+    if word == Some(COST) {
         return cost::measure(checkout, &chosen);
     }
     build::host(checkout, &["lb-userspace"], false)?;
-    matrix::run(checkout, &chosen)
+    if word == Some(COUNTS) { counts::compare(checkout, &chosen) } else { matrix::run(checkout, &chosen) }
 }
 
 fn named(names: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -10,6 +10,9 @@ use crate::planner::overrides::Overrides;
 /// Where systemd's `StateDirectory=lb` is.
 const STATE: &str = "/var/lib/lb";
 
+/// What becomes of a file that can't be used when something is set.
+const REFUSED: &str = "state.json.refused";
+
 /// The file; its directory is the one that the unit gives, where one does.
 pub(super) fn path() -> PathBuf {
     let given = env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty());
@@ -21,7 +24,10 @@ pub(super) fn read() -> Overrides {
     let path = path();
     read_from(&path).unwrap_or_else(|why| {
         let path = path.display();
-        warn!("{path}: {why}: nothing that was set at run time is in force. Remove the file, or set it again");
+        warn!(
+            "{path}: {why}: nothing that was set at run time is in force. Mend the file and start again, or set it again: \
+             this one is kept as {REFUSED} then"
+        );
         Overrides::default()
     })
 }
@@ -34,7 +40,8 @@ fn read_from(path: &Path) -> Result<Overrides, String> {
     Overrides::of_noted(serde_json::from_slice(&bytes).map_err(|error| error.to_string())?)
 }
 
-/// Replaces the file: whoever reads meanwhile, or after a power cut, has the old or the new one.
+/// Replaces the file: whoever reads meanwhile, or after a power cut, has the old or the new one. One that can't be used is set
+/// aside, since somebody may want to read what was in it.
 ///
 /// # Errors
 /// It can't be written.
@@ -46,14 +53,17 @@ fn write_to(path: &Path, overrides: &Overrides) -> io::Result<()> {
     if overrides.is_empty() && !path.exists() {
         return Ok(());
     }
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    if read_from(path).is_err() {
+        fs::rename(path, directory.join(REFUSED))?;
     }
     let staged = path.with_extension("new");
     let file = fs::File::create(&staged)?;
     serde_json::to_writer_pretty(&file, &overrides.noted())?;
     file.sync_all()?;
-    fs::rename(staged, path)
+    fs::rename(staged, path)?;
+    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -74,6 +84,7 @@ mod tests {
         }
         write_to(&path, &Overrides::default()).unwrap();
         assert!(read_from(&path).unwrap().is_empty());
+        assert_eq!(fs::read_to_string(directory.join(REFUSED)).unwrap(), "\u{fffd}");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -65,16 +65,22 @@ enum Verb {
     ///
     /// What this and the next four verbs set is kept over reloads, restarts and reboots, until `lb reset`. It is this
     /// director's alone: tell its backups too.
+    #[command(after_help = order::CODES)]
     Drain(order::DrainArguments),
     /// Give a draining real new connections again.
+    #[command(after_help = order::CODES)]
     Undrain(order::Which),
     /// Give a real another weight than the file does.
+    #[command(after_help = order::CODES)]
     Weight(order::WeightArguments),
     /// Give a real no traffic at all: its connections break.
+    #[command(after_help = order::CODES)]
     Disable(order::Which),
     /// Give a disabled real traffic again.
+    #[command(after_help = order::CODES)]
     Enable(order::Which),
     /// Forget what was set by drain, weight and disable.
+    #[command(after_help = order::CODES)]
     Reset(order::ResetArguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),

@@ -9,6 +9,11 @@ use clap::Args;
 use super::output::print;
 use crate::api::{self, Order};
 
+/// What the help of each of these verbs ends with.
+pub(super) const CODES: &str = "\
+Exit codes: 0 done, 1 there is no such service or real and nothing has changed,
+2 wrong usage, 3 no agent answers, 4 not permitted.";
+
 /// A real, of all services that have it or of one.
 #[derive(Debug, Args)]
 pub(super) struct Which {

@@ -11,6 +11,9 @@ use super::process::Process;
 /// Where Debian installs it.
 const NGINX: &str = "/usr/sbin/nginx";
 
+/// While this file is there, it isn't well.
+const ILL: &str = "ill";
+
 /// Whether it is installed. A test may need it; the lab itself doesn't.
 ///
 /// # Errors
@@ -26,6 +29,16 @@ pub(crate) fn require() -> Result<(), String> {
 /// When it can't be started; the message has its log.
 pub fn start(host: &Host) -> Result<Process> {
     start_at(host, 80)
+}
+
+/// Has the nginx of a host answer 503 to `/health`, or 200 again. All other paths go on.
+///
+/// # Errors
+/// The file that says so can't be made or removed.
+pub fn set_ill(host: &Host, ill: bool) -> Result<()> {
+    let file = host.dir().join("nginx").join(ILL);
+    let done = if ill { fs::write(&file, "") } else { fs::remove_file(&file) };
+    done.with_context(|| format!("{}", file.display()))
 }
 
 /// As [`start`], at another port. A host runs one nginx.
@@ -67,6 +80,10 @@ http {{
     server {{
         listen 0.0.0.0:{port};
         listen [::]:{port} ipv6only=on;
+        location = /health {{
+            if (-f {dir}/{ILL}) {{ return 503; }}
+            return 200 \"well\\n\";
+        }}
         location / {{ return 200 \"I am {title}\\n\"; }}
     }}
 }}

@@ -56,7 +56,9 @@ fn lab(checkout: &Checkout, kernel: &Kernel, release: &mut String) -> Result<Vec
     release.clone_from(&fetched.release);
     let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES)?;
     guest.job_file(&checkout.root().join("tests/vm/lab.sh"), "run.sh")?;
-    guest.job_file(&checkout.root().join("tests/vm/bond.sh"), "bond.sh")?;
+    for part in ["network.sh", "bond.sh"] {
+        guest.job_file(&checkout.root().join("tests/vm").join(part), part)?;
+    }
     guest.job_file(&checkout.target("bpf/lb-baseline.o"), "baseline.o")?;
     guest.job_program(&checkout.root().join("target/debug/lb"), "lb")?;
     machine::boot(checkout, &fetched, &guest.finish(), Clock::Real)
