@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod health;
 pub mod host;
 pub mod log;
+pub mod metrics;
 pub mod peers;
 pub mod planner;
 pub mod pulse;

@@ -1,5 +1,6 @@
 //! A new configuration for a running director: a good one applies whole, a bad one not at all, and traffic goes on.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -110,6 +111,34 @@ fn another_check_leaves_every_real_as_it_was_until_it_has_an_answer() {
         }
         polled.finish().without_loss()?;
         without_loss(held)
+    });
+}
+
+#[test]
+fn a_check_says_what_a_reload_would_change_and_which_connections_would_move() {
+    scenario(Lab::builder(), |lab| {
+        let good = director(&["eth1"]) + &web(lab, "protocol = \"tcp\"", 2);
+        let agent = Agent::start(lab.director(), &good)?;
+        let file = lab.director().dir().join("new.toml");
+        let check = |text: &str| {
+            fs::write(&file, text)?;
+            agent.lb(&["check", &file.display().to_string()])
+        };
+        let same = check(&good)?;
+        assert!(
+            same.ends_with("\n\nFor the agent that runs here this file changes nothing that is in force\n"),
+            "{same}"
+        );
+        let seeded = good.replacen("[director]\n", "[director]\nhash_seed = 7\n", 1);
+        assert!(check(&seeded)?.contains("hash_seed changed: connections move"));
+        for key in ["scheduler = \"sh\"", "ring_size = 251"] {
+            let told = check(&good.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\n{key}")))?;
+            assert!(told.contains("  service.web: its connections move: they are hashed otherwise"), "{told}");
+        }
+        let told = check(&(good.clone() + "[limits]\nservices = 7\n"))?;
+        assert!(told.contains("note: [limits] has no effect yet"), "{told}");
+        assert_eq!(agent.reload(&good)?, "reloaded: nothing that is in force changed\n", "none of it was taken");
+        Ok(())
     });
 }
 

@@ -12,6 +12,15 @@ use crate::planner::plan::key;
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     let mut out = director(&before.director, &after.director);
+    let listen = |config: &Config| config.metrics.as_ref().map(|metrics| metrics.listen);
+    if listen(before) != listen(after) {
+        out.push(
+            listen(after).map_or("metrics: removed".to_owned(), |listen| format!("metrics: served on {listen} now")),
+        );
+    }
+    if before.peers != after.peers {
+        out.push("peers: changed: the exchange begins anew".to_owned());
+    }
     if before.flows != after.flows {
         let shown = humantime::format_duration;
         let crate::config::Flows { tcp, udp, opening, closing } = after.flows;

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
 use crate::health::{Health, Vips};
 use crate::host::neighbour::NeighbourEvent;
+use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
 use crate::{health, host};
 
@@ -116,6 +117,9 @@ pub struct Controller {
     refused: Option<Refusal>,
     guard: Guard,
     heart: Heart,
+    /// Who asks it, for those that are served elsewhere.
+    requests: Option<mpsc::WeakSender<Request>>,
+    metrics: Option<Listener>,
     names: Names,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
@@ -168,6 +172,8 @@ impl Controller {
             refused: None,
             guard: Guard::default(),
             heart,
+            requests: None,
+            metrics: None,
             names: Names::default(),
             checks,
             neighbours,
@@ -175,6 +181,12 @@ impl Controller {
             devices: Devices::default(),
             awaited: Some(routers::AWAITED.to_owned()),
         }
+    }
+
+    /// Where it can be asked through, before [`Self::start`].
+    pub fn asked_through(mut self, requests: &mpsc::Sender<Request>) -> Self {
+        self.requests = Some(requests.downgrade());
+        self
     }
 
     /// The gates of virtual routers.
@@ -206,7 +218,21 @@ impl Controller {
         left.retain(|index| !held.contains(index));
         self.detach(&left).await;
         self.follow();
+        self.serve_metrics();
         Ok(())
+    }
+
+    /// Listens where the configuration says.
+    fn serve_metrics(&mut self) {
+        let wanted = self.model.config.metrics.as_ref().map(|metrics| metrics.listen);
+        if self.metrics.as_ref().map(Listener::address) == wanted {
+            return;
+        }
+        // The old one lets go first: it may be another address of the same port.
+        self.metrics = None;
+        let requests = self.requests.as_ref().and_then(mpsc::WeakSender::upgrade);
+        self.metrics =
+            wanted.zip(requests).map(|(address, requests)| Listener::spawn(address, metrics::pages(requests)));
     }
 
     /// Folds events until a signal to stop, or until a part of the agent has failed.

@@ -85,7 +85,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let links = follower.links();
     let stats = StatsReader::open(&Pins::default())?;
     let heart = pulse.heart("the controller's task");
-    let mut controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower, heart);
+    let controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower, heart);
+    let mut controller = controller.asked_through(&request_sender);
     if let Err(error) = controller.start().await {
         if fresh {
             // Nothing was forwarded before, so nothing is lost by leaving no trace.

@@ -86,6 +86,14 @@ pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
     ask(socket, Method::POST, "/v1/reload").await
 }
 
+/// What a reload of a configuration of this text would change.
+///
+/// # Errors
+/// No agent, or the text is faulty.
+pub async fn changes(socket: &Path, text: String) -> Result<Reloaded, Error> {
+    tell(socket, Method::POST, "/v1/changes", text.into_bytes()).await
+}
+
 /// Sets something at run time.
 ///
 /// # Errors

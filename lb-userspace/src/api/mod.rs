@@ -7,11 +7,14 @@
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
+//! | `POST /v1/changes`, a configuration's text | 200, [`Reloaded`]: what a reload of it would change; nothing has |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
+//! | `GET /metrics`, `GET /` | 200, text for Prometheus, a status page ([`crate::metrics`]) |
 //!
 //! Any of them may answer 422 with [`Failure`] (of a reload: the old configuration stays in force), or 503 with the same
 //! while the agent stops.
 
+mod ask;
 mod client;
 mod connections;
 mod server;
@@ -24,7 +27,8 @@ use tokio::sync::oneshot;
 
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
-pub use client::{Error as ClientError, connections, order, reclaim, release, reload, routers, status};
+pub(crate) use ask::ask;
+pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -76,6 +80,8 @@ pub enum Request {
     Reclaim(String, Answer<Done>),
     /// Set something at run time.
     Order(Order, Answer<Done>),
+    /// Say what a configuration of this text would change.
+    Changes(String, Answer<Reloaded>),
     /// Read the configuration again.
     Reload(Answer<Reloaded>),
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -18,11 +18,14 @@ use futures_util::stream::unfold;
 use nix::unistd::Gid;
 use serde::Serialize;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::ask::Unanswered;
 use super::{Failure, Order, Request, Wanted};
+use crate::config::MAX_BYTES;
+use crate::metrics;
 use crate::pulse::Heart;
 
 /// Who may speak to the agent: its owner and group.
@@ -77,8 +80,13 @@ impl Server {
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
             .route("/v1/order", post(order))
+            .route(
+                "/v1/changes",
+                post(changes).layer(DefaultBodyLimit::max(usize::try_from(MAX_BYTES).unwrap_or(usize::MAX))),
+            )
             .route("/v1/reload", post(reload))
-            .with_state(requests);
+            .with_state(requests.clone())
+            .merge(metrics::pages(requests));
         let task = tokio::spawn(heart.during(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
             if let Err(error) = served.await {
@@ -106,9 +114,9 @@ async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
 const PARTS: usize = 4;
 
 async fn connections(Shared(requests): Shared<mpsc::Sender<Request>>, Query(wanted): Query<Wanted>) -> Response {
-    let walk = match ask_for(&requests, Request::Connections).await {
+    let walk = match super::ask(&requests, Request::Connections).await {
         Ok(walk) => walk,
-        Err(response) => return response,
+        Err(why) => return unanswered(&why),
     };
     let (sender, parts) = mpsc::channel(PARTS);
     tokio::task::spawn_blocking(move || {
@@ -138,6 +146,10 @@ async fn order(Shared(requests): Shared<mpsc::Sender<Request>>, Json(order): Jso
     ask(&requests, |answer| Request::Order(order, answer)).await
 }
 
+async fn changes(Shared(requests): Shared<mpsc::Sender<Request>>, text: String) -> Response {
+    ask(&requests, |answer| Request::Changes(text, answer)).await
+}
+
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
     ask(&requests, Request::Reload).await
 }
@@ -147,32 +159,18 @@ async fn ask<T: Serialize>(
     requests: &mpsc::Sender<Request>,
     request: impl FnOnce(super::Answer<T>) -> Request,
 ) -> Response {
-    ask_for(requests, request).await.map_or_else(|response| response, |value| Json(value).into_response())
-}
-
-/// The same, for an answer that isn't sent as it is. The error is the response.
-async fn ask_for<T>(
-    requests: &mpsc::Sender<Request>,
-    request: impl FnOnce(super::Answer<T>) -> Request,
-) -> Result<T, Response> {
-    let (sender, answer) = oneshot::channel();
-    if requests.send(request(sender)).await.is_err() {
-        return Err(stopping());
-    }
-    match answer.await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(refused(error)),
-        Err(_) => Err(stopping()),
+    match super::ask(requests, request).await {
+        Ok(value) => Json(value).into_response(),
+        Err(why) => unanswered(&why),
     }
 }
 
-fn refused(error: String) -> Response {
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(Failure { error })).into_response()
-}
-
-fn stopping() -> Response {
-    let failure = Failure { error: "the agent is stopping".to_owned() };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(failure)).into_response()
+fn unanswered(why: &Unanswered) -> Response {
+    let code = match why {
+        Unanswered::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Unanswered::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, Json(Failure { error: why.to_string() })).into_response()
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{IsTerminal as _, stderr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use super::{ConfigArgs, output};
 use crate::agent;
+use crate::api::{self, ClientError, Reloaded};
 use crate::config::{Config, MapMemory, Obstacle, describe, doubts};
 use crate::dataplane::map_rows;
 use crate::peers::Key;
@@ -29,6 +30,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let path = arguments.file.unwrap_or(arguments.args.config);
     let (loaded, links) = agent::read(&path, |_| true).await?;
     output::print(&describe(&loaded.config, &memory(&loaded.config)))?;
+    if let Some(changes) = would_change(&path).await? {
+        output::print(&format!("\n{changes}"))?;
+    }
     if let Some(warnings) = doubts(&loaded, &agent::segments(&links), program) {
         output::remark(&format!("\n{}", warnings.render(stderr().is_terminal())));
     }
@@ -36,6 +40,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         output::remark(&format!("\n{error}"));
     }
     Ok(())
+}
+
+/// What a reload of the file would change, in words; `None` where no agent runs that could be asked.
+async fn would_change(path: &Path) -> Result<Option<String>> {
+    match api::changes(&api::socket(), fs::read_to_string(path)?).await {
+        Ok(Reloaded { changes, without_effect }) => {
+            let first = if changes.is_empty() { "nothing that is in force" } else { "" };
+            let first = format!("For the agent that runs here this file changes {first}").trim_end().to_owned();
+            let changes = changes.into_iter().map(|line| format!("  {line}"));
+            let notes = without_effect.into_iter().map(|line| format!("note: {line}"));
+            Ok(Some([first].into_iter().chain(changes).chain(notes).map(|line| line + "\n").collect()))
+        }
+        Err(ClientError::NoAgent { .. } | ClientError::Permission { .. }) => Ok(None),
+        Err(error) => Ok(Some(format!("The agent that runs here can't say what this file changes: {error}\n"))),
+    }
 }
 
 /// Why the file at a path can't be run as a command.

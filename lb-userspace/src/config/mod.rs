@@ -39,7 +39,7 @@ pub use words::{MapMemory, describe};
 use report::Findings;
 
 /// A larger file is a mistake (a device, a log): 10,000 reals need less than 1 MiB.
-const MAX_BYTES: u64 = 64 << 20;
+pub const MAX_BYTES: u64 = 64 << 20;
 
 /// An accepted file, with where in its text each thing was said.
 #[derive(Debug, Clone)]

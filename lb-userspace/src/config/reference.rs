@@ -8,6 +8,7 @@ use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
 use super::section::flows::FlowsKeys;
 use super::section::limits::LimitsKeys;
+use super::section::metrics::MetricsKeys;
 use super::section::peers::PeersKeys;
 use super::section::pool::PoolKeys;
 use super::section::real::RealKeys;
@@ -26,6 +27,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("flows".to_owned(), table(&FlowsKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
         ("peers".to_owned(), table(&PeersKeys::declared())),
+        ("metrics".to_owned(), table(&MetricsKeys::declared())),
         ("vrrp".to_owned(), table(&VrrpKeys::declared())),
         ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),

@@ -31,6 +31,9 @@ pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
     if let Some(peers) = &config.peers {
         peers.describe(&mut out);
     }
+    if let Some(metrics) = &config.metrics {
+        metrics.describe(&mut out);
+    }
     if !config.vrrp.is_empty() {
         out.push_str("\nVirtual routers\n");
         for vrrp in &config.vrrp {

@@ -24,6 +24,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("bpftool", "bpftool"),
     tool("tcpdump", "tcpdump"),
     tool("ethtool", "ethtool"),
+    tool("prometheus", "prometheus"),
 ];
 
 /// What the lab itself is made with.
@@ -51,7 +52,7 @@ pub(crate) const COST: &[Tool] =
     &[tool("clang", "clang"), tool("gcc", "gcc"), tool("tc", "iproute2"), tool("ipvsadm", "ipvsadm")];
 
 /// Packages of [`LAB`] that bring a service, which Debian starts where systemd runs.
-const SERVICES: [&str; 2] = ["nginx", "keepalived"];
+const SERVICES: [&str; 3] = ["nginx", "keepalived", "prometheus"];
 
 const fn tool(binary: &'static str, package: &'static str) -> Tool {
     Tool { binary, package }

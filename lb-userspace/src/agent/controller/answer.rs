@@ -33,6 +33,9 @@ impl Controller {
             Request::Order(order, answer) => {
                 let _ = answer.send(self.obey(&order).await);
             }
+            Request::Changes(text, answer) => {
+                let _ = answer.send(self.would_change(&text));
+            }
             Request::Reload(answer) => {
                 let _ = answer.send(self.reload().await);
             }

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::{Controller, Ownership};
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::planner::allocation::Allocation;
 use crate::planner::model::Model;
 
@@ -66,6 +66,19 @@ impl Controller {
                 Err(why)
             }
         }
+    }
+
+    /// What a reload of a configuration of this text would change.
+    pub(in crate::agent) fn would_change(&self, text: &str) -> Result<Reloaded, String> {
+        let loaded = config::parse(&self.path, text).map_err(|error| error.render(false))?;
+        let (old, mut new) = (&self.model.config, loaded.config);
+        // The hash seed follows from the peers' key. No file is opened that a client names: another one is taken for another key.
+        let key = |config: &Config| config.peers.as_ref().map(|peers| peers.key_file.clone());
+        if let Some(named) = key(&new) {
+            let seed = old.director.hash_seed;
+            new.director.hash_seed = if key(old) == Some(named) { seed } else { !seed };
+        }
+        Ok(Reloaded { changes: changes::changes(old, &new), without_effect: changes::without_effect(old, &new) })
     }
 
     async fn try_reload(&mut self) -> Result<Reloaded> {
@@ -127,6 +140,7 @@ impl Controller {
         {
             error!("peers: the exchange can't begin: {error:#}");
         }
+        self.serve_metrics();
         if let Some(Ownership { tracks, notifier, .. }) = &self.routers {
             notifier.follow(named.clone());
             tracks.follow(named);

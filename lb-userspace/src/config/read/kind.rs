@@ -165,6 +165,7 @@ impl Shown for String {
 
 impl Shown for [u8; 6] {}
 impl Shown for std::net::IpAddr {}
+impl Shown for std::net::SocketAddr {}
 impl Shown for ipnet::IpNet {}
 impl Shown for Endpoint {}
 

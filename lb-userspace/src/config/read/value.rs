@@ -1,6 +1,6 @@
 //! Single values of the file: each is read from its text alone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -32,6 +32,35 @@ pub fn name(text: &str) -> Result<(), Fault> {
         format!("\"{}\" can't be a name", short(text)),
         format!("use 1 to {NAME_BYTES} letters, digits, '-', '_' or '.'"),
     ))
+}
+
+/// Where something listens or is called: `IP:PORT` or `[v6]:PORT`, and `IP` or `[v6]` where there is a usual port. `what` says what
+/// it is to be, such as "a director's address".
+pub fn socket(text: &str, usual: Option<u16>, what: &str) -> Result<SocketAddr, Fault> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = match (bare.parse::<IpAddr>(), usual) {
+        (Ok(ip), Some(port)) => SocketAddr::new(ip, port),
+        _ => text.parse::<SocketAddr>().map_err(|_| {
+            let port = usual.unwrap_or(9849);
+            let bare = if usual.is_some() { "\"192.0.2.3\", " } else { "" };
+            Fault::new(
+                format!("\"{}\" is not {what}", short(text)),
+                format!("write {bare}\"192.0.2.3:{port}\" or \"[2001:db8::3]:{port}\": host names aren't looked up"),
+            )
+        })?,
+    };
+    if address.port() == 0 {
+        return Err(Fault::new(format!("\"{text}\": there is no port 0"), "write a port from 1 to 65535"));
+    }
+    if let IpAddr::V6(v6) = address.ip()
+        && v6.is_unicast_link_local()
+    {
+        return Err(Fault::new(
+            format!("{v6} is link-local: it says nothing without an interface"),
+            "use a global (2000::/3) or unique local (fd00::/8) address",
+        ));
+    }
+    Ok(address)
 }
 
 /// `IP:PORT`, `[v6]:PORT`, and for any port `IP`, `[v6]`, `IP:any` or `[v6]:any`.

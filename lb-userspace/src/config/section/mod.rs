@@ -5,6 +5,7 @@ pub mod check;
 pub mod director;
 pub mod flows;
 pub mod limits;
+pub mod metrics;
 pub mod peers;
 pub mod pool;
 pub mod real;
@@ -23,6 +24,7 @@ use super::report::Findings;
 use director::{Director, DirectorKeys};
 use flows::{Flows, FlowsKeys};
 use limits::{Counts, Limits, LimitsKeys};
+use metrics::{Metrics, MetricsKeys};
 use peers::{Peers, PeersKeys};
 use pool::{Declared, Pool, PoolKeys, PoolPlaces};
 use service::{Service, ServiceKeys, ServicePlaces};
@@ -42,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[peers]`, if there is one.
     pub peers: Option<Peers>,
+    /// `[metrics]`, if there is one.
+    pub metrics: Option<Metrics>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
     /// `[pool.NAME]`, in the order of their names.
@@ -86,6 +90,8 @@ keys! {
         limits: Read<LimitsKeys> = key(Table::new());
         /// the other directors, which this one shares its state with
         peers: Read<PeersKeys> = key(Table::new());
+        /// where Prometheus and browsers find this director
+        metrics: Read<MetricsKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
         /// reals and their checks that several services have, by name
@@ -114,6 +120,7 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
     let (vips, declared) = (vips(file), file.declared());
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
+    let metrics = file.metrics.get().map(|read| metrics::accept(read, &vips, findings));
     let (vrrp, vrrp_places) = vrrp::accept(file.routers(), declared, source, findings);
     let (pools, pool_places) = pool::accept(declared, &vips, source, findings);
     let (services, service_places) = service::accept(declared, &pools, &vips, source, findings);
@@ -125,7 +132,17 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let (director, interfaces) = director?;
     let (peers, listen) = peers.flatten().unzip();
     let flows = flows::accept(file.flows.get())?;
-    let config = Config { path: path.to_owned(), director, flows, limits: limits?, peers, vrrp, pools, services };
+    let config = Config {
+        path: path.to_owned(),
+        director,
+        flows,
+        limits: limits?,
+        peers,
+        metrics: metrics.flatten(),
+        vrrp,
+        pools,
+        services,
+    };
     Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
 }
 

@@ -1,7 +1,7 @@
 //! `[peers]`: the other directors, which this one shares its state with.
 
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::director::DirectorKeys;
 use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
-use crate::config::read::value::{peer, short};
+use crate::config::read::value::{peer, short, socket};
 use crate::config::read::{List, Read, Shown, Text, Time, hours, key, keys};
 use crate::config::report::{Fault, Findings, text::wrap};
 
@@ -41,7 +41,6 @@ const KEY_FILE: Text<PathBuf> = Text { read: path, example: "\"/etc/lb/peers.key
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl Shown for SocketAddr {}
 impl Shown for PathBuf {}
 
 keys! {
@@ -139,29 +138,9 @@ fn shown(address: SocketAddr) -> String {
     if address.port() == PORT { address.ip().to_string() } else { address.to_string() }
 }
 
-/// `IP`, `IP:PORT` or `[v6]:PORT`.
+/// `IP`, `IP:PORT` or `[v6]:PORT`, of one director alone.
 fn address(text: &str) -> Result<SocketAddr, Fault> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = match bare.parse::<IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, PORT),
-        Err(_) => text.parse::<SocketAddr>().map_err(|_| {
-            Fault::new(
-                format!("\"{}\" is not a director's address", short(text)),
-                "write \"192.0.2.3\", \"192.0.2.3:8849\" or \"[2001:db8::3]:8849\": host names aren't looked up",
-            )
-        })?,
-    };
-    if address.port() == 0 {
-        return Err(Fault::new(format!("\"{text}\": there is no port 0"), "write a port from 1 to 65535, or none"));
-    }
-    if let IpAddr::V6(v6) = address.ip()
-        && v6.is_unicast_link_local()
-    {
-        return Err(Fault::new(
-            format!("{v6} is link-local: it says nothing without an interface"),
-            "use a global (2000::/3) or unique local (fd00::/8) address",
-        ));
-    }
+    let address = socket(text, Some(PORT), "a director's address")?;
     // Loopback addresses are directors of one machine, which labs have.
     if !address.ip().is_loopback() {
         peer(&address.ip().to_string())?;

@@ -26,6 +26,7 @@ fn the_shipped_file_is_the_reference_lab() {
         flows: Flows::default(),
         limits: Limits::default(),
         peers: None,
+        metrics: None,
         vrrp: vec![Vrrp {
             name: "web".to_owned(),
             interface: "eth1".to_owned(),

@@ -20,6 +20,11 @@ pub enum State {
     Releasing,
 }
 
+impl State {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Initialize, Self::Backup, Self::Master, Self::Releasing];
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
