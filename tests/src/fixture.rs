@@ -28,6 +28,12 @@ pub struct ServiceSpec {
     pub reals: Vec<RealSpec>,
 }
 
+impl ServiceSpec {
+    fn key(&self) -> ServiceKey {
+        ServiceKey { address: self.address, port: self.port.to_be_bytes(), protocol: self.protocol, reserved: 0 }
+    }
+}
+
 /// A real of the fixture.
 #[derive(Debug, Clone, Copy)]
 pub struct RealSpec {
@@ -63,51 +69,63 @@ impl RealSpec {
 const TURNS: u32 = 1 << 20;
 const TURNS_EACH: u32 = 512;
 
-/// The maps of these services, on an interface whose VLANs are all ours. Ids are given out in order, and so are the reals'
-/// places in `reals`: the first is at 1.
+/// The maps of these services, on an interface whose VLANs are all ours, each with reals of its own. Ids are given out in order,
+/// and so are the reals' places in `reals`: the first is at 1.
 pub fn desired(services: &[ServiceSpec]) -> Desired {
+    pooled(&services.chunks(1).collect::<Vec<_>>())
+}
+
+/// The same of pools: the services of each have the reals of its first, and a ring for each of their ring sizes.
+pub fn pooled(pools: &[&[ServiceSpec]]) -> Desired {
     let mut desired = Desired {
         ports: vec![Port { ifindex: IFINDEX, mac: DIRECTOR, reserved: [0; 2], vlans: Vlans::ALL }],
         tx_ports: [(0, IFINDEX)].into(),
         ..Desired::default()
     };
-    let (mut pool, mut slot) = (0, 0);
-    for (id, spec) in (0..).zip(services) {
+    let (mut pool, mut slot, mut counters, mut ids) = (0, 0, 0, 0..);
+    for services in pools {
+        let specs = services.first().map_or(&[][..], |first| &first.reals);
         let mut members = Vec::new();
         let mut reals = BTreeMap::new();
-        for (number, real) in (1..).zip(&spec.reals) {
+        for (number, real) in (1..).zip(specs) {
             reals.insert(number, entry(real, pool));
             desired.returns.insert(ReturnKey { pool, mac: real.mac, reserved: [0; 2] });
             if real.usable {
                 members.push(Member { address: real.address, weight: real.weight, real: number });
             }
         }
-        let room = spec.reals.len() as u32 + 1;
-        let turns = TURNS + id * TURNS_EACH;
-        if spec.flags & Service::TRACKED != 0 {
-            desired.turns.insert(turns, Turns::new(members.clone()));
+        let room = specs.len() as u32 + 1;
+        let mut rings = BTreeMap::new();
+        for (spec, id) in services.iter().zip(&mut ids) {
+            let turns = TURNS + id * TURNS_EACH;
+            if spec.flags & Service::TRACKED != 0 {
+                desired.turns.insert(turns, Turns::new(members.clone()));
+            }
+            let size = spec.ring_size;
+            let ring = *rings.entry(size).or_insert_with(|| {
+                let members = members.clone();
+                desired.rings.insert(slot, Ring { pool, seed: 0, size, members, in_use: true, taken: None });
+                slot += size.next_multiple_of(2);
+                slot - size.next_multiple_of(2)
+            });
+            let service = Service {
+                key: spec.key(),
+                id,
+                ring,
+                ring_size: size,
+                reals: pool,
+                counters,
+                room,
+                turns,
+                flags: spec.flags,
+                ..Service::FREE
+            };
+            desired.services.insert(spec.key(), service);
+            counters += room;
         }
-        let ring = slot;
-        desired.rings.insert(ring, Ring { pool, seed: 0, size: spec.ring_size, members, in_use: true, taken: None });
-        let key =
-            ServiceKey { address: spec.address, port: spec.port.to_be_bytes(), protocol: spec.protocol, reserved: 0 };
-        let service = Service {
-            key,
-            id,
-            ring,
-            ring_size: spec.ring_size,
-            reals: pool,
-            counters: pool + id,
-            room,
-            turns,
-            flags: spec.flags,
-            ..Service::FREE
-        };
-        desired.services.insert(key, service);
         // Nobody is number 0, so that pools overlap in the last one's last entry.
         desired.pools.insert(pool, Pool { room, reals });
         pool += room - 1;
-        slot += spec.ring_size.next_multiple_of(2);
     }
     desired
 }

@@ -46,8 +46,12 @@ pub struct Plan {
     pub reals: BTreeMap<u8, u16>,
     /// Time between checks.
     pub check_interval: &'static str,
-    /// More keys of each service, a line each.
+    /// More keys of whoever has reals, a service or a pool; a line each.
     pub keys: &'static str,
+    /// The services have the reals of a pool, one for either family, whose name begins so.
+    pub pool: Option<&'static str>,
+    /// The schedulers whose services have reals of their own all the same.
+    pub apart: &'static [&'static str],
     /// The directors share their state.
     pub exchange: bool,
 }
@@ -57,6 +61,11 @@ impl Plan {
     #[must_use]
     pub fn lab(&self) -> Builder {
         Lab::builder().vips(self.services().map(|(_, vip)| vip))
+    }
+
+    /// The name of the pool of a family.
+    fn pool_of(&self, v6: bool) -> String {
+        format!("{}-{}", self.pool.unwrap_or_default(), if v6 { "v6" } else { "v4" })
     }
 
     /// Each service's scheduler and VIP.
@@ -396,21 +405,38 @@ impl<'a> Scene<'a> {
                 "[vrrp.{router}]\ninterface = \"eth1\"\nid = 210\npriority = {priority}\nadvertise = \"100ms\"\naddresses = [{vips}]\n\n"
             );
         }
+        for v6 in [false, true].into_iter().filter(|_| self.plan.pool.is_some()) {
+            let name = self.plan.pool_of(v6);
+            text += &format!("[pool.{name}]\n{}\n{}\n", self.check(), self.plan.keys);
+            text.extend(self.reals(v6).map(|real| format!("[[pool.{name}.reals]]\n{real}\n")));
+        }
         for (scheduler, vip) in self.plan.services() {
-            let interval = self.plan.check_interval;
-            let keys = format!(
-                "protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n\
-                 check = {{ type = \"tcp\", port = {HEALTH}, interval = \"{interval}\", fall = 3 }}\n{}",
-                self.plan.keys
-            );
-            let reals = self.plan.reals.iter().map(|(number, weight)| {
-                let host = self.lab.real(*number);
-                let address: IpAddr = if vip.is_ipv6() { host.v6().into() } else { host.v4().into() };
-                real(address, &format!("weight = {weight}"))
-            });
+            let v6 = vip.is_ipv6();
+            let is_pooled = self.plan.pool.is_some() && !self.plan.apart.contains(&scheduler);
+            let of = if is_pooled {
+                format!("pool = \"{}\"", self.plan.pool_of(v6))
+            } else {
+                format!("{}\n{}", self.check(), self.plan.keys)
+            };
+            let keys = format!("protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n{of}");
+            let reals = self.reals(v6).filter(|_| !is_pooled);
             text += &service(&name(scheduler, vip), SocketAddr::from((vip, 80)), &keys, reals);
         }
         Ok(text)
+    }
+
+    fn check(&self) -> String {
+        let interval = self.plan.check_interval;
+        format!("check = {{ type = \"tcp\", port = {HEALTH}, interval = \"{interval}\", fall = 3 }}")
+    }
+
+    /// Every real as it is configured.
+    fn reals(&self, v6: bool) -> impl Iterator<Item = String> {
+        self.plan.reals.iter().map(move |(number, weight)| {
+            let host = self.lab.real(*number);
+            let address: IpAddr = if v6 { host.v6().into() } else { host.v4().into() };
+            real(address, &format!("weight = {weight}"))
+        })
     }
 
     /// What joins the director at `place` with the others.

@@ -245,7 +245,7 @@ impl Expect {
         moved.verdicts.insert(self.verdict.name(), 1);
         // What can't be sent isn't its service's.
         if let Some(index) = real.filter(|_| self.verdict.action() != Action::Abort) {
-            let service = service_of(desired, index)?;
+            let service = service_of(desired, index, frame)?;
             let length = frame.len() - frame.to_vec().network();
             let bytes = self.bytes.unwrap_or(length as u64);
             let counters = Counters { connections: u64::from(self.connection), packets: 1, bytes };
@@ -294,38 +294,61 @@ pub fn judge(frame: &[u8]) -> Result<()> {
 /// # Errors
 /// No service takes the frame, or it isn't one that etherparse reads.
 pub fn ring_choice(desired: &Desired, frame: &[u8]) -> Result<u32> {
-    let packet = SlicedPacket::from_ethernet(frame).context("etherparse refuses the frame")?;
-    let (client, vip): (Address, Address) = match &packet.net {
-        Some(NetSlice::Ipv4(ipv4)) => (mapped(ipv4.header().source()), mapped(ipv4.header().destination())),
-        Some(NetSlice::Ipv6(ipv6)) => (ipv6.header().source(), ipv6.header().destination()),
-        _ => bail!("neither IPv4 nor IPv6"),
-    };
-    let (protocol, [a, b], port) = match &packet.transport {
-        Some(TransportSlice::Tcp(tcp)) => (6, tcp.source_port().to_be_bytes(), tcp.destination_port().to_be_bytes()),
-        Some(TransportSlice::Udp(udp)) => (17, udp.source_port().to_be_bytes(), udp.destination_port().to_be_bytes()),
-        _ => bail!("neither TCP nor UDP"),
-    };
-    let matching = |wanted: [u8; 2]| {
-        let mut services = desired.services.iter();
-        services.find(|(key, _)| key.address == vip && key.protocol == protocol && key.port == wanted)
-    };
-    let (_, service) = matching(port).or_else(|| matching([0, 0])).context("no service")?;
-    let [c, d] = port;
-    let client = Ip::from(client);
+    let read = Read::of(frame)?;
+    let service = read.service(desired)?;
+    let client = Ip::from(read.client);
     let hash = if service.flags & Service::BY_SOURCE != 0 {
         source_hash(desired.hash_seed, client)
     } else {
-        flow_hash(desired.hash_seed, client, Ip::from(vip), Ports::of([a, b, c, d]), protocol)
+        flow_hash(desired.hash_seed, client, Ip::from(read.vip), Ports::of(read.ports), read.protocol)
     };
     let ring = desired.rings.get(&service.ring).context("no ring")?;
     let number = ring.targets().get(scale(hash, service.ring_size) as usize).copied().context("no slot")?;
     Ok(service.reals + u32::from(number))
 }
 
-/// The service that a real of this index is of.
-fn service_of(desired: &Desired, index: u32) -> Result<&Service> {
-    let mut services = desired.services.values();
-    services.find(|held| (held.reals + 1..held.reals + held.room).contains(&index)).context("no service of this real")
+/// What etherparse reads of a frame: whose flow it is of.
+struct Read {
+    client: Address,
+    vip: Address,
+    protocol: u8,
+    ports: [u8; 4],
+}
+
+impl Read {
+    fn of(frame: &[u8]) -> Result<Self> {
+        let packet = SlicedPacket::from_ethernet(frame).context("etherparse refuses the frame")?;
+        let (client, vip): (Address, Address) = match &packet.net {
+            Some(NetSlice::Ipv4(ipv4)) => (mapped(ipv4.header().source()), mapped(ipv4.header().destination())),
+            Some(NetSlice::Ipv6(ipv6)) => (ipv6.header().source(), ipv6.header().destination()),
+            _ => bail!("neither IPv4 nor IPv6"),
+        };
+        let (protocol, from, to) = match &packet.transport {
+            Some(TransportSlice::Tcp(tcp)) => (6, tcp.source_port(), tcp.destination_port()),
+            Some(TransportSlice::Udp(udp)) => (17, udp.source_port(), udp.destination_port()),
+            _ => bail!("neither TCP nor UDP"),
+        };
+        let ([a, b], [c, d]) = (from.to_be_bytes(), to.to_be_bytes());
+        Ok(Self { client, vip, protocol, ports: [a, b, c, d] })
+    }
+
+    fn service<'d>(&self, desired: &'d Desired) -> Result<&'d Service> {
+        let [_, _, c, d] = self.ports;
+        let matching = |port: [u8; 2]| {
+            let mut services = desired.services.values();
+            services
+                .find(|Service { key, .. }| (key.address, key.protocol, key.port) == (self.vip, self.protocol, port))
+        };
+        matching([c, d]).or_else(|| matching([0, 0])).context("no service")
+    }
+}
+
+/// The service that a frame to the real of this index is of. Where several share the real the frame must say it.
+fn service_of<'d>(desired: &'d Desired, index: u32, frame: &[u8]) -> Result<&'d Service> {
+    let mut services =
+        desired.services.values().filter(|held| (held.reals + 1..held.reals + held.room).contains(&index));
+    let first = services.next().context("no service of this real")?;
+    if services.next().is_none() { Ok(first) } else { Read::of(frame)?.service(desired) }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -162,7 +162,9 @@ pub(crate) fn counts(
         let mut sum = Vec::new();
         for number in 1..service.room {
             let counters = held(service.counters + number)?;
-            counts.reals.insert(service.reals + number, counters);
+            // Services of a pool share its reals.
+            let real = counts.reals.entry(service.reals + number).or_default();
+            *real = [*real, counters].into_iter().sum();
             sum.push(counters);
         }
         counts.services.insert(*id, sum.into_iter().sum());

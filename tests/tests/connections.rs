@@ -14,6 +14,9 @@ use lb_userspace::api::State;
 /// Connections to each service; more are opened as it goes.
 const COUNT: usize = 2000;
 
+/// The same to each service of a pool, whose rings are those of the others.
+const POOLED: usize = 250;
+
 /// Directors share their connections. Without that nobody but the master knows who has a tracked service's, or those of
 /// slots that changed.
 const EXCHANGE: bool = false;
@@ -32,12 +35,22 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Runs `test` with connections to a service of each scheduler and family.
 fn scene(directors: u8, schedulers: &'static [&'static str], test: impl FnOnce(&mut Scene<'_>) -> Result<()>) {
+    scene_of(directors, schedulers, (None, COUNT), test);
+}
+
+/// The same with services of a pool, if one is named, and so many connections to each.
+fn scene_of(
+    directors: u8,
+    schedulers: &'static [&'static str],
+    (pool, count): (Option<&'static str>, usize),
+    test: impl FnOnce(&mut Scene<'_>) -> Result<()>,
+) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let reals = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
     let keys = if QUIESCE { "on_failure = \"quiesce\"" } else { "" };
     let exchange = EXCHANGE && directors > 1;
-    let plan = Plan { schedulers, reals, check_interval: "250ms", keys, exchange };
-    scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, COUNT)?));
+    let plan = Plan { schedulers, reals, check_interval: "250ms", keys, pool, apart: &[], exchange };
+    scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, count)?));
 }
 
 #[test]
@@ -95,6 +108,59 @@ fn one_director() {
         })?;
         scene.resets_those_of(4, "a real dies", |scene| scene.cable("real-4", false))?;
         scene.keeps_all_with_new_ones("it is back", (4, true), |scene| {
+            scene.cable("real-4", true)?;
+            scene.wait_for_state(4, State::Up)
+        })
+    });
+}
+
+/// The services of each family share their reals, and those with a ring of one size share the ring.
+#[test]
+fn a_pool() {
+    scene_of(1, SCHEDULERS, (Some("web"), POOLED), |scene| {
+        scene.keeps_all_with_new_ones("a real joins the pool", (4, true), |scene| {
+            scene.plan.reals.insert(4, 1);
+            scene.reload()?;
+            scene.wait_for_state(4, State::Up)
+        })?;
+        scene.keeps_all_with_new_ones("a real of it has weight 0", (2, false), |scene| {
+            scene.plan.reals.insert(2, 0);
+            scene.reload()?;
+            scene.wait_for_state(2, State::Quiesced)
+        })?;
+        scene.keeps_all_with_new_ones("a real leaves it, and drains", (3, false), |scene| {
+            scene.plan.reals.remove(&3);
+            scene.reload()
+        })?;
+        scene.keeps_all("the pool is renamed", |scene| {
+            scene.plan.pool = Some("site");
+            scene.reload()
+        })?;
+        scene.keeps_all("the agent is killed and started again", |scene| {
+            scene.kill(0)?;
+            scene.start_again(0, None)
+        })?;
+        scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
+            scene.plan.reals.insert(2, 1);
+            scene.plan.reals.insert(3, 2);
+            scene.reload()?;
+            scene.wait_for_state(3, State::Up)
+        })?;
+        let fails = |scene: &mut Scene<'_>| {
+            scene.check_of(1, false)?;
+            scene.wait_for_state(1, State::Down)
+        };
+        if QUIESCE {
+            scene.keeps_all_with_new_ones("a real's check fails, once for all services", (1, false), fails)?;
+        } else {
+            scene.resets_those_of(1, "a real's check fails, once for all services", fails)?;
+        }
+        scene.keeps_all_with_new_ones("its check succeeds", (1, true), |scene| {
+            scene.check_of(1, true)?;
+            scene.wait_for_state(1, State::Up)
+        })?;
+        scene.resets_those_of(4, "a real of it dies", |scene| scene.cable("real-4", false))?;
+        scene.keeps_all_with_new_ones("it returns", (4, true), |scene| {
             scene.cable("real-4", true)?;
             scene.wait_for_state(4, State::Up)
         })

@@ -1,7 +1,7 @@
 //! Reals that left the configuration while connections of theirs lived: they get no new ones, and are forgotten when nothing
 //! names them any more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,8 @@ use crate::dataplane::Desired;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Draining {
     reals: BTreeMap<(PoolName, IpAddr), Drained>,
+    /// The last reload: pools may have other places since then.
+    followed: Option<SystemTime>,
 }
 
 /// One of them.
@@ -53,24 +55,26 @@ impl Drain {
 }
 
 impl Draining {
-    /// Follows a reload: reals that the new configuration leaves out of a service begin, those that it names are back, those
-    /// of services that it leaves out are forgotten.
+    /// Follows a reload: reals that the new configuration leaves out of a pool begin, those that it names are back, those
+    /// of services that it leaves out are forgotten. They drain wherever the services of their pool are now.
     pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
+        self.followed = Some(now);
         let owners: BTreeMap<PoolName, &Service> = after.owners().map(|held| (PoolName::of(held), held)).collect();
-        let services: BTreeMap<ServiceKey, PoolName> =
-            after.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
         let named = |service: &Service| service.reals.iter().map(|real| real.address).collect();
         let pools: BTreeMap<PoolName, HashSet<IpAddr>> =
             after.owners().map(|held| (PoolName::of(held), named(held))).collect();
-        let goes_on = |service: &Service| {
-            let same = Some(PoolName::of(service)).filter(|name| pools.contains_key(name));
-            same.or_else(|| services.get(&key(service)).cloned())
-        };
+        let heirs = heirs(before, after);
+        let of = |pool: &PoolName| heirs.get(pool).into_iter().flatten().cloned();
+        for ((pool, address), drained) in std::mem::take(&mut self.reals) {
+            for heir in of(&pool) {
+                self.reals.entry((heir, address)).or_insert_with(|| drained.clone());
+            }
+        }
         for service in before.owners() {
-            let Some(pool) = goes_on(service) else { continue };
-            let (Some(named), Some(owner)) = (pools.get(&pool), owners.get(&pool)) else { continue };
-            for real in service.reals.iter().filter(|real| !named.contains(&real.address)) {
-                self.begin(owner, real.clone(), now);
+            for owner in of(&PoolName::of(service)).filter_map(|heir| owners.get(&heir)) {
+                for real in &service.reals {
+                    self.begin(owner, real.clone(), now);
+                }
             }
         }
         self.reals.retain(|(pool, address), _| pools.get(pool).is_some_and(|named| !named.contains(address)));
@@ -117,6 +121,9 @@ impl Draining {
     /// Forgets those that no slot and no remembered connection names. `since` is when who looked for names began: a real that
     /// began later may have been missed. Whether any went.
     pub fn end(&mut self, config: &Config, desired: &Desired, named: &HashSet<(u32, u16)>, since: SystemTime) -> bool {
+        if self.followed.is_some_and(|followed| followed >= since) {
+            return false;
+        }
         let before = self.reals.len();
         let services: BTreeMap<PoolName, ServiceKey> =
             config.owners().map(|service| (PoolName::of(service), key(service))).collect();
@@ -130,6 +137,21 @@ impl Draining {
         });
         self.reals.len() != before
     }
+}
+
+/// Where the services of each pool are now: in that of the same name, if there is one, and in others.
+fn heirs(before: &Config, after: &Config) -> BTreeMap<PoolName, BTreeSet<PoolName>> {
+    let are: BTreeMap<ServiceKey, PoolName> =
+        after.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
+    let names: BTreeSet<&PoolName> = are.values().collect();
+    let mut heirs: BTreeMap<PoolName, BTreeSet<PoolName>> = BTreeMap::new();
+    for service in &before.services {
+        let was = PoolName::of(service);
+        let same = Some(&was).filter(|was| names.contains(was));
+        let now: BTreeSet<PoolName> = same.into_iter().chain(are.get(&key(service))).cloned().collect();
+        heirs.entry(was).or_default().extend(now);
+    }
+    heirs
 }
 
 #[cfg(test)]
@@ -172,5 +194,33 @@ mod tests {
         none.services.clear();
         draining.follow(&config(&[40]), &none, now);
         assert!(draining.is_empty(), "its service is gone");
+    }
+
+    #[test]
+    fn what_drains_in_a_pool_drains_wherever_its_services_go() {
+        let pool = |name: &str, reals: &str| format!("[pool.{name}]\nreals = [{reals}]\n");
+        let service = |name: &str, port: u16, rest: &str| {
+            format!("[service.{name}]\naddress = \"192.0.2.1:{port}\"\nprotocol = \"tcp\"\n{rest}\n")
+        };
+        let of = |pool: &str| format!("pool = \"{pool}\"");
+        let (both, one) =
+            ("{ address = \"192.0.2.40\" }, { address = \"192.0.2.50\" }", "{ address = \"192.0.2.40\" }");
+        let read = |text: &str| {
+            let text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned() + text;
+            let read = crate::config::parse(Path::new("lb.toml"), &text);
+            read.unwrap_or_else(|error| panic!("{}", error.render(false))).config
+        };
+        let two = |p: &str, reals: &str| pool(p, reals) + &service("a", 80, &of(p)) + &service("b", 81, &of(p));
+        let apart = pool("q", one) + &service("a", 80, &of("q")) + &service("b", 81, &format!("reals = [{one}]"));
+        let now = SystemTime::UNIX_EPOCH;
+        let mut draining = Draining::default();
+        draining.follow(&read(&two("p", both)), &read(&two("p", one)), now);
+        draining.follow(&read(&two("p", one)), &read(&two("q", one)), now + Duration::from_secs(1));
+        let named = |name: &str| PoolName::Named(name.to_owned());
+        let pools = |draining: &Draining| draining.all().map(|(pool, _)| pool.clone()).collect::<Vec<_>>();
+        assert_eq!(pools(&draining), [named("q")], "a new name");
+        draining.follow(&read(&two("q", one)), &read(&apart), now + Duration::from_secs(2));
+        assert_eq!(pools(&draining), [PoolName::Of(key(&read(&apart).services[1])), named("q")], "one left");
+        assert!(draining.all().all(|(_, drained)| drained.drain.since == now));
     }
 }

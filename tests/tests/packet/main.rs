@@ -8,6 +8,7 @@ mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod pool;
 mod properties;
 mod schedule;
 mod service;
@@ -61,6 +62,11 @@ fn service() -> Result<()> {
 }
 
 #[test]
+fn pool() -> Result<()> {
+    play(&pool::fixtures(), SIZES)
+}
+
+#[test]
 fn schedule() -> Result<()> {
     play(&schedule::fixtures(), SIZES)
 }
@@ -108,6 +114,7 @@ fn every_fixture_has_a_name_of_its_own() {
         fragment::fixtures(),
         vlan::fixtures(),
         service::fixtures(),
+        pool::fixtures(),
         schedule::fixtures(),
         tracked::fixtures(),
         change::fixtures(),
