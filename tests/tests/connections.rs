@@ -136,9 +136,30 @@ fn a_pool() {
             scene.plan.pool = Some("site");
             scene.reload()
         })?;
+        // While two of its reals drain: slots have bases, and flows are remembered.
+        scene.keeps_all("services leave the pool", |scene| {
+            scene.plan.apart = &["rr"];
+            scene.reload()
+        })?;
         scene.keeps_all("the agent is killed and started again", |scene| {
             scene.kill(0)?;
             scene.start_again(0, None)
+        })?;
+        scene.keeps_all("they are back, and others leave it", |scene| {
+            scene.plan.apart = &["mh"];
+            scene.reload()
+        })?;
+        scene.keeps_all("all are back", |scene| {
+            scene.plan.apart = &[];
+            scene.reload()
+        })?;
+        scene.keeps_all("there is no pool any more", |scene| {
+            scene.plan.pool = None;
+            scene.reload()
+        })?;
+        scene.keeps_all("and there is one again", |scene| {
+            scene.plan.pool = Some("web");
+            scene.reload()
         })?;
         scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
             scene.plan.reals.insert(2, 1);

@@ -84,6 +84,7 @@ impl Slots {
 
     /// Brings the words to what is desired. The slots of rings in `loosened` may have remembered flows, settled or not.
     pub fn write(&mut self, words: &mut impl Words, desired: &Desired, loosened: &BTreeSet<u32>, now: Duration) {
+        self.copy(words, desired);
         self.rings.retain(|start, _| desired.rings.contains_key(start));
         for (start, ring) in &desired.rings {
             // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
@@ -102,6 +103,28 @@ impl Slots {
                 held.leave_the_dead(words, *start, lives);
             }
         }
+    }
+
+    /// Rings that aren't there yet and go on from others.
+    fn copy(&mut self, words: &mut impl Words, desired: &Desired) {
+        for (start, from) in &desired.copies {
+            let size = desired.rings.get(start).map(|ring| ring.size);
+            let has = |at: &u32| self.rings.get(at).filter(|held| Some(held.size) == size);
+            let (None, Some(held)) = (has(start), has(from)) else { continue };
+            let held = Held { changes: 0, ..held.clone() };
+            for slot in 0..held.size {
+                words.put(start.saturating_add(slot), words.word(from.saturating_add(slot)));
+            }
+            self.rings.insert(*start, held);
+        }
+    }
+
+    /// Whether two rings send every flow of equal clients to the same number, now and before.
+    pub fn are_equal(&self, words: &impl Words, one: u32, other: u32) -> bool {
+        let settled = |start| self.rings.get(&start).filter(|held| held.unsettled.is_empty());
+        let (Some(held), Some(like)) = (settled(one), settled(other)) else { return false };
+        let word = |start: u32, slot| words.word(start.saturating_add(slot));
+        held.size == like.size && (0..held.size).all(|slot| word(one, slot) == word(other, slot))
     }
 
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.
@@ -371,6 +394,34 @@ mod tests {
         let owner = |words: &Vec<u32>, index| Slot::of(words.word(index)).owner();
         assert!((4..4 + SIZE).all(|index| owner(&before, index) == owner(&words, index)));
         assert!(states(&words)[1] > 0, "the third has its share");
+    }
+
+    #[test]
+    fn a_copy_goes_on_as_the_ring_that_it_is_of() {
+        let (mut words, mut slots) = (vec![0; 600], Slots::default());
+        slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+        slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+        let before = words.clone();
+        let mut two = desired(&[(1, 1), (2, 0)]);
+        let ring = Ring { pool: 8, ..two.rings[&4].clone() };
+        two.pools.insert(8, two.pools[&0].clone());
+        two.rings.insert(300, ring);
+        two.copies.insert(300, 4);
+        assert!(!slots.are_equal(&words, 4, 300));
+        slots.write(&mut words, &two, &BTreeSet::new(), now(2));
+        assert_eq!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+        assert!(!slots.are_equal(&words, 4, 300), "some flows are remembered");
+        // From now on each is its own.
+        let mut apart = two.clone();
+        apart.rings.get_mut(&300).unwrap().members.clear();
+        slots.write(&mut words, &apart, &BTreeSet::new(), now(3));
+        assert_eq!(words[..300], before[..300]);
+        assert_ne!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+        slots.write(&mut words, &two, &BTreeSet::new(), now(4));
+        assert!(slots.give_up_bases(&mut words, now(2000), now(900)));
+        let open = slots.open(&words, now(2000), FlowTimes::default());
+        slots.settle(&mut words, &open, &HashSet::new());
+        assert!(slots.are_equal(&words, 4, 300));
     }
 
     #[test]

@@ -90,10 +90,15 @@ impl Controller {
     fn begin_write(&mut self) {
         self.stale = false;
         self.heard.1 = self.heard.0.take();
-        let (dataplane, desired) = (self.dataplane.clone(), self.desired.clone());
+        let (dataplane, desired, heard) = (self.dataplane.clone(), self.desired.clone(), self.heard.1);
         self.writing.spawn_blocking(move || {
             let start = Instant::now();
-            dataplane.blocking_lock().apply(&desired)?;
+            let tell = || {
+                if let Some(heard) = heard {
+                    debug!("health in the slots after {:?}", heard.elapsed());
+                }
+            };
+            dataplane.blocking_lock().apply_and(&desired, tell)?;
             debug!("written in {:?}", start.elapsed());
             Ok(())
         });

@@ -13,7 +13,8 @@ const MAX_SERVICES: u32 = 65_536;
 pub struct Limits {
     /// Services at most.
     pub services: u32,
-    /// Reals at most, counted once per service that names them; no more than 65535.
+    /// Pairs of a service and a real at most, no more than 65535: a pool's real is in a pair with each of its services, since
+    /// each pair has counters.
     pub reals: u32,
     /// Slots of all rings at most, and turns of tracked services; what the configuration needs at the start and half as much
     /// again, where that is more.
@@ -37,7 +38,8 @@ keys! {
     pub struct LimitsKeys {
         /// services at most
         services: u32 = key(Number::of(1..=MAX_SERVICES)).or(Limits::DEFAULT.services);
-        /// reals at most, counted once per service that names them
+        /// reals at most, each counted once for each service that has it, of its own or by a pool: a pool of 10 reals with 100
+        /// services counts 1000
         reals: u32 = key(Number::of(1..=MAX_REALS)).or(Limits::DEFAULT.reals);
         /// slots of all rings at most, and turns of tracked services; what the file needs and half as much again, where that is more
         slots: u32 = key(Number::of(1024..=1 << 28)).or(Limits::DEFAULT.slots);
@@ -75,7 +77,7 @@ pub fn accept(read: Option<&Read<LimitsKeys>>, counts: Counts, findings: &mut Fi
 pub struct Counts {
     /// Services of the file.
     pub services: usize,
-    /// Reals of all of them.
+    /// Pairs of one of them and a real.
     pub reals: usize,
 }
 
@@ -87,7 +89,8 @@ fn fits(name: &str, count: usize, given: Option<&Given<u32>>, default: u32, most
     if u32::try_from(count).is_ok_and(|count| count <= limit) {
         return;
     }
-    let message = format!("the file has {count} {name}, but the limit is {limit}");
+    let counted = if name == "reals" { " (each once for each service that has it)" } else { "" };
+    let message = format!("the file has {count} {name}{counted}, but the limit is {limit}");
     let most = most as usize;
     let mend = if count > most {
         format!("a director holds at most {most}: split them among several")
