@@ -42,9 +42,7 @@ impl Network {
     pub(crate) fn forgotten(self, unknown: u64) -> Self {
         // Masked so that the verifier sees a bound; no headers that are read past are longer.
         let payload = forget(self.payload as u64, unknown) & (FARTHEST - 1);
-        let length = forget(u64::from(self.length), unknown) as u32;
-        let rest = forget(u64::from(self.rest), unknown) as u32;
-        Self { payload: payload as usize, length, rest, ..self }
+        Self { payload: payload as usize, ..self }
     }
 
     /// Where the IP header starts in the frame.

@@ -32,8 +32,13 @@ pub(crate) fn choose<'e, E: Environment>(
     let flow = (client, vip, parsed.ports, protocol);
     let (slot, hash) = slot_of(tables, director, service, flow).ok_or(Verdict::NoReal)?;
     let tracked = service.flags & Service::TRACKED != 0;
+    // By itself, and so with the fewest comparisons: it is the way of most packets.
+    if !tracked && slot.is_settled() {
+        let answer = Answer { number: slot.current, connection: parsed.opens == Opens::Yes };
+        return reach(tables, service, answer).ok_or(Verdict::NoReal);
+    }
     let alone = service.flags & Service::QUERY != 0 && parsed.opens == Opens::Unknown;
-    let Answer { number, connection } = if !tracked && (slot.is_settled() || alone) {
+    let Answer { number, connection } = if !tracked && alone {
         Answer { number: slot.current, connection: parsed.opens == Opens::Yes }
     } else if alone {
         Answer { number: next_turn(tables, service), connection: true }
