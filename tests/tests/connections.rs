@@ -21,9 +21,6 @@ const POOLED: usize = 250;
 /// slots that changed.
 const EXCHANGE: bool = false;
 
-/// A real whose check fails for a while keeps its connections.
-const QUIESCE: bool = true;
-
 /// A service of either family has each.
 const SCHEDULERS: &[&str] = &["mh", "rr"];
 
@@ -50,10 +47,49 @@ fn scene_of(
 ) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let reals = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
-    let keys = if QUIESCE { "on_failure = \"quiesce\"" } else { "" };
+    // A real whose check fails for a while keeps its connections.
+    let keys = "on_failure = \"quiesce\"";
     let exchange = EXCHANGE && directors > 1;
     let plan = Plan { schedulers, reals, check_interval: "250ms", keys, pool, apart: &[], exchange };
     scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, count)?));
+}
+
+fn fourth_joins(scene: &mut Scene<'_>) -> Result<()> {
+    scene.plan.reals.insert(4, 1);
+    scene.reload()?;
+    scene.wait_for_state(4, State::Up)
+}
+
+fn second_quiesces(scene: &mut Scene<'_>) -> Result<()> {
+    scene.plan.reals.insert(2, 0);
+    scene.reload()?;
+    scene.wait_for_state(2, State::Quiesced)
+}
+
+/// The second and the third.
+fn both_return(scene: &mut Scene<'_>) -> Result<()> {
+    scene.plan.reals.insert(2, 1);
+    scene.plan.reals.insert(3, 2);
+    scene.reload()?;
+    scene.wait_for_state(3, State::Up)
+}
+
+/// The first's.
+fn check_fails(scene: &mut Scene<'_>) -> Result<()> {
+    scene.check_of(1, false)?;
+    scene.wait_for_state(1, State::Down)
+}
+
+/// The first's.
+fn check_succeeds(scene: &mut Scene<'_>) -> Result<()> {
+    scene.check_of(1, true)?;
+    scene.wait_for_state(1, State::Up)
+}
+
+/// Its cable is back.
+fn fourth_returns(scene: &mut Scene<'_>) -> Result<()> {
+    scene.cable("real-4", true)?;
+    scene.wait_for_state(4, State::Up)
 }
 
 #[test]
@@ -68,32 +104,19 @@ fn one_director_that_counts() {
 
 fn changes_of_one_director(schedulers: &'static [&'static str]) {
     scene(1, schedulers, |scene| {
-        scene.keeps_all_with_new_ones("a real is added", (4, true), |scene| {
-            scene.plan.reals.insert(4, 1);
-            scene.reload()?;
-            scene.wait_for_state(4, State::Up)
-        })?;
+        scene.keeps_all_with_new_ones("a real is added", (4, true), fourth_joins)?;
         scene.keeps_all("a weight is changed", |scene| {
             scene.plan.reals.insert(1, 3);
             scene.reload()
         })?;
-        scene.keeps_all_with_new_ones("a real has weight 0", (2, false), |scene| {
-            scene.plan.reals.insert(2, 0);
-            scene.reload()?;
-            scene.wait_for_state(2, State::Quiesced)
-        })?;
+        scene.keeps_all_with_new_ones("a real has weight 0", (2, false), second_quiesces)?;
         scene.keeps_all_with_new_ones("a real leaves the configuration", (3, false), |scene| {
             scene.plan.reals.remove(&3);
             scene.reload()
         })?;
         scene.keeps_all("the agent is killed", |scene| scene.kill(0))?;
         scene.keeps_all("it is started again", |scene| scene.start_again(0, None))?;
-        scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
-            scene.plan.reals.insert(2, 1);
-            scene.plan.reals.insert(3, 2);
-            scene.reload()?;
-            scene.wait_for_state(3, State::Up)
-        })?;
+        scene.keeps_all_with_new_ones("both reals are back", (3, true), both_return)?;
         scene.keeps_all("another key changes", |scene| {
             scene.plan.check_interval = "200ms";
             scene.reload()
@@ -105,24 +128,10 @@ fn changes_of_one_director(schedulers: &'static [&'static str]) {
             scene.goes_on()?;
             scene.start_again(0, Some(upgraded))
         })?;
-        let flaps = |scene: &mut Scene<'_>| {
-            scene.check_of(1, false)?;
-            scene.wait_for_state(1, State::Down)
-        };
-        if QUIESCE {
-            scene.keeps_all("a real's check fails", flaps)?;
-        } else {
-            scene.resets_those_of(1, "a real's check fails", flaps)?;
-        }
-        scene.keeps_all("its check succeeds", |scene| {
-            scene.check_of(1, true)?;
-            scene.wait_for_state(1, State::Up)
-        })?;
+        scene.keeps_all("a real's check fails", check_fails)?;
+        scene.keeps_all("its check succeeds", check_succeeds)?;
         scene.resets_those_of(4, "a real dies", |scene| scene.cable("real-4", false))?;
-        scene.keeps_all_with_new_ones("it is back", (4, true), |scene| {
-            scene.cable("real-4", true)?;
-            scene.wait_for_state(4, State::Up)
-        })
+        scene.keeps_all_with_new_ones("it is back", (4, true), fourth_returns)
     });
 }
 
@@ -130,16 +139,8 @@ fn changes_of_one_director(schedulers: &'static [&'static str]) {
 #[test]
 fn a_pool() {
     scene_of(1, SCHEDULERS, (Some("web"), POOLED), |scene| {
-        scene.keeps_all_with_new_ones("a real joins the pool", (4, true), |scene| {
-            scene.plan.reals.insert(4, 1);
-            scene.reload()?;
-            scene.wait_for_state(4, State::Up)
-        })?;
-        scene.keeps_all_with_new_ones("a real of it has weight 0", (2, false), |scene| {
-            scene.plan.reals.insert(2, 0);
-            scene.reload()?;
-            scene.wait_for_state(2, State::Quiesced)
-        })?;
+        scene.keeps_all_with_new_ones("a real joins the pool", (4, true), fourth_joins)?;
+        scene.keeps_all_with_new_ones("a real of it has weight 0", (2, false), second_quiesces)?;
         scene.keeps_all_with_new_ones("a real leaves it, and drains", (3, false), |scene| {
             scene.plan.reals.remove(&3);
             scene.reload()
@@ -152,30 +153,11 @@ fn a_pool() {
             scene.kill(0)?;
             scene.start_again(0, None)
         })?;
-        scene.keeps_all_with_new_ones("both reals are back", (3, true), |scene| {
-            scene.plan.reals.insert(2, 1);
-            scene.plan.reals.insert(3, 2);
-            scene.reload()?;
-            scene.wait_for_state(3, State::Up)
-        })?;
-        let fails = |scene: &mut Scene<'_>| {
-            scene.check_of(1, false)?;
-            scene.wait_for_state(1, State::Down)
-        };
-        if QUIESCE {
-            scene.keeps_all_with_new_ones("a real's check fails, once for all services", (1, false), fails)?;
-        } else {
-            scene.resets_those_of(1, "a real's check fails, once for all services", fails)?;
-        }
-        scene.keeps_all_with_new_ones("its check succeeds", (1, true), |scene| {
-            scene.check_of(1, true)?;
-            scene.wait_for_state(1, State::Up)
-        })?;
+        scene.keeps_all_with_new_ones("both reals are back", (3, true), both_return)?;
+        scene.keeps_all_with_new_ones("a real's check fails, once for all services", (1, false), check_fails)?;
+        scene.keeps_all_with_new_ones("its check succeeds", (1, true), check_succeeds)?;
         scene.resets_those_of(4, "a real of it dies", |scene| scene.cable("real-4", false))?;
-        scene.keeps_all_with_new_ones("it returns", (4, true), |scene| {
-            scene.cable("real-4", true)?;
-            scene.wait_for_state(4, State::Up)
-        })
+        scene.keeps_all_with_new_ones("it returns", (4, true), fourth_returns)
     });
 }
 
@@ -183,11 +165,7 @@ fn a_pool() {
 fn two_directors() {
     scene(2, if EXCHANGE { SCHEDULERS } else { STATELESS }, |scene| {
         if EXCHANGE {
-            scene.keeps_all_with_new_ones("a real is added", (4, true), |scene| {
-                scene.plan.reals.insert(4, 1);
-                scene.reload()?;
-                scene.wait_for_state(4, State::Up)
-            })?;
+            scene.keeps_all_with_new_ones("a real is added", (4, true), fourth_joins)?;
         }
         scene.keeps_all("the master hands over", |scene| {
             scene.vrrp(0, "release")?;

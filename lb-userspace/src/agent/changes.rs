@@ -59,8 +59,9 @@ fn moved(before: &Config, after: &Config) -> Vec<String> {
         let name = PoolName::of(service);
         was.get(&key(service)).is_some_and(|was| *was != name && (old.contains(&name) || kept(&name) != Some(was)))
     };
-    let line =
-        |service: &Service| format!("service.{}: its connections move: it goes to other reals' numbers", service.name);
+    let line = |service: &Service| {
+        format!("service.{}: its remembered connections move: its reals have other numbers there", service.name)
+    };
     after.services.iter().filter(moves).map(line).collect()
 }
 

@@ -111,26 +111,16 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         let mut reals = Vec::new();
         for (number, real) in adopted.reals_of(service) {
             let usable = real.flags & Real::USABLE != 0;
+            let state = match (usable, real.weight) {
+                (true, 0) => State::Quiesced,
+                (true, _) => State::Up,
+                (false, _) => State::Down,
+            };
             reals.push(RealStatus {
-                address: plain_address(real.address),
-                weight: real.weight,
-                file_weight: None,
-                set_at_run_time: false,
-                left: false,
-                quiesced: false,
-                until: None,
-                active_connections: None,
-                inactive_connections: None,
-                remembered_connections: None,
-                state: match (usable, real.weight) {
-                    (true, 0) => State::Quiesced,
-                    (true, _) => State::Up,
-                    (false, _) => State::Down,
-                },
-                since: None,
                 why: (!usable).then(|| "so it was when the agent was last heard".to_owned()),
                 mac: (real.mac != [0; 6]).then(|| mac(real.mac)),
                 counters: stats.real(service, number)?,
+                ..RealStatus::new(plain_address(real.address), real.weight, state)
             });
         }
         reals.sort_by_key(|real| real.address);

@@ -125,6 +125,30 @@ pub struct RealStatus {
     pub counters: Counters,
 }
 
+impl RealStatus {
+    /// A real of which no more is known than this: nothing was set at run time, nothing is counted.
+    #[must_use]
+    pub fn new(address: IpAddr, weight: u32, state: State) -> Self {
+        Self {
+            address,
+            weight,
+            file_weight: None,
+            set_at_run_time: false,
+            left: false,
+            state,
+            since: None,
+            quiesced: false,
+            until: None,
+            active_connections: None,
+            inactive_connections: None,
+            remembered_connections: None,
+            why: None,
+            mac: None,
+            counters: Counters::default(),
+        }
+    }
+}
+
 /// Whether a real takes traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

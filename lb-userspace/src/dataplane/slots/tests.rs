@@ -1,0 +1,201 @@
+//! Rings through changes, sweeps and what other directors tell.
+
+use lb_common::maps::Real;
+use lb_common::ring::Member;
+use zerocopy::FromZeros as _;
+
+use super::super::Pool;
+use super::*;
+
+const SIZE: u32 = 251;
+
+/// One ring over these reals; those of weight 0 only live.
+fn desired(weights: &[(u16, u32)]) -> Desired {
+    let address = |number: u16| lb_common::maps::mapped([10, 0, 0, number as u8]);
+    let real = |(number, _): &(u16, u32)| (*number, Real { flags: Real::USABLE, ..Real::new_zeroed() });
+    let member = |(number, weight): &(u16, u32)| Member { address: address(*number), weight: *weight, real: *number };
+    let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
+    Desired {
+        pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
+        rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
+        ..Desired::default()
+    }
+}
+
+fn now(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn states(words: &Vec<u32>) -> [usize; 3] {
+    let count = |state| (4..4 + SIZE).filter(|index| Slot::of(words.word(*index)).state() == state).count();
+    [State::Settled, State::Moving, State::Exceptions].map(count)
+}
+
+#[test]
+fn a_real_that_joins_moves_its_share_and_leaves_the_rest() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    assert_eq!(states(&words), [251, 0, 0]);
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1), (3, 1)]), &BTreeSet::new(), now(1));
+    let [settled, moving, _] = states(&words);
+    assert!((84..=100).contains(&moving) && settled + moving == 251, "{moving}");
+    assert!(!slots.give_up_bases(&mut words, now(900), now(900)), "not yet");
+    assert!(slots.give_up_bases(&mut words, now(901), now(900)));
+    assert_eq!(states(&words), [settled, 0, moving]);
+    let open = slots.open(&words, now(900), FlowTimes::default());
+    let (&one, &current) = open.rings[&4].1.iter().next().unwrap();
+    assert_eq!((open.current(4, one), open.current(5, one), current), (Some(3), None, 3));
+    slots.settle(&mut words, &open, &HashSet::from([(4, one)]));
+    assert_eq!((states(&words), slots.unsettled()), ([250, 0, 1], 1));
+}
+
+#[test]
+fn a_sweep_says_nothing_of_a_ring_that_changed_meanwhile() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let both = desired(&[(1, 1), (2, 1)]);
+    slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    slots.write(&mut words, &both, &BTreeSet::new(), now(2));
+    let open = slots.open(&words, now(900), FlowTimes::default());
+    slots.write(&mut words, &desired(&[(1, 0), (2, 1)]), &BTreeSet::new(), now(3));
+    slots.write(&mut words, &both, &BTreeSet::new(), now(4));
+    let before = states(&words);
+    slots.settle(&mut words, &open, &HashSet::new());
+    assert_eq!(states(&words), before);
+}
+
+#[test]
+fn slots_of_the_dead_are_no_base() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    // Quiesced, then dead.
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    let [_, moving, _] = states(&words);
+    assert_eq!(slots.named(&words, 4), BTreeSet::from([1, 2]));
+    slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(2));
+    assert_eq!(states(&words), [251 - moving, 0, moving]);
+    assert_eq!(slots.named(&words, 4), BTreeSet::from([1]));
+}
+
+#[test]
+fn what_a_dead_real_left_in_the_table_is_asked_for_until_a_sweep_has_ended_it() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1)]), &BTreeSet::new(), now(1));
+    let [settled, moving, exceptions] = states(&words);
+    assert!(moving == 0 && exceptions > 100 && settled + exceptions == 251, "{exceptions}");
+    let open = slots.open(&words, now(1), FlowTimes::default());
+    slots.settle(&mut words, &open, &HashSet::new());
+    assert_eq!(states(&words), [251, 0, 0]);
+}
+
+#[test]
+fn what_was_pinned_goes_on() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    let before = (words.clone(), slots.unsettled());
+    let mut next = Slots::default();
+    next.adopt(&words, 4, SIZE, now(100));
+    next.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(100));
+    assert_eq!((words.clone(), next.unsettled()), before);
+    assert!(!next.give_up_bases(&mut words, now(950), now(900)));
+    assert!(next.give_up_bases(&mut words, now(1000), now(900)));
+}
+
+#[test]
+fn a_pool_that_outgrows_its_room_moves_nobody() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    let before = words.clone();
+    // A third real, and the pool is at 8 now.
+    let mut grown = desired(&[(1, 1), (2, 1), (3, 1)]);
+    grown.pools = grown.pools.into_values().map(|pool| (8, pool)).collect();
+    grown.rings.values_mut().for_each(|ring| ring.pool = 8);
+    slots.write(&mut words, &grown, &BTreeSet::new(), now(1));
+    let owner = |words: &Vec<u32>, index| Slot::of(words.word(index)).owner();
+    assert!((4..4 + SIZE).all(|index| owner(&before, index) == owner(&words, index)));
+    assert!(states(&words)[1] > 0, "the third has its share");
+}
+
+#[test]
+fn a_ring_that_another_director_uses_is_always_settled() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let unused = |mut desired: Desired| {
+        desired.rings.values_mut().for_each(|ring| ring.in_use = false);
+        desired
+    };
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    slots.write(&mut words, &unused(desired(&[(1, 1), (2, 0)])), &BTreeSet::new(), now(2));
+    assert_eq!(states(&words), [251, 0, 0]);
+    slots.write(&mut words, &unused(desired(&[(1, 1), (2, 1)])), &BTreeSet::new(), now(3));
+    let before = words.clone();
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(4));
+    assert_eq!((states(&words), words), ([251, 0, 0], before), "and is taken over as it is");
+}
+
+#[test]
+fn a_ring_whose_flows_were_all_remembered_asks_the_table() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let both = desired(&[(1, 1), (2, 1)]);
+    slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+    slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
+    assert_eq!(states(&words), [0, 0, 251]);
+}
+
+#[test]
+fn what_changed_is_told_to_whom_has_heard_and_all_to_whom_hasnt() {
+    let (mut words, mut slots, mut told) = (vec![0; 300], Slots::default(), BTreeMap::new());
+    let service = |port| Service {
+        key: ServiceKey { port: [0, port], ..ServiceKey::new_zeroed() },
+        ring: 4,
+        ring_size: SIZE,
+        ..Service::FREE
+    };
+    let one = BTreeMap::from([(4, vec![service(80)])]);
+    let both = BTreeMap::from([(4, vec![service(80), service(81)])]);
+    let count = |news: Vec<SlotNews>| -> Vec<_> {
+        news.iter().map(|news| (news.service.key.port[1], news.whole, news.slots.len())).collect()
+    };
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    assert_eq!(count(slots.news(&words, &one, &mut told)), [(80, true, 0)]);
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1), (3, 1)]), &BTreeSet::new(), now(1));
+    let moving = states(&words)[1];
+    assert_eq!(count(slots.news(&words, &one, &mut told)), [(80, false, moving)]);
+    assert!(slots.news(&words, &one, &mut told).is_empty());
+    assert_eq!(count(slots.news(&words, &both, &mut told)), [(81, true, moving)]);
+    // Each of them gets another word, or is settled again.
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(2));
+    let news = slots.news(&words, &both, &mut told);
+    assert!(news.iter().all(|news| news.slots.iter().all(|(slot, held)| held.word() == words[4 + *slot as usize])));
+    assert_eq!(count(news), [(80, false, moving), (81, false, moving)]);
+}
+
+#[test]
+fn slots_that_another_director_uses_are_settled_by_its_word_alone() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let mut kept = desired(&[(1, 1), (2, 1)]);
+    for ring in kept.rings.values_mut() {
+        ring.in_use = false;
+        let slots = vec![(3, Slot { current: 1, base: 0 }), (5, Slot { current: 2, base: 1 })];
+        ring.taken = Some(super::super::Taken { members: ring.members.clone(), slots });
+    }
+    slots.write(&mut words, &kept, &BTreeSet::new(), now(0));
+    let before = states(&words);
+    assert_eq!(before, [249, 1, 1]);
+    let open = slots.open(&words, now(900), FlowTimes::default());
+    slots.settle(&mut words, &open, &HashSet::new());
+    assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
+    assert_eq!(states(&words), before);
+}
+
+#[test]
+fn flows_that_were_opening_without_keys_are_waited_for() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let both = desired(&[(1, 1), (2, 1)]);
+    slots.write(&mut words, &both, &BTreeSet::new(), now(0));
+    slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
+    assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
+    assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
+}
