@@ -229,8 +229,7 @@ impl Slots {
 }
 
 impl Held {
-    /// Whether it is this director that says what becomes of its slots. Those that another one uses are as that one tells: the
-    /// flows by which they have exceptions may still be on their way.
+    /// Its slots change by what happens here. Those of one that isn't in use follow another director's.
     fn is_own(&self) -> bool {
         self.ring.as_ref().is_none_or(|ring| ring.in_use)
     }
@@ -258,6 +257,10 @@ impl Held {
         now: Duration,
     ) {
         if ring.in_use {
+            // Where another director had it flows of the bases may have spoken until now.
+            if !self.is_own() {
+                self.unsettled.values_mut().flatten().for_each(|since| *since = now);
+            }
             // A slot is settled also while flows of its current real are remembered: when that real has died they aren't gone
             // before a sweep. If it came back until then, they would be taken for those of clients that use their ports again.
             for (slot, target) in (0..).zip(ring.targets()) {

@@ -114,7 +114,7 @@ pub struct Flow {
     pub age: u32,
 }
 
-/// What became of a connection. One that nothing followed (a SYN alone) is never told.
+/// What became of a connection. One that nothing followed (a SYN alone) is told only where its slot doesn't name its real any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It lives.
@@ -190,7 +190,7 @@ pub enum Told {
 
 /// The flow table, as bulk is read from it.
 pub trait Flows: Send + Sync {
-    /// Appends the live connections (not the opening ones) of one part of the table, and says where the next part
+    /// Appends the live connections of one part of the table (of the opening ones those alone that slots don't tell), and says where the next part
     /// begins; `None` after the last. Parts begin at 0; one has at most a few thousand connections, is read within a
     /// millisecond, and nothing is waited for. What [`Change::Flows`] has told must already stand in the table, so that
     /// a connection that moves while bulk is read is told rightly by the one or the other.

@@ -59,6 +59,9 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 } else if ring.taken.is_none() {
                     ring.taken = model.theirs.words(key, size, &numbers);
                 }
+                if let Some(taken) = &mut ring.taken {
+                    taken.loose |= !service.scheduler.is_tracked() && model.theirs.tracks(key);
+                }
             }
             let mut value = maps::Service {
                 key,

@@ -12,8 +12,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use lb_common::flow::Stage;
-use lb_common::maps::FlowKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
@@ -21,13 +19,13 @@ use tracing::{debug, info, warn};
 use super::Controller;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Watch};
-use crate::peers::state::{self, Flow, Offer, ServiceId};
+use crate::peers::state::{Flow, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
-use crate::planner::plan::mapped_address;
 use crate::planner::theirs::Theirs;
+use crate::planner::told::service_key;
 use bulk::{Bulk, Shared, View};
 use teller::{Members, Teller};
-use words::{members, offer, service_id, service_key};
+use words::{members, offer, service_id};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(25);
@@ -70,7 +68,7 @@ impl Exchange {
         let rings = lb_common::hash_sample().into_iter().fold(key.hash_seed(), |all, hash| all.rotate_left(7) ^ hash);
         let view = View::new(dataplane)?;
         // Before anybody can be met, who will read the table whole.
-        let watch = Some(Watch::new(&view.table));
+        let watch = Some(Watch::new(&view.names.table));
         let shared = Arc::new(Shared::new(view));
         let (handle, items) = peers::spawn(peers, key, rings, Arc::new(Bulk { shared: shared.clone() }));
         let (told, bulk) = oneshot::channel();
@@ -206,22 +204,7 @@ impl Controller {
     fn remember(&self, flows: &[Flow]) {
         let Some(exchange) = &self.exchange else { return };
         let view = exchange.teller.shared.view();
-        let now = view.now();
-        for flow in flows {
-            let Some(service) = view.services.get(&service_key(&flow.service)) else { continue };
-            let Some(number) = view.numbers.get(&(service.reals, flow.real)) else { continue };
-            let [a, b] = flow.client.1.to_be_bytes();
-            let [c, d] = flow.port.to_be_bytes();
-            let client = mapped_address(flow.client.0);
-            let key = FlowKey { client, ports: [a, b, c, d], service: service.id };
-            let age = Duration::from_secs(flow.age.into()).as_millis() / view.tick.as_millis().max(1);
-            let seen = now.wrapping_sub(u32::try_from(age).unwrap_or(u32::MAX));
-            match flow.stage {
-                state::Stage::Open => drop(view.table.put(&key, service, *number, Stage::Open, seen)),
-                state::Stage::Closed => drop(view.table.put(&key, service, *number, Stage::Closing, seen)),
-                state::Stage::Gone => view.table.remove(&key, service),
-            }
-        }
+        view.names.take(flows, view.now());
     }
 
     /// Who is to tell what the next write brings, and the reals of each service by then.
@@ -316,7 +299,7 @@ impl Controller {
             Err(error) => {
                 warn!("peers: they aren't told of connections for the moment: {error:#}");
                 let view = exchange.teller.shared.view();
-                exchange.watch = Some(Watch::new(&view.table));
+                exchange.watch = Some(Watch::new(&view.names.table));
                 exchange.next_look = Instant::now() + 10 * LOOK;
             }
         }

@@ -173,24 +173,6 @@ fn what_changed_is_told_to_whom_has_heard_and_all_to_whom_hasnt() {
 }
 
 #[test]
-fn slots_that_another_director_uses_are_settled_by_its_word_alone() {
-    let (mut words, mut slots) = (vec![0; 300], Slots::default());
-    let mut kept = desired(&[(1, 1), (2, 1)]);
-    for ring in kept.rings.values_mut() {
-        ring.in_use = false;
-        let slots = vec![(3, Slot { current: 1, base: 0 }), (5, Slot { current: 2, base: 1 })];
-        ring.taken = Some(super::super::Taken { members: ring.members.clone(), slots });
-    }
-    slots.write(&mut words, &kept, &BTreeSet::new(), now(0));
-    let before = states(&words);
-    assert_eq!(before, [249, 1, 1]);
-    let open = slots.open(&words, now(900), FlowTimes::default());
-    slots.settle(&mut words, &open, &HashSet::new());
-    assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
-    assert_eq!(states(&words), before);
-}
-
-#[test]
 fn flows_that_were_opening_without_keys_are_waited_for() {
     let (mut words, mut slots) = (vec![0; 300], Slots::default());
     let both = desired(&[(1, 1), (2, 1)]);
@@ -198,4 +180,42 @@ fn flows_that_were_opening_without_keys_are_waited_for() {
     slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
     assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
     assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
+}
+
+#[test]
+fn slots_of_a_ring_that_isnt_in_use_wait_for_whoever_has_it() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let mut idle = desired(&[(1, 1), (2, 1)]);
+    let mut of_the_first = (0..).zip(idle.rings[&4].targets()).filter(|(_, real)| *real == 1).map(|(slot, _)| slot);
+    let told = [2, 0].map(|base| (of_the_first.next().unwrap(), Slot { current: 1, base }));
+    let told = told.to_vec();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    let taken = super::super::Taken { members: ring.members.clone(), slots: told, loose: false };
+    (ring.in_use, ring.taken) = (false, Some(taken));
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(0));
+    assert_eq!(states(&words), [249, 1, 1]);
+    assert!(slots.open(&words, now(2000), FlowTimes::default()).is_empty());
+    assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
+    // It takes over: flows of the base may have spoken until now.
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(2000));
+    assert!(!slots.give_up_bases(&mut words, now(2899), now(900)));
+    assert!(slots.give_up_bases(&mut words, now(2900), now(900)));
+    assert!(!slots.open(&words, now(2900), FlowTimes::default()).is_empty());
+}
+
+#[test]
+fn a_real_that_isnt_known_here_leaves_others_their_slots() {
+    let mut idle = desired(&[(1, 1), (2, 1)]);
+    let all = desired(&[(1, 1), (2, 1), (3, 1)]).rings[&4].clone();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    let mut members = all.members.clone();
+    members[2].real = 0;
+    ring.taken = Some(super::super::Taken { members, ..Default::default() });
+    for ((held, there), own) in ring.idle().into_iter().zip(all.targets()).zip(ring.targets()) {
+        let expected = if there == 3 { Slot { current: own, base: 0 } } else { Slot::settled(there) };
+        assert_eq!(held, expected);
+    }
+    // Where every connection is remembered there, and not here.
+    ring.taken.as_mut().unwrap().loose = true;
+    assert!(ring.idle().iter().all(|slot| slot.state() == State::Exceptions));
 }
