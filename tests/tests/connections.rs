@@ -19,7 +19,7 @@ const POOLED: usize = 250;
 
 /// Directors share their connections. Without that nobody but the master knows who has a tracked service's, or those of
 /// slots that changed.
-const EXCHANGE: bool = false;
+const EXCHANGE: bool = true;
 
 /// A service of either family has each.
 const SCHEDULERS: &[&str] = &["mh", "rr"];

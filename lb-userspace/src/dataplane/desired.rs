@@ -25,6 +25,8 @@ pub struct Ring {
     pub in_use: bool,
     /// What the director that has them has told of this ring: its words are kept here, so that a take-over goes on from them.
     pub taken: Option<Taken>,
+    /// Nobody says that he has them, of directors that share what they know: its words stay as they are, whoever is next.
+    pub holds: bool,
 }
 
 /// The words of a ring, as another director has told them in few words.

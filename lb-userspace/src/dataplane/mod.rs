@@ -8,7 +8,7 @@
 mod attach;
 mod btf;
 mod changes;
-mod clock;
+pub mod clock;
 mod counters;
 mod desired;
 mod drops;

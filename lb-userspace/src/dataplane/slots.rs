@@ -33,6 +33,9 @@ impl Words for Vec<u32> {
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
     rings: BTreeMap<u32, Held>,
+    /// Rings that were made so far: the changes of each count from a number of its own, so that another one in its place is
+    /// never taken for it.
+    made: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -109,7 +112,7 @@ impl Slots {
             State::Exceptions => Some((index, None)),
         });
         // What happened before isn't known.
-        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: 0, loosened: Some(now) };
+        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: self.make(), loosened: Some(now) };
         self.rings.insert(start, held);
     }
 
@@ -119,7 +122,8 @@ impl Slots {
         for (start, ring) in &desired.rings {
             // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
             let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) else {
-                self.rings.insert(*start, Held::fill(words, *start, ring, now));
+                let held = Held::fill(words, *start, ring, (self.make(), now));
+                self.rings.insert(*start, held);
                 continue;
             };
             let lives = |number: u16| desired.lives(ring.pool, number);
@@ -133,6 +137,12 @@ impl Slots {
                 held.leave_the_dead(words, *start, lives);
             }
         }
+    }
+
+    /// What the changes of a ring that is made now count from.
+    fn make(&mut self) -> u64 {
+        self.made += 1;
+        self.made << 32
     }
 
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.
@@ -235,7 +245,7 @@ impl Held {
     }
 
     /// A ring that is new: nobody can have had a flow of it.
-    fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
+    fn fill(words: &mut impl Words, start: u32, ring: &Ring, (changes, now): (u64, Duration)) -> Self {
         let mut unsettled = BTreeMap::new();
         for (slot, idle) in (0..).zip(ring.idle()) {
             match idle.state() {
@@ -245,7 +255,7 @@ impl Held {
             }
             words.put(start.saturating_add(slot), idle.word());
         }
-        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes: 0, loosened: None }
+        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes, loosened: None }
     }
 
     fn change(
@@ -266,7 +276,7 @@ impl Held {
             for (slot, target) in (0..).zip(ring.targets()) {
                 self.set(words, start, slot, |held| held.change(target, lives, true), now);
             }
-        } else {
+        } else if !ring.holds {
             for (slot, idle) in (0..).zip(ring.idle()) {
                 self.set(words, start, slot, |_| idle, now);
             }

@@ -43,6 +43,8 @@ pub struct Swept {
     tally: Tally,
     /// How long it took.
     pub took: Duration,
+    /// The CPU's time of that.
+    pub worked: Duration,
 }
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.

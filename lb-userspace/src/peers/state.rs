@@ -149,6 +149,10 @@ pub enum Change {
     Flows(Vec<Flow>),
     /// A service left the configuration.
     Gone(ServiceId),
+    /// The others are to tell what they haven't yet, and then to answer with this number.
+    Ask(u64),
+    /// All was told that was to be told when this number was asked.
+    Answer(u64),
 }
 
 /// What a peer told.
@@ -182,6 +186,10 @@ pub enum Told {
     Flows(Vec<Flow>),
     /// A service left its configuration.
     Gone(ServiceId),
+    /// It asks for what it wasn't told yet, and for the answer to this number.
+    Asked(u64),
+    /// An answer; whoever didn't ask it needs none.
+    Answered(u64),
     /// All was told since [`Told::Begin`]; what wasn't is no more.
     Whole,
     /// The connection to it ended. What it told stays true for as long as nobody else says otherwise.

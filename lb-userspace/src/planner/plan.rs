@@ -47,9 +47,9 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             let ring = allocation.ring(&name, size);
             if sizes.insert(size) {
                 let members = members.clone();
-                desired
-                    .rings
-                    .insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false, taken: None });
+                let pool = reals.start;
+                let new = Ring { pool, seed, size, members, in_use: false, taken: None, holds: false };
+                desired.rings.insert(ring.start, new);
             }
             // It is in use where one of those who share it is.
             if let Some(ring) = desired.rings.get_mut(&ring.start) {
@@ -62,6 +62,7 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 if let Some(taken) = &mut ring.taken {
                     taken.loose |= !service.scheduler.is_tracked() && model.theirs.tracks(key);
                 }
+                ring.holds = !ring.in_use && ring.taken.is_none() && model.config.peers.is_some();
             }
             let mut value = maps::Service {
                 key,

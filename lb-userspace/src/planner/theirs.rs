@@ -62,7 +62,7 @@ impl Theirs {
                     peers.retain(|held, of| *held != peer || !of.old);
                 }
             }
-            Told::Flows(_) | Told::Lost => return false,
+            Told::Flows(_) | Told::Asked(_) | Told::Answered(_) | Told::Lost => return false,
         }
         true
     }

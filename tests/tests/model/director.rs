@@ -213,7 +213,8 @@ impl Director {
             taken.loose = service.flags & Service::TRACKED == 0 && self.theirs.tracks(key);
         }
         let in_use = self.serving;
-        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use, taken });
+        let holds = !in_use && taken.is_none();
+        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use, taken, holds });
         desired.services.insert(key, service);
         let pools = BTreeMap::from([(name, (BTreeSet::from([size]), addresses))]);
         self.allocation.keep(&Kept { services: BTreeSet::from([key]), pools, interfaces: BTreeSet::new() });

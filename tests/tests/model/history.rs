@@ -349,6 +349,11 @@ impl History {
         if orderly {
             self.exchange(0);
             self.master.serve(false, self.now);
+            // The successor hears of that before or after it begins to serve.
+            if self.random.bool() {
+                let told = self.master.tell(self.now);
+                told.iter().for_each(|told| self.hear(told));
+            }
         } else {
             self.master = Director::new(self.master.wish.clone(), self.master.lines(), false, self.now);
         }

@@ -8,6 +8,7 @@ mod teller;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
-use super::Controller;
+use super::{Controller, Ownership};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Watch};
 use crate::peers::state::{Flow, Offer, ServiceId};
@@ -30,11 +31,13 @@ use words::{members, offer, service_id};
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(25);
 const SHARE: u32 = 10;
+/// Who asks for news waits so long for a look at most, and not for less: it can't make anybody look all the time.
+const ASKED: Duration = Duration::from_millis(5);
 /// Before a VIP is given up, so long is waited at most until the peers were told all.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The exchange that runs.
-pub(super) struct Exchange {
+pub(in crate::agent) struct Exchange {
     teller: Arc<Teller>,
     items: mpsc::Receiver<Item>,
     /// The peers' state, once all have told it or the wait is over.
@@ -47,6 +50,10 @@ pub(super) struct Exchange {
     next_look: Instant,
     /// When a VIP was lost whose last connections are to be told before that.
     left: Option<Instant>,
+    /// Peers that asked for what they weren't told yet, when, and by which number.
+    asked: BTreeMap<SocketAddr, (Instant, u64)>,
+    /// Virtual routers that wait for answers: the number of each, and who hasn't answered.
+    asking: BTreeMap<String, (u64, HashSet<SocketAddr>)>,
 }
 
 /// What a look found.
@@ -87,6 +94,8 @@ impl Exchange {
             watch,
             next_look: Instant::now(),
             left: None,
+            asked: BTreeMap::new(),
+            asking: BTreeMap::new(),
         }))
     }
 
@@ -109,6 +118,48 @@ impl Exchange {
             taken = bulk => Event::Bulk(taken),
             () = tokio::time::sleep_until(self.next_look.into()), if self.watch.is_some() => Event::Look,
         }
+    }
+
+    /// Goes on telling of connections until `handed`, when this director's VIPs are others' or stay, and once more then.
+    pub async fn tell_during<T>(mut self, handed: impl Future<Output = T>) -> T {
+        tokio::pin!(handed);
+        let mut outcome = None;
+        loop {
+            let mut watch = match self.watch.take() {
+                Some(watch) => watch,
+                None => match self.looking.join_next().await {
+                    Some(Ok(Ok(seen))) => seen.watch,
+                    _ => break,
+                },
+            };
+            let teller = self.teller();
+            let looked = tokio::task::spawn_blocking(move || {
+                teller.look(&mut watch);
+                watch
+            });
+            self.watch = looked.await.ok();
+            if outcome.is_some() {
+                break;
+            }
+            tokio::select! {
+                ended = &mut handed => outcome = Some(ended),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => handed.await,
+        };
+        let _ = tokio::time::timeout(PATIENCE, self.teller.handle.told()).await;
+        outcome
+    }
+
+    /// A peer has answered, or is gone. The virtual routers that need not wait any more.
+    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) -> Vec<String> {
+        for (_, waits) in self.asking.values_mut().filter(|(asked, _)| number.is_none_or(|number| number == *asked)) {
+            waits.remove(&peer);
+        }
+        self.asking.extract_if(.., |_, (_, waits)| waits.is_empty()).map(|(router, _)| router).collect()
     }
 
     fn status(&self) -> peers::Status {
@@ -192,6 +243,9 @@ impl Controller {
         for told in &item.told {
             match told {
                 Told::Flows(flows) => self.remember(flows),
+                Told::Asked(number) => self.asked(item.peer, *number),
+                Told::Answered(number) => self.answered(item.peer, Some(*number)),
+                Told::Lost => self.answered(item.peer, None),
                 told => rings |= self.model.theirs.take(item.peer, told, service_key),
             }
         }
@@ -205,6 +259,40 @@ impl Controller {
         let Some(exchange) = &self.exchange else { return };
         let view = exchange.teller.shared.view();
         view.names.take(flows, view.now());
+    }
+
+    /// A virtual router is about to take its VIPs from a master that lives: its connections are to be known before.
+    pub(super) fn ask_peers(&mut self, router: String) {
+        if let Some(exchange) = &mut self.exchange {
+            let (number, waits) = (fastrand::u64(..), exchange.teller.handle.live());
+            if !waits.is_empty() {
+                exchange.teller.handle.tell(Change::Ask(number));
+                exchange.asking.insert(router, (number, waits));
+                return;
+            }
+        }
+        self.let_displace(router);
+    }
+
+    /// A peer asks for what it wasn't told yet.
+    fn asked(&mut self, peer: SocketAddr, number: u64) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.asked.insert(peer, (Instant::now(), number));
+        exchange.next_look = exchange.next_look.min(Instant::now() + ASKED);
+    }
+
+    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        for router in exchange.answered(peer, number) {
+            self.let_displace(router);
+        }
+    }
+
+    fn let_displace(&self, router: String) {
+        let Some(Ownership { routers, .. }) = &self.routers else { return };
+        if let Err(error) = routers.handle().answered(router) {
+            debug!("peers: nobody hears their answer: {error}");
+        }
     }
 
     /// Who is to tell what the next write brings, and the reals of each service by then.
@@ -287,6 +375,12 @@ impl Controller {
             Ok(seen) => {
                 exchange.watch = Some(seen.watch);
                 exchange.next_look = Instant::now() + LOOK.max(seen.took * SHARE);
+                for (_, (_, number)) in exchange.asked.extract_if(.., |_, (asked, _)| *asked <= seen.began) {
+                    exchange.teller.handle.tell(Change::Answer(number));
+                }
+                if !exchange.asked.is_empty() {
+                    exchange.next_look = Instant::now() + ASKED;
+                }
                 match exchange.left {
                     Some(left) if seen.began < left => exchange.next_look = Instant::now(),
                     Some(_) => {

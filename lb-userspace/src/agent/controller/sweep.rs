@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::Controller;
 use super::exchange::Exchange;
-use crate::dataplane::Swept;
+use crate::dataplane::{Swept, clock};
 
 /// A walk begins so long after the last, and never takes more than a tenth of a CPU.
 const PAUSE: Duration = Duration::from_millis(900);
@@ -23,7 +23,7 @@ impl Controller {
         let dataplane = self.dataplane.clone();
         let teller = self.exchange.as_ref().map(Exchange::teller);
         self.sweeping.spawn_blocking(move || {
-            let began = Instant::now();
+            let (began, worked) = (Instant::now(), clock::worked());
             let sweep = dataplane.blocking_lock().begin_sweep()?;
             // The maps may be written meanwhile.
             let mut swept = sweep.run()?;
@@ -33,6 +33,7 @@ impl Controller {
                 teller.tell_slots(&dataplane);
             }
             swept.took = began.elapsed();
+            swept.worked = clock::worked().saturating_sub(worked);
             Ok(swept)
         });
     }
@@ -43,7 +44,7 @@ impl Controller {
         match ended {
             Ok(swept) => {
                 debug!("{} remembered connections, looked at in {:?}", swept.used, swept.took);
-                self.next_sweep = Instant::now() + PAUSE.max(swept.took * SHARE);
+                self.next_sweep = Instant::now() + PAUSE.max(swept.worked * SHARE);
                 self.end_drains(&swept);
                 self.swept = swept;
             }

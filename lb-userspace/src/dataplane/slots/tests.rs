@@ -17,7 +17,10 @@ fn desired(weights: &[(u16, u32)]) -> Desired {
     let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
     Desired {
         pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-        rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
+        rings: BTreeMap::from([(
+            4,
+            Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None, holds: false },
+        )]),
         ..Desired::default()
     }
 }
@@ -218,4 +221,38 @@ fn a_real_that_isnt_known_here_leaves_others_their_slots() {
     // Where every connection is remembered there, and not here.
     ring.taken.as_mut().unwrap().loose = true;
     assert!(ring.idle().iter().all(|slot| slot.state() == State::Exceptions));
+}
+
+#[test]
+fn the_words_stay_while_nobody_says_that_he_has_the_ring() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    let mut idle = desired(&[(1, 1), (2, 1), (3, 1)]);
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(1));
+    let before = words.clone();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    (ring.in_use, ring.holds) = (false, true);
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(2));
+    assert_eq!(words, before);
+    idle.rings.get_mut(&4).unwrap().in_use = true;
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(3));
+    assert_eq!(words, before, "it has it again");
+}
+
+#[test]
+fn another_ring_in_the_same_place_is_told() {
+    let (mut words, mut slots, mut told) = (vec![0; 300], Slots::default(), BTreeMap::new());
+    let service = Service { ring: 4, ring_size: SIZE, ..Service::FREE };
+    let all = BTreeMap::from([(4, vec![service])]);
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.news(&words, &all, &mut told);
+    slots.write(&mut words, &Desired::default(), &BTreeSet::new(), now(1));
+    let mut other = desired(&[(1, 1), (2, 1)]);
+    let ring = other.rings.get_mut(&4).unwrap();
+    let slot = (3, Slot { current: 1, base: 2 });
+    let taken = super::super::Taken { members: ring.members.clone(), slots: vec![slot], loose: false };
+    (ring.in_use, ring.taken) = (false, Some(taken));
+    slots.write(&mut words, &other, &BTreeSet::new(), now(2));
+    let news = slots.news(&words, &all, &mut told);
+    assert_eq!(news.first().map(|news| news.slots.clone()), Some(vec![slot]));
 }

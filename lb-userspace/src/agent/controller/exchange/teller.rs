@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bulk::{Shared, View};
-use crate::dataplane::{Dataplane, Error, Hears, ToldRing, Watch};
+use crate::dataplane::{Dataplane, Error, Hears, ToldRing, Watch, clock};
 use crate::peers::state::{Member, ServiceId};
 use crate::peers::{self, Change};
 use crate::planner::told::service_key;
@@ -76,9 +76,9 @@ impl Teller {
         }
     }
 
-    /// Tells of the connections that are news. How many there were, and how long it took.
+    /// Tells of the connections that are news. How many there were, and how much of a CPU's time it took.
     pub(super) fn look(&self, watch: &mut Watch) -> (usize, Duration) {
-        let (began, view) = (Instant::now(), self.shared.view());
+        let (began, view) = (clock::worked(), self.shared.view());
         let (mut flows, mut count) = (Vec::new(), 0);
         let changed = self.changed.swap(false, Ordering::AcqRel);
         watch.look(&view.names.table, view.now(), changed, |news| {
@@ -96,6 +96,6 @@ impl Teller {
         if !flows.is_empty() {
             self.handle.tell(Change::Flows(flows));
         }
-        (count, began.elapsed())
+        (count, clock::worked().saturating_sub(began))
     }
 }
