@@ -114,6 +114,8 @@ pub struct Desired {
     pub pools: BTreeMap<u32, Pool>,
     /// By their first slot.
     pub rings: BTreeMap<u32, Ring>,
+    /// Rings that begin with the words of others, where they aren't there yet: both by their first slot.
+    pub copies: BTreeMap<u32, u32>,
     /// By their first word in `slots`.
     pub turns: BTreeMap<u32, Turns>,
     /// Frames that are not sent on.

@@ -118,6 +118,7 @@ impl Slots {
 
     /// Brings the words to what is desired. The slots of rings in `loosened` may have remembered flows, settled or not.
     pub fn write(&mut self, words: &mut impl Words, desired: &Desired, loosened: &BTreeSet<u32>, now: Duration) {
+        self.copy(words, desired);
         self.rings.retain(|start, _| desired.rings.contains_key(start));
         for (start, ring) in &desired.rings {
             // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
@@ -143,6 +144,29 @@ impl Slots {
     fn make(&mut self) -> u64 {
         self.made += 1;
         self.made << 32
+    }
+
+    /// Rings that aren't there yet and go on from others.
+    fn copy(&mut self, words: &mut impl Words, desired: &Desired) {
+        for (start, from) in &desired.copies {
+            let size = desired.rings.get(start).map(|ring| ring.size);
+            let has = |at: &u32| self.rings.get(at).filter(|held| Some(held.size) == size);
+            let (None, Some(held)) = (has(start), has(from)) else { continue };
+            let held = held.clone();
+            let held = Held { changes: self.make(), ..held };
+            for slot in 0..held.size {
+                words.put(start.saturating_add(slot), words.word(from.saturating_add(slot)));
+            }
+            self.rings.insert(*start, held);
+        }
+    }
+
+    /// Whether two rings send every flow of equal clients to the same number, now and before.
+    pub fn are_equal(&self, words: &impl Words, one: u32, other: u32) -> bool {
+        let settled = |start| self.rings.get(&start).filter(|held| held.unsettled.is_empty());
+        let (Some(held), Some(like)) = (settled(one), settled(other)) else { return false };
+        let word = |start: u32, slot| words.word(start.saturating_add(slot));
+        held.size == like.size && (0..held.size).all(|slot| word(one, slot) == word(other, slot))
     }
 
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.

@@ -177,7 +177,9 @@ impl Director {
         let name = PoolName::Of(key);
         let all = self.reals();
         let addresses: BTreeSet<_> = all.iter().map(|(real, _)| address(*real)).collect();
-        let (room, numbers) = self.allocation.pool(&name, &[key], &addresses, |_| false);
+        let parts = self.allocation.groups(BTreeMap::from([(name, vec![(key, ())])]));
+        let group = parts[0].group;
+        let (room, numbers) = self.allocation.reals(group, &addresses);
         let (mut reals, mut members) = (BTreeMap::new(), Vec::new());
         for (real, weight) in all {
             let (number, opinion) = (numbers[&address(real)], self.wish.opinion(real));
@@ -189,7 +191,7 @@ impl Director {
             }
         }
         let (seed, size) = (self.wish.hash_seed, self.wish.ring_size);
-        let ring = self.allocation.ring(&name, size);
+        let ring = self.allocation.ring(group, size);
         let mut service = Service {
             key,
             id: self.allocation.id(key),
@@ -216,8 +218,8 @@ impl Director {
         let holds = !in_use && taken.is_none();
         desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use, taken, holds });
         desired.services.insert(key, service);
-        let pools = BTreeMap::from([(name, (BTreeSet::from([size]), addresses))]);
-        self.allocation.keep(&Kept { services: BTreeSet::from([key]), pools, interfaces: BTreeSet::new() });
+        let groups = BTreeMap::from([(group, (BTreeSet::from([size]), addresses))]);
+        self.allocation.keep(&Kept { services: BTreeSet::from([key]), groups, interfaces: BTreeSet::new() });
         self.write(desired, service, now);
     }
 

@@ -14,6 +14,9 @@ use crate::dataplane::{Swept, clock};
 const PAUSE: Duration = Duration::from_millis(900);
 const SHARE: u32 = 10;
 
+/// Groups that join their pools after a walk, at most.
+const AT_ONCE: usize = 64;
+
 impl Controller {
     /// Begins a walk, if one is due.
     pub(super) fn sweep(&mut self) {
@@ -46,6 +49,7 @@ impl Controller {
                 debug!("{} remembered connections, looked at in {:?}", swept.used, swept.took);
                 self.next_sweep = Instant::now() + PAUSE.max(swept.worked * SHARE);
                 self.end_drains(&swept);
+                self.join_groups();
                 self.swept = swept;
             }
             Err(error) => {
@@ -70,6 +74,24 @@ impl Controller {
             info!("{address}: its last connection has ended; it is gone");
         }
         self.follow();
+        self.settle();
+    }
+
+    /// Services that came to a pool share its rings as soon as nobody's connections tell one ring from the other.
+    fn join_groups(&mut self) {
+        let pairs = self.allocation.pairs();
+        if pairs.is_empty() || !self.writing.is_empty() {
+            return;
+        }
+        let Ok(dataplane) = self.dataplane.try_lock() else { return };
+        // Each takes a moment, and the rest has time.
+        let equal: Vec<_> = pairs.into_iter().filter(|pair| dataplane.are_equal(&pair.rings)).take(AT_ONCE).collect();
+        drop(dataplane);
+        if equal.is_empty() {
+            return;
+        }
+        equal.iter().for_each(|pair| self.allocation.join(pair));
+        debug!("{} rings are those of their pools now", equal.len());
         self.settle();
     }
 }

@@ -256,3 +256,31 @@ fn another_ring_in_the_same_place_is_told() {
     let news = slots.news(&words, &all, &mut told);
     assert_eq!(news.first().map(|news| news.slots.clone()), Some(vec![slot]));
 }
+
+#[test]
+fn a_copy_goes_on_as_the_ring_that_it_is_of() {
+    let (mut words, mut slots) = (vec![0; 600], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    let before = words.clone();
+    let mut two = desired(&[(1, 1), (2, 0)]);
+    let ring = Ring { pool: 8, ..two.rings[&4].clone() };
+    two.pools.insert(8, two.pools[&0].clone());
+    two.rings.insert(300, ring);
+    two.copies.insert(300, 4);
+    assert!(!slots.are_equal(&words, 4, 300));
+    slots.write(&mut words, &two, &BTreeSet::new(), now(2));
+    assert_eq!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+    assert!(!slots.are_equal(&words, 4, 300), "some flows are remembered");
+    // From now on each is its own.
+    let mut apart = two.clone();
+    apart.rings.get_mut(&300).unwrap().members.clear();
+    slots.write(&mut words, &apart, &BTreeSet::new(), now(3));
+    assert_eq!(words[..300], before[..300]);
+    assert_ne!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+    slots.write(&mut words, &two, &BTreeSet::new(), now(4));
+    assert!(slots.give_up_bases(&mut words, now(2000), now(900)));
+    let open = slots.open(&words, now(2000), FlowTimes::default());
+    slots.settle(&mut words, &open, &HashSet::new());
+    assert!(slots.are_equal(&words, 4, 300));
+}
