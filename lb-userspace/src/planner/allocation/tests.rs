@@ -157,7 +157,7 @@ fn who_joins_a_pool_has_its_own_until_both_are_the_same() {
     assert_eq!(allocation.pairs(), []);
     assert_eq!(groups(&mut allocation, [(named("p"), &[80, 81])]), [one, other]);
     let pair = Pair { into: one, from: other, rings: vec![(rings[0], rings[1], 251)] };
-    assert_eq!(allocation.pairs(), [pair.clone()]);
+    assert_eq!(allocation.pairs(), std::slice::from_ref(&pair));
     let mut more = allocation.clone();
     more.reals(other, &reals([1, 2, 3]));
     assert_eq!(more.pairs(), [], "their numbers aren't the same");
