@@ -362,7 +362,11 @@ pub fn accept(check: &ReadCheck, place: Place<'_>, findings: &mut Findings) -> O
     let (after, within, good_for) = (read.damp_after.copied(), read.damp_within.copied()?, read.damp_for.copied()?);
     for (key, name) in [(read.damp_within.key(), "damp_within"), (read.damp_for.key(), "damp_for")] {
         if let Some(span) = key.filter(|_| read.damp_after.key().is_none()) {
-            findings.report(span, format!("`{name}` says nothing without `damp_after`"), "add damp_after = 5, or remove it");
+            findings.report(
+                span,
+                format!("`{name}` says nothing without `damp_after`"),
+                "add damp_after = 5, or remove it",
+            );
         }
     }
     // The same for all ports, so that a real of many services is asked once.

@@ -175,7 +175,11 @@ pub fn of_service<'a>(
             format!("move the check to [pool.{0}], or the reals of [pool.{0}] to this service", short(name)),
         );
     }
-    for (own, key) in [(read.on_failure.key(), "on_failure"), (read.drain_deadline.key(), "drain_deadline"), (read.join_checks.key(), "join_checks")] {
+    for (own, key) in [
+        (read.on_failure.key(), "on_failure"),
+        (read.drain_deadline.key(), "drain_deadline"),
+        (read.join_checks.key(), "join_checks"),
+    ] {
         if let Some(own) = own {
             findings.report(
                 own,

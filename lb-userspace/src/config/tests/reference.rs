@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Http, Join, Limits, Mode, Origin, Peers,
-    Protocol, Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Http, Join,
+    Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn plain_real(address: &str) -> Real {
@@ -474,7 +474,12 @@ pool = "a"
     assert_eq!(b.checks_of(&b.reals[0])[0].port, 443, "the port of the pool's services");
     let words = crate::config::describe(&config, &[]);
     assert!(words.lines().all(|line| line.chars().count() <= 80), "{words}");
-    for told in ["up while one of these is good", "checked by tcp on port 443 and ping", "from an address of eth1", "down 3 times within 1m"] {
+    for told in [
+        "up while one of these is good",
+        "checked by tcp on port 443 and ping",
+        "from an address of eth1",
+        "down 3 times within 1m",
+    ] {
         assert!(words.contains(told), "{told}: {words}");
     }
 }

@@ -203,7 +203,9 @@ fn several_checks_of_a_real_are_joined_and_a_real_may_have_its_own() {
              {{ address = \"192.0.2.40\", mac = \"02:00:00:00:00:40\" }},\n\
              {{ address = \"192.0.2.50\", mac = \"02:00:00:00:00:50\", check = {{ type = \"http\" }} }}]\n"
         );
-        crate::config::parse(Path::new("lb.toml"), &text).unwrap_or_else(|error| panic!("{}", error.render(false))).config
+        crate::config::parse(Path::new("lb.toml"), &text)
+            .unwrap_or_else(|error| panic!("{}", error.render(false)))
+            .config
     };
     let rows = [("", false), ("join_checks = \"all\"", false), ("join_checks = \"any\"", true)];
     for (joined, survives) in rows {
@@ -211,7 +213,10 @@ fn several_checks_of_a_real_are_joined_and_a_real_may_have_its_own() {
         model.set_config(Arc::new(config(joined)), at(0));
         let service = model.config.services[0].clone();
         let [first, second] = [0, 1].map(|n| service.reals[n].clone());
-        assert_eq!(probes(&service, &second).map(|target| target.check.label()).collect::<Vec<_>>(), ["http on port 80"]);
+        assert_eq!(
+            probes(&service, &second).map(|target| target.check.label()).collect::<Vec<_>>(),
+            ["http on port 80"]
+        );
         for (target, _) in targets(&model.config, &model.draining) {
             model.set_health(target, Health::Up { since: at(3) });
         }
