@@ -1,6 +1,5 @@
 //! What directors tell each other, as `agent/controller/exchange` makes it of the maps and takes it into them. What becomes of
 //! it on the way is tested in `peers/`.
-#![expect(clippy::unwrap_used, reason = "a test may stop where its own tables are wrong")]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
