@@ -126,7 +126,10 @@ mod tests {
              2001:db8:1111:2222:3333:4444:5555:6666,\n    \
              2001:db8:1111:2222:3333:4444:5555:7777: down: no answer within 100ms; its\n    connections go on\n"
         );
-        assert_eq!(Show { json: false, columns: None, earliest: 1_234_567_891 }.lines(&[event.clone()]), "");
+        assert_eq!(
+            Show { json: false, columns: None, earliest: 1_234_567_891 }.lines(std::slice::from_ref(&event)),
+            ""
+        );
         let odd = Event { at_ms: u64::MAX, ..event };
         assert!(Show { json: false, columns: None, earliest: 0 }.line(&odd).starts_with("9999-12-31T23:59:59.999Z"));
     }
