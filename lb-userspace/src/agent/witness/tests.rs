@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::health::{Failure, Health};
-use crate::planner::model::{Awaited, target};
+use crate::planner::model::{Awaited, probes};
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -54,7 +54,7 @@ impl Scene {
 
     fn set(&mut self, real: usize, health: Health) {
         let service = self.model.config.services[0].clone();
-        let target = target(&service, &service.reals[real]).unwrap();
+        let target = probes(&service, &service.reals[real]).next().unwrap();
         self.model.set_health(target, health);
     }
 
