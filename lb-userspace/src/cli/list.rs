@@ -14,6 +14,7 @@ use crate::agent;
 
 use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
+use crate::findings::endpoint;
 use crate::host::privilege::{Capability, require};
 
 /// What to list, and how.
@@ -69,7 +70,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Code> {
     Ok(if status.agent { Code::Done } else { Code::NoAgent })
 }
 
-fn status_of_maps() -> Result<Status> {
+pub(super) fn status_of_maps() -> Result<Status> {
     let pins = Pins::default();
     // Where nobody may look, nothing is there.
     require(Capability::Bpf, "to see what is pinned, where no agent answers,")?;
@@ -268,14 +269,6 @@ pub(super) fn since(since: u64, now: u64) -> String {
     let length = humantime::format_duration(Duration::from_secs(now.saturating_sub(since)));
     let clock = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since));
     format!(" since {clock} ({length})")
-}
-
-fn endpoint(address: IpAddr, port: Option<u16>) -> String {
-    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
-    }
 }
 
 /// As ipvsadm: whole numbers below 10 million, then K, M and G.

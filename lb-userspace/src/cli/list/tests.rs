@@ -22,6 +22,7 @@ fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -
         port: Some(80),
         scheduler: scheduler.to_owned(),
         counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
+        rates: None,
         reals,
     }
 }
@@ -40,10 +41,13 @@ fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>
         interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
         services,
         drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
-        verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
+        verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000, per_second: None }],
         fault: fault.map(str::to_owned),
         peers: None,
         log_dropped: 0,
+        maps: Vec::new(),
+        program: None,
+        rates_over: None,
     };
     let arguments = Arguments { stats, verdicts: true, ..Arguments::default() };
     let text = render(&status, &arguments, 1_000_065);
