@@ -94,6 +94,7 @@ fn gate_is_closed(dataplane: &Dataplane, gate: u32) -> Result<bool, Error> {
 }
 
 /// The live maps, and copies of what is reached by pointer.
+#[expect(clippy::vec_box, reason = "pointers into the copies stay right when more are made")]
 struct Tables<'d> {
     dataplane: &'d Dataplane,
     director: Director,
