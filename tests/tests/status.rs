@@ -110,3 +110,49 @@ fn a_backup_says_who_is_master() {
         Ok(())
     });
 }
+
+#[test]
+fn a_list_is_of_what_was_asked_for_and_has_colours_on_a_terminal_alone() {
+    scenario(Lab::builder(), |lab| {
+        let host = lab.director();
+        let keys = "protocol = \"tcp\"\ncheck = { type = \"tcp\", interval = \"1s\", timeout = \"100ms\" }";
+        let reals = || lab.reals().map(|host| real(host.v4(), ""));
+        let text = director(&["eth1"])
+            + &service("web", format!("{VIP}:80"), keys, reals())
+            + &service("dns", format!("{VIP}:53"), "protocol = \"udp\"", reals().take(1));
+        let agent = Agent::start(host, &text)?;
+        agent.wait_for_real("web", lab.real(1).v4(), |real| real.state == State::Down)?;
+        agent.wait_for_router("web", "master")?;
+        let one = lab.real(1).v4().to_string();
+        let list = agent.lb(&["list", "web", "--rate"])?;
+        ensure!(list.contains(" mh MASTER") && list.contains(" CPS ") && !list.contains(":53"), "{list}");
+        ensure!(list.lines().all(|line| line.chars().count() <= 80) && !list.contains('\u{1b}'), "{list}");
+        let list = agent.lb(&["list", "--real", &lab.real(2).v4().to_string(), "--json"])?;
+        let json: Value = serde_json::from_str(&list)?;
+        let services = json["services"].as_array().map(Vec::len);
+        ensure!(services == Some(1) && json["services"][0]["vrrp"]["state"] == "master", "{list}");
+        ensure!(agent.lb(&["list", "--vip", &VIP.to_string(), "--real", &one])?.matches("-> ").count() == 3);
+        for (words, code, text) in [
+            (&["wbe"][..], 1, "there is no service wbe.\nServices: "),
+            (&["--vip", "10.9.9.9"], 1, "no service has the VIP 10.9.9.9"),
+            (&["--stats", "--rate"], 2, "cannot be used with"),
+            (&["--client", "10.0.0.0/8"], 2, "--connections"),
+        ] {
+            let output = host.output(&binary()?.display().to_string(), &[&["list"], words].concat())?;
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.code() == Some(code) && told.contains(text), "{words:?}: {told}");
+        }
+
+        let on_a_terminal = |setting: &str| -> Result<String> {
+            let command = format!("stty rows 24 cols 100; {setting} TERM=xterm {} list", binary()?.display());
+            host.run("script", &["-q", "-e", "-c", &command, "/dev/null"])
+        };
+        let list = on_a_terminal("env -u NO_COLOR")?;
+        ensure!(
+            list.contains("\u{1b}[31m     DOWN since") && list.lines().any(|line| line.trim_end().len() > 80),
+            "{list}"
+        );
+        ensure!(!on_a_terminal("NO_COLOR=1")?.contains('\u{1b}'));
+        Ok(())
+    });
+}

@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
-//! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
+//! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS`, `vip=ADDRESS` | 200, a [`Connection`] a line |
 //! | `GET /v1/events`, with `kind=KIND`, `service=NAME`, `real=ADDRESS`, `after=NUMBER`, `last=COUNT`, `follow=true` | 200, an [`Event`](crate::events::Event) a line |
 //! | `GET /v1/which`, with `client`, `client_port`, `vip`, `port`, `protocol` | 200, a list of [`Which`], one for each service |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
@@ -38,6 +38,7 @@ pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{
     DropStatus, InterfaceStatus, MapStatus, ProgramStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus,
+    VipOwner,
 };
 pub use which::{Question, Which, Why};
 

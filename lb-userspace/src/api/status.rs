@@ -116,6 +116,9 @@ pub struct ServiceStatus {
     /// What it forwarded.
     #[serde(flatten)]
     pub counters: Counters,
+    /// The virtual router that has its VIP; `None` where none does, or without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrrp: Option<VipOwner>,
     /// The pool that its reals are of; `None` where they are its own, or without an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
@@ -124,6 +127,15 @@ pub struct ServiceStatus {
     pub rates: Option<Rates>,
     /// Its reals, in the order of their addresses.
     pub reals: Vec<RealStatus>,
+}
+
+/// The virtual router of a VIP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipOwner {
+    /// Its name.
+    pub router: String,
+    /// Its state: whether the VIP's traffic is this director's.
+    pub state: crate::vrrp::State,
 }
 
 /// A real of a service.

@@ -13,6 +13,7 @@ mod plan;
 mod release;
 mod reload;
 mod status;
+mod top;
 mod vrrp;
 mod which;
 
@@ -41,6 +42,7 @@ Examples:
   lb reload                 after an edit of the file; says what changed
   lb status                 is all well? if not, what, and what to do
   watch lb list             the services, their reals, and who is down and why
+  lb top                    the services live
   lb which 203.0.113.9:40000 192.0.2.1:80  the real of a client, and why
   lb events --follow        what changes, and why, as it does
   lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
@@ -68,6 +70,8 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Watch services and reals live: rates, states, and what happens.
+    Top(top::Arguments),
     /// Tell which real has a client's connection, or would get it, and why.
     ///
     /// The agent computes it as the program does, by the live maps, and changes nothing. Exits with 1 where no real takes it,
@@ -149,6 +153,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Top(args) => runtime.block_on(top::run(args)),
             Verb::Which(args) => runtime.block_on(which::run(args)),
             Verb::Status(args) => runtime.block_on(status::run(args)),
             Verb::Events(args) => runtime.block_on(events::run(args)),

@@ -66,10 +66,21 @@ impl Paint {
         Self(stdout().is_terminal() && !set("NO_COLOR") && !dumb)
     }
 
+    /// All of them, wherever.
+    #[cfg(test)]
+    pub(super) fn bright() -> Self {
+        Self(true)
+    }
+
     /// None.
     #[cfg(test)]
     pub(super) fn plain() -> Self {
         Self(false)
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_on(self) -> bool {
+        self.0
     }
 
     /// A text in a colour.

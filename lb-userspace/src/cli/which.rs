@@ -75,9 +75,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Code> {
     let services = api::which(&socket, &question).await?;
     let mut connections = Vec::new();
     if client_port.is_none() {
-        let wanted = Wanted { client: Some(IpNet::from(client)), ..Wanted::default() };
+        let wanted = Wanted { client: Some(IpNet::from(client)), vip: Some(vip.ip()), ..Wanted::default() };
         api::connections(&socket, &wanted, |part| {
-            let here = part.into_iter().filter(|one| (one.vip, one.port) == (vip.ip(), vip.port()));
+            let here = part.into_iter().filter(|one| one.port == vip.port());
             connections
                 .extend(here.filter(|one| protocol.is_none_or(|of| of.label().eq_ignore_ascii_case(&one.protocol))));
             connections.len() <= LISTED
@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 which("rr", real, Why::Turn),
-                "  real 192.0.2.40\n  it isn't remembered: a new connection takes the next turn, which is this real's\n    now",
+                "  real 192.0.2.40\n  it isn't remembered: a new connection takes the next turn, which is this\n    real's now",
             ),
             (
                 which("mh", None, Why::Settled),

@@ -1,10 +1,13 @@
 //! What the API and signals ask the controller.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use tracing::{error, info};
 
 use super::{Controller, Ownership};
 use crate::agent::status;
-use crate::api::{Answer, Done, Question, Request, Status, Walk, Which};
+use crate::api::{Answer, Done, Question, Request, Status, VipOwner, Walk, Which};
 use crate::config::{self, Protocol};
 use crate::dataplane::Sought;
 use crate::findings::endpoint;
@@ -165,8 +168,21 @@ impl Controller {
             sampled: &self.sampled,
             swept: &self.swept,
         };
+        // Before VRRP is there, and at the agent's end, there are none.
+        let routers = self.ask_routers(vrrp::Handle::status).unwrap_or_default();
+        let owners: HashMap<IpAddr, VipOwner> = routers
+            .into_iter()
+            .flat_map(|router| {
+                let owner = VipOwner { router: router.name, state: router.state };
+                router.addresses.into_iter().map(move |address| (address, owner.clone()))
+            })
+            .collect();
+        let owned = |mut status: Status| {
+            status.services.iter_mut().for_each(|service| service.vrrp = owners.get(&service.address).cloned());
+            status
+        };
         let told = |status| Status { peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
-        status::status(&held, fault).map(told).map_err(|error| {
+        status::status(&held, fault).map(owned).map(told).map_err(|error| {
             error!("the counters can't be read: {error}");
             format!("the counters can't be read: {error}")
         })
