@@ -19,11 +19,8 @@ fn told(host: &Host, client: &str, vip: &str) -> Result<(String, String)> {
     let (text, code) = which(host, &[client, vip, "--json"])?;
     ensure!(code == Some(0), "{code:?} {text}");
     let answer: Value = serde_json::from_str(&text)?;
-    let first = answer["services"].get(0).context("no service")?;
-    Ok((
-        first["real"].as_str().unwrap_or_default().to_owned(),
-        first["why"]["by"].as_str().unwrap_or_default().to_owned(),
-    ))
+    let at = |place: &str| answer.pointer(place).and_then(Value::as_str).map(str::to_owned).context(place.to_owned());
+    Ok((at("/services/0/real")?, at("/services/0/why/by")?))
 }
 
 #[test]
