@@ -45,12 +45,39 @@ impl Reading {
         let at = Instant::now();
         let (mut services, mut reals) = (BTreeMap::new(), BTreeMap::new());
         for (key, service) in &desired.services {
-            services.insert(*key, stats.service(service)?);
-            for (number, real) in desired.pools.get(&service.reals).into_iter().flat_map(|pool| &pool.reals) {
-                reals.insert((*key, real.address), stats.real(service, *number)?);
+            let pool = desired.pools.get(&service.reals);
+            let mut sum = Counters::default();
+            // Each is read once; the first entry has what reals that are gone have counted.
+            for number in 0..u16::try_from(service.room).unwrap_or(u16::MAX) {
+                let counted = stats.real(service, number)?;
+                sum = [sum, counted].into_iter().sum();
+                if let Some(real) = pool.and_then(|pool| pool.reals.get(&number)) {
+                    reals.insert((*key, real.address), counted);
+                }
             }
+            services.insert(*key, sum);
         }
         Ok(Self { at, services, reals, verdicts: stats.verdicts()? })
+    }
+}
+
+impl Reading {
+    /// What a service counted so far; nothing where it was new.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Counters {
+        self.services.get(key).copied().unwrap_or_default()
+    }
+
+    /// What a real of a service counted so far; nothing where it was new.
+    #[must_use]
+    pub fn real(&self, key: &ServiceKey, real: Address) -> Counters {
+        self.reals.get(&(*key, real)).copied().unwrap_or_default()
+    }
+
+    /// Packets by verdict so far.
+    #[must_use]
+    pub fn verdicts(&self) -> &[(Verdict, u64)] {
+        &self.verdicts
     }
 }
 

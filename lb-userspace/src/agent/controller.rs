@@ -33,7 +33,7 @@ use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
 use crate::rates::{Reading, Sampled};
-use crate::{health, host};
+use crate::{dataplane, health, host};
 
 use super::devices::Devices;
 use super::guard::Guard;
@@ -117,6 +117,8 @@ pub struct Controller {
     sampling: JoinSet<Result<(Reading, Duration)>>,
     sampled: Sampled,
     next_sample: Instant,
+    /// The tasks that read the counters for those who asked for the status.
+    telling: JoinSet<(Answer<Status>, Result<Reading, dataplane::Error>)>,
     /// What the maps have room for.
     room: (Room, u32),
     program: Option<ProgramStatus>,
@@ -187,6 +189,7 @@ impl Controller {
             sampling: JoinSet::new(),
             sampled: Sampled::default(),
             next_sample: Instant::now(),
+            telling: JoinSet::new(),
             room,
             program,
             heard: (None, None),
@@ -285,6 +288,7 @@ impl Controller {
                 Some(written) = self.writing.join_next() => self.written(written),
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(read) = self.sampling.join_next() => self.fold_sample(read),
+                Some(Ok((answer, read))) = self.telling.join_next() => drop(answer.send(self.status(read))),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(word) = inputs.words.recv() => self.fold_word(word),

@@ -9,11 +9,11 @@ use lb_common::{Scheduler, Verdict};
 
 use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
-use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader, Swept};
+use crate::dataplane::{Adopted, Desired, Error, StatsReader, Swept};
 
 use crate::planner::model::{Model, Standing, protocol_of, reals as reals_of};
 use crate::planner::plan::{key, mapped_address};
-use crate::rates::Sampled;
+use crate::rates::{Reading, Sampled};
 
 /// What the controller holds of which a status tells.
 pub struct Held<'c> {
@@ -21,8 +21,10 @@ pub struct Held<'c> {
     pub model: &'c Model,
     /// What the maps hold.
     pub desired: &'c Desired,
-    /// Their counters.
+    /// Their counters: the frames that the kernel dropped are read, the others were.
     pub stats: &'c StatsReader,
+    /// The others, as of a moment ago.
+    pub reading: &'c Reading,
     /// How those rise.
     pub sampled: &'c Sampled,
     /// What the last walk through the flow table found.
@@ -34,7 +36,7 @@ pub struct Held<'c> {
 /// # Errors
 /// The counters can't be read.
 pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
-    let Held { model, desired, stats, sampled, swept } = *held;
+    let Held { model, desired, stats, reading, sampled, swept } = *held;
     let mut services = Vec::new();
     for service in &model.config.services {
         let at = key(service);
@@ -71,7 +73,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 since: since.map(seconds),
                 why,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
-                counters: counted.map_or(Ok(Counters::default()), |(placed, number)| stats.real(placed, *number))?,
+                counters: reading.real(&at, mapped_address(real.address)),
                 rates: sampled.real(&at, mapped_address(real.address)),
             });
         }
@@ -84,7 +86,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
             scheduler: service.scheduler.label().to_owned(),
             pool: service.pool.clone(),
             vrrp: None,
-            counters: placed.map_or(Ok(Counters::default()), |placed| stats.service(placed))?,
+            counters: reading.service(&at),
             rates: sampled.service(&at),
             reals,
         });
@@ -108,7 +110,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
         interfaces: runs.chain(awaited).collect(),
         services,
         drops: drops(stats)?,
-        verdicts: verdicts(stats, |verdict| sampled.verdict(verdict))?,
+        verdicts: verdicts(reading.verdicts(), |verdict| sampled.verdict(verdict)),
         fault,
         peers: None,
         log_dropped: crate::log::dropped(),
@@ -164,7 +166,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             .collect(),
         services,
         drops: drops(stats)?,
-        verdicts: verdicts(stats, |_| None)?,
+        verdicts: verdicts(&stats.verdicts()?, |_| None),
         fault: None,
         peers: None,
         log_dropped: 0,
@@ -186,14 +188,14 @@ pub fn name(index: u32) -> String {
     name.map_or_else(|_| format!("interface {index}"), |name| name.to_string_lossy().into())
 }
 
-fn verdicts(stats: &StatsReader, rate: impl Fn(Verdict) -> Option<f64>) -> Result<Vec<VerdictStatus>, Error> {
-    let counted = stats.verdicts()?.into_iter().filter(|(_, packets)| *packets > 0);
-    let told = counted.map(|(verdict, packets)| VerdictStatus {
+fn verdicts(counted: &[(Verdict, u64)], rate: impl Fn(Verdict) -> Option<f64>) -> Vec<VerdictStatus> {
+    let met = counted.iter().filter(|(_, packets)| *packets > 0);
+    let told = met.map(|(verdict, packets)| VerdictStatus {
         verdict: verdict.name().to_owned(),
-        packets,
-        per_second: rate(verdict),
+        packets: *packets,
+        per_second: rate(*verdict),
     });
-    Ok(told.collect())
+    told.collect()
 }
 
 pub(super) fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {

@@ -13,15 +13,14 @@ use crate::dataplane::Sought;
 use crate::findings::endpoint;
 use crate::planner::model::protocol_number;
 use crate::planner::plan::{key, mapped_address};
+use crate::rates::Reading;
 use crate::vrrp;
 
 impl Controller {
     pub(super) async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone.
         match request {
-            Request::Status(answer) if self.writing.is_empty() => {
-                let _ = answer.send(self.status());
-            }
+            Request::Status(answer) if self.writing.is_empty() => self.begin_status(answer),
             // What is told shall hold.
             Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Connections(answer) => {
@@ -152,12 +151,23 @@ impl Controller {
         let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(writes, _)| *writes == 0);
         self.waiting = waiting;
         let due: Vec<_> = due;
-        for (_, answer) in due {
-            let _ = answer.send(self.status());
-        }
+        due.into_iter().for_each(|(_, answer)| self.begin_status(answer));
     }
 
-    fn status(&self) -> Result<Status, String> {
+    /// Has the counters read for one who asked for the status: of ten thousand reals that takes longer than a task may that
+    /// others wait for.
+    fn begin_status(&mut self, answer: Answer<Status>) {
+        let (stats, desired) = (self.stats.clone(), self.desired.clone());
+        self.telling.spawn_blocking(move || (answer, Reading::take(&stats, &desired)));
+    }
+
+    /// The status, by counters that were read.
+    pub(super) fn status(&self, read: Result<Reading, crate::dataplane::Error>) -> Result<Status, String> {
+        let unread = |error: crate::dataplane::Error| {
+            error!("the counters can't be read: {error}");
+            format!("the counters can't be read: {error}")
+        };
+        let reading = read.map_err(unread)?;
         let refused = self.refused.as_ref().map(ToString::to_string);
         let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
         let fault = (!faults.is_empty()).then(|| faults.join("\n"));
@@ -165,6 +175,7 @@ impl Controller {
             model: &self.model,
             desired: &self.desired,
             stats: &self.stats,
+            reading: &reading,
             sampled: &self.sampled,
             swept: &self.swept,
         };
@@ -182,15 +193,12 @@ impl Controller {
             status
         };
         let told = |status| Status { peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
-        status::status(&held, fault).map(owned).map(told).map_err(|error| {
-            error!("the counters can't be read: {error}");
-            format!("the counters can't be read: {error}")
-        })
+        status::status(&held, fault).map(owned).map(told).map_err(unread)
     }
 
     /// Writes the state to the log, as JSON.
     pub(super) fn dump(&self) {
-        match self.status() {
+        match self.status(Reading::take(&self.stats, &self.desired)) {
             Ok(status) => info!("SIGUSR1: state: {}", json(&status)),
             Err(error) => info!("SIGUSR1: {error}"),
         }
