@@ -9,6 +9,7 @@ pub mod config;
 pub mod dataplane;
 pub mod health;
 pub mod host;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod peers;

@@ -4,6 +4,7 @@ mod check;
 mod connections;
 mod detach;
 mod exit;
+mod import;
 mod list;
 mod order;
 mod output;
@@ -41,7 +42,8 @@ Examples:
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no agent answers, 4 not
-permitted, 6 the configuration file is wrong, 70 a part of the agent failed.";
+permitted, 5 done in part, 6 the configuration file is wrong, 70 a part of the
+agent failed.";
 
 const LOG: &str = "\
 The log goes to standard error; LB_LOG says what it has: debug, or as
@@ -82,6 +84,9 @@ enum Verb {
     /// Forget what was set by drain, weight and disable.
     #[command(after_help = order::CODES)]
     Reset(order::ResetArguments),
+    /// Make a lb.toml of a keepalived.conf or of what ipvsadm prints, and report on every line.
+    #[command(after_help = import::AFTER)]
+    Import(import::Arguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
@@ -135,6 +140,7 @@ impl Cli {
             Verb::Disable(args) => runtime.block_on(order::run(args.disable())).map(|()| Code::Done),
             Verb::Enable(args) => runtime.block_on(order::run(args.enable())).map(|()| Code::Done),
             Verb::Reset(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
+            Verb::Import(args) => import::run(&args),
             Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
             Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),
