@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod events;
 pub mod health;
 pub mod host;
 pub mod import;

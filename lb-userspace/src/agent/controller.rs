@@ -26,7 +26,8 @@ use tracing::{info, warn};
 use crate::api::{Answer, Request, Status};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
-use crate::health::{Health, Vips};
+use crate::events::Events;
+use crate::health::Vips;
 use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
@@ -35,6 +36,7 @@ use crate::{health, host};
 use super::devices::Devices;
 use super::guard::Guard;
 use super::routers::{self, Duty, Routers};
+use super::witness::Witness;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
@@ -123,6 +125,9 @@ pub struct Controller {
     requests: Option<mpsc::WeakSender<Request>>,
     metrics: Option<Listener>,
     names: Names,
+    /// Where changes are told, and what was seen of them so far.
+    events: Events,
+    witness: Witness,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
@@ -177,6 +182,8 @@ impl Controller {
             requests: None,
             metrics: None,
             names: Names::default(),
+            events: Events::default(),
+            witness: Witness::default(),
             checks,
             neighbours,
             routers: None,
@@ -188,6 +195,12 @@ impl Controller {
     /// Where it can be asked through, before [`Self::start`].
     pub fn asked_through(mut self, requests: &mpsc::Sender<Request>) -> Self {
         self.requests = Some(requests.downgrade());
+        self
+    }
+
+    /// Where it tells what changed, before [`Self::start`].
+    pub fn telling(mut self, events: Events) -> Self {
+        self.events = events;
         self
     }
 
@@ -214,6 +227,7 @@ impl Controller {
     pub async fn start(&mut self) -> Result<()> {
         self.follow_interfaces().await;
         self.write_now().await?;
+        self.tell_changes(None);
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
         let mut left = Pins::default().linked()?;
@@ -278,6 +292,8 @@ impl Controller {
         self.heart.beat();
         self.guard.look();
         self.sweep();
+        let peers = self.peers();
+        self.events.record_all(self.witness.look_at_peers(peers.as_ref()));
         if self.expire_drains() {
             self.settle();
         }
@@ -289,6 +305,12 @@ impl Controller {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
+    }
+
+    /// Tells what has changed since the last time, and by whom it was asked for.
+    fn tell_changes(&mut self, because: Option<&str>) {
+        let changes = self.witness.look(&self.model, self.fault.as_deref(), because, SystemTime::now());
+        self.events.record_all(changes);
     }
 
     fn fold_duty(&mut self, duty: Duty) {
@@ -351,8 +373,7 @@ impl Controller {
     fn follow(&self) {
         let mut targets = model::targets(&self.model.config, &self.model.draining);
         for (target, health) in &mut targets {
-            // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
-            *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
+            *health = self.model.health.get(target).cloned();
         }
         self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);

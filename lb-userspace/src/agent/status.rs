@@ -169,7 +169,7 @@ fn verdicts(stats: &StatsReader) -> Result<Vec<VerdictStatus>, Error> {
     Ok(counted.map(|(verdict, packets)| VerdictStatus { verdict: verdict.name().to_owned(), packets }).collect())
 }
 
-fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
+pub(super) fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
     match standing {
         Standing::Up { since } => (State::Up, since, None),
         Standing::Quiesced => (State::Quiesced, None, None),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
 //! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
+//! | `GET /v1/events`, with `kind=KIND`, `service=NAME`, `real=ADDRESS`, `after=NUMBER`, `last=COUNT`, `follow=true` | 200, an [`Event`](crate::events::Event) a line |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
@@ -28,7 +29,9 @@ use tokio::sync::oneshot;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
-pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
+pub use client::{
+    Error as ClientError, changes, connections, events, order, reclaim, release, reload, routers, status,
+};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};

@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NET", requires = "connections", value_parser = super::connections::network)]
     client: Option<IpNet>,
     /// With --connections: those of this service alone.
-    #[arg(long, value_name = "NAME", requires = "connections")]
+    #[arg(long, value_name = "NAME", requires = "connections", value_parser = super::events::name)]
     service: Option<String>,
     /// With --connections: those of this real alone.
     #[arg(long, value_name = "ADDRESS", requires = "connections")]

@@ -3,6 +3,7 @@
 mod check;
 mod connections;
 mod detach;
+mod events;
 mod exit;
 mod import;
 mod list;
@@ -38,6 +39,7 @@ Examples:
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
   watch lb list             the services, their reals, and who is down and why
+  lb events --follow        what changes, and why, as it does
   lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
@@ -63,6 +65,10 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Show the last changes of reals, VIPs and the agent, with their causes.
+    ///
+    /// They are kept over restarts. Where no agent answers it shows what the last one wrote down, and exits with 3.
+    Events(events::Arguments),
     /// Give a real no new connections; those that it has go on.
     ///
     /// What this and the next four verbs set is kept over reloads, restarts and reboots, until `lb reset`. It is this
@@ -134,6 +140,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Events(args) => runtime.block_on(events::run(args)),
             Verb::Drain(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Undrain(args) => runtime.block_on(order::run(args.undrain())).map(|()| Code::Done),
             Verb::Weight(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),

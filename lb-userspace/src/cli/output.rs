@@ -29,6 +29,22 @@ pub(super) fn tell(error: &anyhow::Error) {
     let _ = writeln!(stderr(), "{}", words(error, stderr().is_terminal()));
 }
 
+/// The columns that a line may have: the terminal's, where standard output is one.
+pub(super) fn columns() -> Option<usize> {
+    terminal_size::terminal_size_of(stdout()).map(|(terminal_size::Width(columns), _)| usize::from(columns))
+}
+
+/// A text on lines of at most so many columns, the later ones `indent` columns in. A word that is longer stays whole.
+pub(super) fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let indent = " ".repeat(indent);
+    let options = textwrap::Options::new(columns)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(text, options)
+}
+
 /// Says something beside a verb's output, on standard error. Where that can't be written nobody reads it.
 pub(super) fn remark(text: &str) {
     let _ = writeln!(stderr(), "{text}");

@@ -22,7 +22,8 @@ pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
 pub(crate) use report::{foreign, text::wrap};
-pub use section::check::{Check, CheckKind, Http, Ping, Tcp, Udp};
+pub use section::check::{Check, CheckKind, Damping, Http, Origin, Ping, Tcp, Udp};
+pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::flows::Flows;
 pub use section::limits::Limits;
@@ -52,6 +53,12 @@ pub struct Loaded {
     pub source: Source,
     /// Where its items stand in the text.
     pub places: Places,
+}
+
+/// Whether a section can have this name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    read::value::name(text).is_ok()
 }
 
 /// Reads and checks the file at `path`.

@@ -73,6 +73,9 @@ pub enum Fault {
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
+    /// The interface that the check is to be sent from has no address for that.
+    #[error("this director has no address on {0} that the check could be sent from")]
+    NoSource(String),
     /// A datagram came that isn't what the check expects.
     #[error("another answer than expected")]
     Answer,
@@ -85,7 +88,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NotRaw | Self::Request(_) => return true,
+            Self::Local(_) | Self::NotRaw | Self::NoSource(_) | Self::Request(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -104,6 +107,7 @@ impl Fault {
             | Self::Waiting(_)
             | Self::Closed
             | Self::NotRaw
+            | Self::NoSource(_)
             | Self::Request(_) => Failure::Unreachable,
         }
     }
@@ -112,8 +116,12 @@ impl Fault {
 /// Checks the target once, from an address that is none of the VIPs.
 pub async fn run(target: &Target, vips: &Vips) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
-    let real = SocketAddr::new(target.address, target.check.port);
-    let way = Way { real, source: source::source(real, vips) };
+    let real = SocketAddr::new(target.asked(), target.check.port);
+    let source = match source::wanted(real, target.check.source.as_ref(), vips) {
+        Ok(source) => source,
+        Err(name) => return Outcome::Void(Fault::NoSource(name).to_string()),
+    };
+    let way = Way { real, source };
     let result = match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
         CheckKind::Http(question) => http::check(way, question, &deadline).await,
