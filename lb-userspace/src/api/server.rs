@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::ask::Unanswered;
-use super::{Failure, Order, Request, Wanted};
+use super::{Failure, Order, Question, Request, Wanted};
 use crate::config::MAX_BYTES;
 use crate::events::{self, Events};
 use crate::metrics;
@@ -78,6 +78,7 @@ impl Server {
         let router = Router::new()
             .route("/v1/status", get(status))
             .route("/v1/connections", get(connections))
+            .route("/v1/which", get(which))
             .route("/v1/vrrp", get(routers))
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
@@ -179,6 +180,10 @@ impl Follower {
             }
         }
     }
+}
+
+async fn which(Shared(requests): Shared<mpsc::Sender<Request>>, Query(question): Query<Question>) -> Response {
+    ask(&requests, |answer| Request::Which(question, answer)).await
 }
 
 async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {

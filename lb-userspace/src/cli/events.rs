@@ -86,17 +86,18 @@ struct Show {
 impl Show {
     fn lines(&self, events: &[Event]) -> String {
         let events = events.iter().filter(|event| event.at_ms >= self.earliest);
-        let line = |event: &Event| match self.json {
+        let shown = |event: &Event| match self.json {
             true => serde_json::to_string(event).unwrap_or_default(),
-            false => self.line(event),
+            false => wrapped(&line(event), self.columns, 4),
         };
-        events.map(|event| line(event) + "\n").collect()
+        events.map(|event| shown(event) + "\n").collect()
     }
+}
 
-    fn line(&self, event: &Event) -> String {
-        let at = UNIX_EPOCH + Duration::from_millis(event.at_ms.min(LATEST));
-        wrapped(&format!("{} {}", humantime::format_rfc3339_millis(at), event.said), self.columns, 4)
-    }
+/// An event for people.
+pub(super) fn line(event: &Event) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(event.at_ms.min(LATEST));
+    format!("{} {}", humantime::format_rfc3339_millis(at), event.said)
 }
 
 /// The end of the year 9999, in milliseconds: later is no time.
@@ -131,7 +132,7 @@ mod tests {
             ""
         );
         let odd = Event { at_ms: u64::MAX, ..event };
-        assert!(Show { json: false, columns: None, earliest: 0 }.line(&odd).starts_with("9999-12-31T23:59:59.999Z"));
+        assert!(line(&odd).starts_with("9999-12-31T23:59:59.999Z"));
     }
 
     #[test]
