@@ -11,6 +11,7 @@ pub mod events;
 pub mod findings;
 pub mod health;
 pub mod host;
+pub mod import;
 pub mod log;
 pub mod metrics;
 pub mod peers;

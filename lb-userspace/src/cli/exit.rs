@@ -16,7 +16,10 @@ pub(super) enum Code {
     NoAgent = 3,
     /// This user may not.
     Permission = 4,
-    /// The agent can't start, since its configuration file is wrong in itself: another try would fail as well.
+    /// Some of what was to be done has no place here; the text says what.
+    Partly = 5,
+    /// The agent can't start, since its configuration file is wrong in itself: another try would fail as well. Or `lb
+    /// import` has written one that is to be finished by hand.
     Configuration = 6,
     /// A part of the agent failed, and it ended in order (`EX_SOFTWARE` of sysexits.h).
     Broken = 70,

@@ -5,6 +5,7 @@ mod connections;
 mod detach;
 mod events;
 mod exit;
+mod import;
 mod list;
 mod order;
 mod output;
@@ -49,8 +50,9 @@ Examples:
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
 Exit codes: 0 done, and good; 1 failed, or a bad state was found; 2 wrong
-usage; 3 no agent answers; 4 not permitted. lb run: 6 the configuration file is
-wrong, 70 a part of the agent failed.";
+usage; 3 no agent answers; 4 not permitted. lb import: 5 in part, 6 to be
+finished by hand. lb run: 6 the configuration file is wrong, 70 a part of the
+agent failed.";
 
 const LOG: &str = "\
 The log goes to standard error; LB_LOG says what it has: debug, or as
@@ -106,6 +108,9 @@ enum Verb {
     /// Forget what was set by drain, weight and disable.
     #[command(after_help = order::CODES)]
     Reset(order::ResetArguments),
+    /// Make a lb.toml of a keepalived.conf or of what ipvsadm prints, and report on every line.
+    #[command(after_help = import::AFTER)]
+    Import(import::Arguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
@@ -163,6 +168,7 @@ impl Cli {
             Verb::Disable(args) => runtime.block_on(order::run(args.disable())).map(|()| Code::Done),
             Verb::Enable(args) => runtime.block_on(order::run(args.enable())).map(|()| Code::Done),
             Verb::Reset(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
+            Verb::Import(args) => import::run(&args),
             Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
             Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),

@@ -21,6 +21,7 @@ pub use doubts::{Obstacle, doubts};
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
+pub(crate) use report::{foreign, text::wrap};
 pub use section::check::{Check, CheckKind, Damping, Http, Origin, Ping, Tcp, Udp};
 pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};

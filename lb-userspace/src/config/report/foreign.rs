@@ -80,7 +80,7 @@ const SERVICE: &[Row] = &[
     ("warmup", None, "remove it: checks spread out by `jitter`"),
     ("misc_path", None, "it isn't there yet: a check is of type tcp, http, udp or ping"),
     ("misc_check", None, "it isn't there yet: a check is of type tcp, http, udp or ping"),
-    ("inhibit_on_failure", None, "it isn't there yet: a real that is down takes no traffic"),
+    ("inhibit_on_failure", Some("on_failure"), "it is on_failure = \"quiesce\" here"),
     ("tcp_check", Some("check"), "it is check = { type = \"tcp\" } here"),
     ("http_get", Some("check"), "it is check = { type = \"http\" } here"),
     ("udp_check", Some("check"), "it is check = { type = \"udp\" } here"),
