@@ -59,6 +59,9 @@ pub fn status(
                 state,
                 since: since.map(seconds),
                 why,
+                doubt: None,
+                own_fault: None,
+                latency_us: None,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
                 counters: counted.map_or(Ok(Counters::default()), |(placed, number)| stats.real(placed, *number))?,
             });
@@ -97,6 +100,7 @@ pub fn status(
         verdicts: verdicts(stats)?,
         fault,
         peers: None,
+        checks: None,
         log_dropped: crate::log::dropped(),
     })
 }
@@ -148,6 +152,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         verdicts: verdicts(stats)?,
         fault: None,
         peers: None,
+        checks: None,
         log_dropped: 0,
     })
 }
@@ -189,7 +194,8 @@ pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// Since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs())
 }
 

@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Connection, Done, Failure, Order, Reloaded, RouterStatus, Status, Wanted};
+use super::{Checks, Connection, Done, Failure, Order, Reloaded, RouterStatus, Status, Wanted};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +52,14 @@ pub enum Error {
 /// No agent, or no understandable answer.
 pub async fn status(socket: &Path) -> Result<Status, Error> {
     ask(socket, Method::GET, "/v1/status").await
+}
+
+/// Asks for the health checks.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn checks(socket: &Path) -> Result<Checks, Error> {
+    ask(socket, Method::GET, "/v1/checks").await
 }
 
 /// Asks for the virtual routers.

@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
+//! | `GET /v1/checks` | 200, [`Checks`] |
 //! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
@@ -15,6 +16,7 @@
 //! while the agent stops.
 
 mod ask;
+mod checks;
 mod client;
 mod connections;
 mod server;
@@ -28,7 +30,10 @@ use tokio::sync::oneshot;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
-pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
+pub use checks::{CheckPace, CheckResult, CheckState, CheckStatus, Checks};
+pub use client::{
+    Error as ClientError, changes, checks, connections, order, reclaim, release, reload, routers, status,
+};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
@@ -70,6 +75,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, String>>;
 pub enum Request {
     /// What is.
     Status(Answer<Status>),
+    /// The health checks.
+    Checks(Answer<Checks>),
     /// What connections are remembered.
     Connections(Answer<Walk>),
     /// The virtual routers.

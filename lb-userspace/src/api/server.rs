@@ -75,6 +75,7 @@ impl Server {
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/checks", get(checks))
             .route("/v1/connections", get(connections))
             .route("/v1/vrrp", get(routers))
             .route("/v1/vrrp/{name}/release", post(release))
@@ -108,6 +109,10 @@ impl Server {
 
 async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
     ask(&requests, Request::Status).await
+}
+
+async fn checks(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    ask(&requests, Request::Checks).await
 }
 
 /// Parts of the answer that wait for whoever reads it.

@@ -12,7 +12,8 @@ use super::exit::Code;
 use super::output::{print, print_json};
 use crate::agent;
 
-use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
+use crate::api::{self, CheckPace, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
+use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::host::privilege::{Capability, require};
 
@@ -89,8 +90,8 @@ fn status_of_maps() -> Result<Status> {
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
-/// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
-const ADDRESS: usize = 27;
+/// Column widths: 2 + 3 + 26 + 1 + 8 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
+const ADDRESS: usize = 26;
 /// What stands before a line's counters.
 const BEFORE: usize = 47;
 
@@ -133,6 +134,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
             let _ = writeln!(out, "  … (`lb check` and `lb list --json` have all of it)");
         }
     }
+    status.checks.iter().for_each(|checks| pace(&mut out, checks));
     if status.log_dropped > 0 {
         let _ = writeln!(out, "LOG: {} lines were dropped, since nothing took them", status.log_dropped);
     }
@@ -142,7 +144,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     } else {
         live("ActiveConn", "InActConn", "Conns")
     };
-    let _ = writeln!(out, "  -> {:<ADDRESS$} {:<7} {:>6} {columns}", "RemoteAddress", "Forward", "Weight");
+    let _ = writeln!(out, "  -> {:<ADDRESS$} {:<8} {:>6} {columns}", "RemoteAddress", "State", "Weight");
     for service in &status.services {
         render_service(&mut out, service, arguments, now);
     }
@@ -171,11 +173,11 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     render_line(out, &title, &format!("{name:<6}"), &columns(lives, service.counters, arguments));
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
-        let rest = format!("{:<7} {:>6}", "Route", real.weight);
+        let rest = format!("{:<8} {:>6}", word(real), real.weight);
         let lives = (real.active_connections, real.inactive_connections);
         render_line(out, &address, &rest, &columns(lives, real.counters, arguments));
-        for line in state(real, now).into_iter().chain(set(real)) {
-            let _ = writeln!(out, "     {line}");
+        for line in state(real, now).into_iter().chain(checked(real)).chain(set(real)) {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
         }
     }
 }
@@ -212,6 +214,43 @@ fn live(active: &str, inactive: &str, connections: &str) -> String {
 fn counters(counters: Counters, exact: bool) -> String {
     let Counters { connections, packets, bytes } = counters;
     format!("{:>9} {:>9} {:>9}", number(connections, exact), number(packets, exact), number(bytes, exact))
+}
+
+/// What is said of the checks as a whole, where there is something to say.
+pub(super) fn pace(out: &mut String, pace: &CheckPace) {
+    let CheckPace { limit, waiting, delayed, unasked, own_fault, .. } = pace;
+    if *waiting > 0 {
+        out.push_str(&wrap(
+            &format!(
+                "CHECKS: {waiting} wait, since {limit} run, which is the most at once ({delayed} so far): raise \
+                 LimitNOFILE, lengthen intervals or shorten timeouts"
+            ),
+            "  ",
+        ));
+    }
+    if let Some(fault) = own_fault {
+        let told = format!("CHECKS: {unasked} can't be made, so that their reals stay what they were: {fault}");
+        out.push_str(&wrap(&told, "  "));
+    }
+}
+
+/// What a real is, in its column.
+fn word(real: &RealStatus) -> &'static str {
+    match real.state {
+        State::Up => "up",
+        State::Quiesced => "quiesced",
+        State::Draining => "draining",
+        State::Drained => "drained",
+        State::Disabled => "disabled",
+        State::Checking => "checking",
+        State::Down => "DOWN",
+    }
+}
+
+/// What its checks say besides.
+fn checked(real: &RealStatus) -> impl Iterator<Item = String> {
+    let own = real.own_fault.as_ref().map(|fault| format!("its checks can't be made, it stays what it was: {fault}"));
+    real.doubt.clone().into_iter().chain(own)
 }
 
 /// What keeps a real from its share; nothing for one that takes it.

@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod check;
+mod checks;
 mod connections;
 mod detach;
 mod exit;
@@ -37,6 +38,7 @@ Examples:
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
   watch lb list             the services, their reals, and who is down and why
+  lb checks --failing       the health checks that aren't good, and why
   lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
@@ -61,6 +63,8 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Show the health checks: their last results, the next run, and how long answers take.
+    Checks(checks::Arguments),
     /// Give a real no new connections; those that it has go on.
     ///
     /// What this and the next four verbs set is kept over reloads, restarts and reboots, until `lb reset`. It is this
@@ -129,6 +133,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Checks(args) => runtime.block_on(checks::run(args)).map(|()| Code::Done),
             Verb::Drain(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Undrain(args) => runtime.block_on(order::run(args.undrain())).map(|()| Code::Done),
             Verb::Weight(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),

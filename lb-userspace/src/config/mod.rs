@@ -20,6 +20,7 @@ use std::path::Path;
 pub use doubts::{Obstacle, doubts};
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
+pub(crate) use report::text::wrap;
 pub use report::{Diagnostic, Error};
 pub use section::check::{Check, CheckKind, Damping, Http, Origin, Ping, Tcp, Udp};
 pub use section::checks::{Checks, Join};

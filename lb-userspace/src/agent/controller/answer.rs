@@ -1,10 +1,12 @@
 //! What the API and signals ask the controller.
 
+use std::time::Instant;
+
 use tracing::{error, info};
 
 use super::{Controller, Ownership};
-use crate::agent::status;
-use crate::api::{Done, Request, Status, Walk};
+use crate::agent::{checks, status};
+use crate::api::{Answer, Checks, Done, Request, Status, Walk};
 use crate::config;
 use crate::planner::plan::key;
 use crate::vrrp;
@@ -13,9 +15,8 @@ impl Controller {
     pub(super) async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone.
         match request {
-            Request::Status(answer) if self.writing.is_empty() => {
-                let _ = answer.send(self.status());
-            }
+            Request::Status(answer) if self.writing.is_empty() => self.answer_status(answer),
+            Request::Checks(answer) => self.answer_checks(answer),
             // What is told shall hold.
             Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Connections(answer) => {
@@ -108,8 +109,28 @@ impl Controller {
         self.waiting = waiting;
         let due: Vec<_> = due;
         for (_, answer) in due {
-            let _ = answer.send(self.status());
+            self.answer_status(answer);
         }
+    }
+
+    /// What the checks say is asked for beside the controller.
+    fn answer_status(&self, answer: Answer<Status>) {
+        let (status, look, config) = (self.status(), self.checks.look(), self.model.config.clone());
+        tokio::spawn(async move {
+            let mut status = status;
+            if let (Ok(status), Ok(look)) = (&mut status, look.await) {
+                checks::add_to(status, &look, &config);
+            }
+            let _ = answer.send(status);
+        });
+    }
+
+    fn answer_checks(&self, answer: Answer<Checks>) {
+        let (look, config) = (self.checks.look(), self.model.config.clone());
+        tokio::spawn(async move {
+            let told = look.await.map(|look| checks::checks(&look, &config, Instant::now()));
+            let _ = answer.send(told.map_err(|_| "the health checks have ended".to_owned()));
+        });
     }
 
     fn status(&self) -> Result<Status, String> {
