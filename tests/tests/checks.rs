@@ -83,7 +83,7 @@ fn every_check_is_listed_with_its_progress() {
         // Another service that asks the same.
         let other = format!("protocol = \"tcp\"\n{}", keys.replace("http\"", "http\", port = 80"));
         let other = service("other", format!("{VIP}:81"), &other, lab.reals().map(|host| real(host.v4(), "")));
-        let agent = Agent::start(lab.director(), &(config(lab, &keys) + &other))?;
+        let agent = Agent::start(lab.director(), &(config(lab, keys) + &other))?;
         agent.wait_until_served()?;
         let (bad, good) = (lab.real(1).v4(), lab.real(2).v4());
         let find = |real: Ipv4Addr| -> Result<CheckStatus> {
