@@ -172,12 +172,12 @@ fn rates_owners_and_a_wide_terminal_have_their_places_and_colours_their_terminal
     let expected = "\
 lb 0.1.0, director on no interface yet
 Prot LocalAddress:Port Scheduler VIP     Service
-  -> RemoteAddress               Forward Weight       CPS     InPPS     InBPS
+  -> RemoteAddress              State    Weight       CPS     InPPS     InBPS
 TCP  172.28.128.210:80 rr MASTER         web        12346    123456     1000M
-  -> 172.28.128.40:80            Route        1         -         -         -
+  -> 172.28.128.40:80           up            1         -         -         -
 TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 wrr BACKUP
                                          six            -         -         -
-  -> [fd28::50]:80               Route        1         -         -         -
+  -> [fd28::50]:80              DOWN          1         -         -         -
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
 ";
     let text = of(80, Paint::plain());
