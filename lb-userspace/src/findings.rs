@@ -128,6 +128,19 @@ impl Found {
             let lines: Vec<&str> = fault.lines().take(3).map(str::trim).collect();
             self.bad("lb", lines.join(" "), "`lb check` says it all, and how to mend a file");
         }
+        if let Some(checks) = &status.checks {
+            if let Some(fault) = &checks.own_fault {
+                let what = format!(
+                    "{} health checks can't be made, so that their reals stay what they were: {fault}",
+                    checks.unasked
+                );
+                self.bad("lb", what, "`lb checks --failing` has them");
+            }
+            if checks.waiting > 0 {
+                let what = format!("{} health checks wait, since {} run at once", checks.waiting, checks.limit);
+                self.note("lb", what, "raise LimitNOFILE, lengthen intervals or shorten timeouts");
+            }
+        }
         for interface in &status.interfaces {
             if let Some(why) = &interface.awaited {
                 let why = why.lines().next().unwrap_or_default();

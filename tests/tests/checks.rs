@@ -1,14 +1,14 @@
 //! Several checks of a real, what a reload leaves of them, and faults that are the director's own.
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lb_tests::agent::Agent;
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
-use lb_tests::lab::{DEADLINE, Lab, VIP, nginx, scenario};
+use lb_tests::lab::{DEADLINE, Lab, VIP, nginx, scenario, wait_until};
 use lb_tests::responder::Http;
-use lb_userspace::api::{RealStatus, State};
+use lb_userspace::api::{CheckState, CheckStatus, Checks, RealStatus, State};
 
 #[test]
 fn of_two_checks_of_a_real_all_must_be_good_or_any() {
@@ -75,6 +75,43 @@ fn a_reload_that_changes_the_pace_of_checks_forgets_nothing() {
     });
 }
 
+#[test]
+fn every_check_is_listed_with_its_progress() {
+    scenario(Lab::builder(), |lab| {
+        let reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
+        let keys = "check = { type = \"http\", interval = \"100ms\", rise = 90, fall = 10 }";
+        // Another service that asks the same.
+        let other = format!("protocol = \"tcp\"\n{}", keys.replace("http\"", "http\", port = 80"));
+        let other = service("other", format!("{VIP}:81"), &other, lab.reals().map(|host| real(host.v4(), "")));
+        let agent = Agent::start(lab.director(), &(config(lab, keys) + &other))?;
+        agent.wait_until_served()?;
+        let (bad, good) = (lab.real(1).v4(), lab.real(2).v4());
+        let find = |real: Ipv4Addr| -> Result<CheckStatus> {
+            let found = checks(&agent)?.checks.into_iter().filter(|check| check.real == real).collect::<Vec<_>>();
+            let [check] = found.as_slice() else { bail!("{found:?}") };
+            Ok(check.clone())
+        };
+        reals[0].set_status(503);
+        wait_until(DEADLINE, "it to fall", || find(bad).is_ok_and(|check| check.state == CheckState::Falling))?;
+        agent.wait_for_real("web", bad, is(State::Down))?;
+        reals[0].set_status(200);
+        wait_until(DEADLINE, "it to rise", || find(bad).is_ok_and(|check| check.state == CheckState::Rising))?;
+        let rising = find(bad)?;
+        assert_eq!((rising.need, rising.services.as_slice()), (90, &["other".to_owned(), "web".to_owned()][..]));
+        assert!(rising.have > 0 && rising.why.is_some_and(|why| why.contains("503")));
+        let up = find(good)?;
+        assert!(up.state == CheckState::Up && up.bad == 0 && up.p50_us.is_some_and(|time| time > 0), "{up:?}");
+        let text = agent.lb(&["checks"])?;
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("of other, web; last ") && text.contains("rising "), "{text}");
+        assert!(!agent.lb(&["checks", "--failing"])?.contains(&good.to_string()));
+        assert!(agent.real("web", good)?.latency_us.is_some_and(|time| time > 0));
+        let list = agent.lb(&["list"])?;
+        assert!(list.contains("rising, ") && list.contains("of 90 good in a row"), "{list}");
+        Ok(())
+    });
+}
+
 /// A check that is asked at another address, from a named source.
 #[test]
 fn a_real_is_asked_where_its_check_says() {
@@ -115,8 +152,17 @@ fn what_the_directors_own_firewall_forbids_never_counts_against_a_real() {
         agent.process().wait_for_log(DEADLINE, "health checks can't be made")?;
         let said = agent.log();
         assert!(said.contains("this director's own firewall forbids the connection"), "{said}");
-        // Ten checks more of each.
-        std::thread::sleep(Duration::from_secs(1));
+        let count = |count: fn(&CheckStatus) -> u64| {
+            Ok::<_, anyhow::Error>(checks(&agent)?.checks.iter().find(|check| check.real == real).map_or(0, count))
+        };
+        wait_until(DEADLINE, "ten checks that can't be made", || count(|check| check.unasked).is_ok_and(|n| n >= 10))?;
+        assert_eq!(count(|check| check.bad)?, 0);
+        for verb in ["list", "checks"] {
+            let told = agent.lb(&[verb])?.split_whitespace().collect::<Vec<_>>().join(" ");
+            let fault =
+                "CHECKS: 1 can't be made, so that their reals stay what they were: this director's own firewall";
+            assert!(told.contains(fault), "{told}");
+        }
         assert_eq!(agent.real("web", real)?.state, State::Up);
         assert_eq!(tally(&Client::new(lab.client()).get_many((VIP, 80), 20)?).len(), 2);
         lab.director().ip(&format!("rule del to {real} ipproto tcp dport 80 prohibit"))?;
@@ -127,6 +173,10 @@ fn what_the_directors_own_firewall_forbids_never_counts_against_a_real() {
 fn config(lab: &Lab, keys: &str) -> String {
     let keys = format!("protocol = \"tcp\"\nscheduler = \"rr\"\n{keys}");
     director(&["eth1"]) + &service("web", format!("{VIP}:80"), &keys, lab.reals().map(|host| real(host.v4(), "")))
+}
+
+fn checks(agent: &Agent<'_>) -> Result<Checks> {
+    Ok(serde_json::from_str(&agent.lb(&["checks", "--json"])?)?)
 }
 
 fn is(state: State) -> impl Fn(&RealStatus) -> bool {

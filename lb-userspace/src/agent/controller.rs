@@ -288,7 +288,7 @@ impl Controller {
                 Some(written) = self.writing.join_next() => self.written(written),
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(read) = self.sampling.join_next() => self.fold_sample(read),
-                Some(Ok((answer, read))) = self.telling.join_next() => drop(answer.send(self.status(read))),
+                Some(Ok((answer, read))) = self.telling.join_next() => self.answer_status(answer, read),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(word) = inputs.words.recv() => self.fold_word(word),

@@ -15,6 +15,7 @@
 //! - The [log](crate::log) has a thread that nobody waits for.
 
 mod changes;
+mod checks;
 mod controller;
 mod devices;
 mod guard;

@@ -72,6 +72,9 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 state,
                 since: since.map(seconds),
                 why,
+                doubt: None,
+                own_fault: None,
+                latency_us: None,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
                 counters: reading.real(&at, mapped_address(real.address)),
                 rates: sampled.real(&at, mapped_address(real.address)),
@@ -113,6 +116,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
         verdicts: verdicts(reading.verdicts(), |verdict| sampled.verdict(verdict)),
         fault,
         peers: None,
+        checks: None,
         log_dropped: crate::log::dropped(),
         maps: Vec::new(),
         program: None,
@@ -169,6 +173,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
         verdicts: verdicts(&stats.verdicts()?, |_| None),
         fault: None,
         peers: None,
+        checks: None,
         log_dropped: 0,
         maps: Vec::new(),
         program: None,
@@ -218,7 +223,8 @@ pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// Since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs())
 }
 

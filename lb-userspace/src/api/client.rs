@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::events::{self, Event};
 
-use super::{Connection, Done, Failure, Order, Question, Reloaded, RouterStatus, Status, Wanted, Which};
+use super::{Checks, Connection, Done, Failure, Order, Question, Reloaded, RouterStatus, Status, Wanted, Which};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,6 +54,14 @@ pub enum Error {
 /// No agent, or no understandable answer.
 pub async fn status(socket: &Path) -> Result<Status, Error> {
     ask(socket, Method::GET, "/v1/status").await
+}
+
+/// Asks for the health checks.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn checks(socket: &Path) -> Result<Checks, Error> {
+    ask(socket, Method::GET, "/v1/checks").await
 }
 
 /// Asks which real has a connection, or would get it.

@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
+//! | `GET /v1/checks` | 200, [`Checks`] |
 //! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS`, `vip=ADDRESS` | 200, a [`Connection`] a line |
 //! | `GET /v1/events`, with `kind=KIND`, `service=NAME`, `real=ADDRESS`, `after=NUMBER`, `last=COUNT`, `follow=true` | 200, an [`Event`](crate::events::Event) a line |
 //! | `GET /v1/which`, with `client`, `client_port`, `vip`, `port`, `protocol` | 200, a list of [`Which`], one for each service |
@@ -17,6 +18,7 @@
 //! while the agent stops.
 
 mod ask;
+mod checks;
 mod client;
 mod connections;
 mod server;
@@ -31,8 +33,9 @@ use tokio::sync::oneshot;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
+pub use checks::{CheckPace, CheckResult, CheckState, CheckStatus, Checks};
 pub use client::{
-    Error as ClientError, changes, connections, events, order, reclaim, release, reload, routers, status, which,
+    Error as ClientError, changes, checks, connections, events, order, reclaim, release, reload, routers, status, which,
 };
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
@@ -79,6 +82,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, String>>;
 pub enum Request {
     /// What is.
     Status(Answer<Status>),
+    /// The health checks.
+    Checks(Answer<Checks>),
     /// What connections are remembered.
     Connections(Answer<Walk>),
     /// Which real has a connection.

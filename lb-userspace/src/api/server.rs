@@ -77,6 +77,7 @@ impl Server {
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/checks", get(checks))
             .route("/v1/connections", get(connections))
             .route("/v1/which", get(which))
             .route("/v1/vrrp", get(routers))
@@ -112,6 +113,10 @@ impl Server {
 
 async fn status(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
     ask(&requests, Request::Status).await
+}
+
+async fn checks(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {
+    ask(&requests, Request::Checks).await
 }
 
 /// Parts of the answer that wait for whoever reads it.

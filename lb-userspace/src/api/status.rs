@@ -28,6 +28,9 @@ pub struct Status {
     /// How the exchange with other directors goes; `None` without `[peers]`.
     #[serde(default)]
     pub peers: Option<crate::peers::Status>,
+    /// How the health checks get on; `None` without an agent.
+    #[serde(default)]
+    pub checks: Option<super::CheckPace>,
     /// Log lines that the agent had to drop, since nobody took them.
     #[serde(default)]
     pub log_dropped: u64,
@@ -175,6 +178,15 @@ pub struct RealStatus {
     pub remembered_connections: Option<u64>,
     /// Why it is down.
     pub why: Option<String>,
+    /// What speaks against what holds: a few bad or good answers in a row.
+    #[serde(default)]
+    pub doubt: Option<String>,
+    /// Why its checks can't be made: a fault of this director's own, which says nothing of the real.
+    #[serde(default)]
+    pub own_fault: Option<String>,
+    /// Half of the last good answers to its slowest check came within this; microseconds.
+    #[serde(default)]
+    pub latency_us: Option<u64>,
     /// Its MAC address, if it is known.
     pub mac: Option<String>,
     /// What it was sent.
@@ -203,6 +215,9 @@ impl RealStatus {
             inactive_connections: None,
             remembered_connections: None,
             why: None,
+            doubt: None,
+            own_fault: None,
+            latency_us: None,
             mac: None,
             counters: Counters::default(),
             rates: None,

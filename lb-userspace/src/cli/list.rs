@@ -12,7 +12,8 @@ use super::exit::{Code, NoAgent};
 use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
 
-use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
+use crate::api::{self, CheckPace, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
+use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::findings::endpoint;
 use crate::host::privilege::{Capability, require};
@@ -122,8 +123,8 @@ pub(super) fn status_of_maps() -> Result<Status> {
     Ok(agent::status_of_maps(&adopted, interfaces, &stats)?)
 }
 
-/// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
-const ADDRESS: usize = 27;
+/// Column widths: 2 + 3 + 26 + 1 + 8 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
+const ADDRESS: usize = 26;
 /// What stands before a line's counters, on a terminal of 80 columns; on a wider one it is as much wider.
 const BEFORE: usize = 47;
 
@@ -176,6 +177,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64, shape: Shape) -> Str
             let _ = writeln!(out, "  … (`lb check` and `lb list --json` have all of it)");
         }
     }
+    status.checks.iter().for_each(|checks| pace(&mut out, checks));
     if status.log_dropped > 0 {
         let _ = writeln!(out, "LOG: {} lines were dropped, since nothing took them", status.log_dropped);
     }
@@ -189,7 +191,7 @@ fn render(status: &Status, arguments: &Arguments, now: u64, shape: Shape) -> Str
         live("ActiveConn", "InActConn", "Conns")
     };
     let address = ADDRESS + shape.columns - NARROW;
-    let _ = writeln!(out, "  -> {:<address$} {:<7} {:>6} {columns}", "RemoteAddress", "Forward", "Weight");
+    let _ = writeln!(out, "  -> {:<address$} {:<8} {:>6} {columns}", "RemoteAddress", "State", "Weight");
     for service in &status.services {
         render_service(&mut out, service, arguments, now, shape);
     }
@@ -222,11 +224,11 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     render_line(out, &title, &format!("{name:<6}"), &shown(lives, (service.counters, service.rates), arguments), shape);
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
-        let rest = format!("{:<7} {:>6}", "Route", real.weight);
+        let rest = format!("{:<8} {:>6}", word(real), real.weight);
         let lives = (real.active_connections, real.inactive_connections);
         render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
-        for line in state(real, now).into_iter().chain(set(real)) {
-            let line = format!("     {line}");
+        for line in state(real, now).into_iter().chain(checked(real)).chain(set(real)) {
+            let line = wrapped(&format!("     {line}"), Some(shape.columns), 7);
             let line = if real.state == State::Down { shape.paint.of(Colour::Bad, &line) } else { line };
             let _ = writeln!(out, "{line}");
         }
@@ -279,6 +281,43 @@ fn live(active: &str, inactive: &str, connections: &str) -> String {
 fn counters(counters: Counters, exact: bool) -> String {
     let Counters { connections, packets, bytes } = counters;
     format!("{:>9} {:>9} {:>9}", number(connections, exact), number(packets, exact), number(bytes, exact))
+}
+
+/// What is said of the checks as a whole, where there is something to say.
+pub(super) fn pace(out: &mut String, pace: &CheckPace) {
+    let CheckPace { limit, waiting, delayed, unasked, own_fault, .. } = pace;
+    if *waiting > 0 {
+        out.push_str(&wrap(
+            &format!(
+                "CHECKS: {waiting} wait, since {limit} run, which is the most at once ({delayed} so far): raise \
+                 LimitNOFILE, lengthen intervals or shorten timeouts"
+            ),
+            "  ",
+        ));
+    }
+    if let Some(fault) = own_fault {
+        let told = format!("CHECKS: {unasked} can't be made, so that their reals stay what they were: {fault}");
+        out.push_str(&wrap(&told, "  "));
+    }
+}
+
+/// What a real is, in its column.
+fn word(real: &RealStatus) -> &'static str {
+    match real.state {
+        State::Up => "up",
+        State::Quiesced => "quiesced",
+        State::Draining => "draining",
+        State::Drained => "drained",
+        State::Disabled => "disabled",
+        State::Checking => "checking",
+        State::Down => "DOWN",
+    }
+}
+
+/// What its checks say besides.
+fn checked(real: &RealStatus) -> impl Iterator<Item = String> {
+    let own = real.own_fault.as_ref().map(|fault| format!("its checks can't be made, it stays what it was: {fault}"));
+    real.doubt.clone().into_iter().chain(own)
 }
 
 /// What keeps a real from its share; nothing for one that takes it.

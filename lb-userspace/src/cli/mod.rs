@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 mod check;
+mod checks;
 mod connections;
 mod detach;
 mod events;
@@ -43,6 +44,7 @@ Examples:
   lb reload                 after an edit of the file; says what changed
   lb status                 is all well? if not, what, and what to do
   watch lb list             the services, their reals, and who is down and why
+  lb checks --failing       the health checks that aren't good, and why
   lb top                    the services live
   lb which 203.0.113.9:40000 192.0.2.1:80  the real of a client, and why
   lb events --follow        what changes, and why, as it does
@@ -72,6 +74,8 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Show the health checks: their last results, the next run, and how long answers take.
+    Checks(checks::Arguments),
     /// Watch services and reals live: rates, states, and what happens.
     Top(top::Arguments),
     /// Tell which real has a client's connection, or would get it, and why.
@@ -158,6 +162,7 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Checks(args) => runtime.block_on(checks::run(args)).map(|()| Code::Done),
             Verb::Top(args) => runtime.block_on(top::run(args)),
             Verb::Which(args) => runtime.block_on(which::run(args)),
             Verb::Status(args) => runtime.block_on(status::run(args)),

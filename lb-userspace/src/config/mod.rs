@@ -20,6 +20,7 @@ use std::path::Path;
 pub use doubts::{Obstacle, doubts};
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
+pub(crate) use report::text::wrap;
 pub use report::{Diagnostic, Error};
 pub(crate) use report::{foreign, text::wrap};
 pub use section::check::{Check, CheckKind, Damping, Http, Origin, Ping, Tcp, Udp};

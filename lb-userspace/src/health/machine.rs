@@ -72,8 +72,8 @@ pub enum Step {
     Wait,
     /// Start a check and bring its outcome back under this ticket.
     Start(Ticket),
-    /// The check of this ticket overran its timeout: stop it. It counted as bad; report the health if it is given.
-    GiveUp(Ticket, Option<Health>),
+    /// The check of this ticket overran its timeout: stop it. It counted as this outcome; report the health if it is given.
+    GiveUp(Ticket, Outcome, Option<Health>),
 }
 
 /// See the module.
@@ -169,10 +169,9 @@ impl Machine {
         match self.running {
             Some(running) if now.monotonic >= running.give_up => {
                 let reason = format!("timed out after {}", humantime::format_duration(self.timeout));
-                Step::GiveUp(
-                    running.ticket,
-                    self.finish(running.ticket, Outcome::Bad(Failure::Unreachable, reason), now),
-                )
+                let outcome = Outcome::Bad(Failure::Unreachable, reason);
+                let report = self.finish(running.ticket, outcome.clone(), now);
+                Step::GiveUp(running.ticket, outcome, report)
             }
             None if now.monotonic >= self.next_start => Step::Start(self.start(now.monotonic, random)),
             Some(_) | None => Step::Wait,

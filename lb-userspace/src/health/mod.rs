@@ -2,14 +2,17 @@
 //!
 //! [`machine`] decides (no socket, task or clock), [`join`] makes one word of several checks of a real, [`probe`] asks a
 //! real once, [`runner`] is the edge that gives each target its machine and runs the probes; [`event`] is what the
-//! controller sees.
+//! controller sees, [`history`] and [`look`] what people see.
 
 pub mod event;
+pub mod history;
 pub mod join;
+pub mod look;
 pub mod machine;
 pub mod probe;
 pub mod runner;
 
 pub use event::*;
+pub use look::{Look, Seen};
 pub use probe::Vips;
 pub use runner::{Handle, Runner};

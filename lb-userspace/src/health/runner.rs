@@ -6,26 +6,26 @@
 //! - A check (one task while a check of a target runs, never two of one target) is aborted when its
 //!   target is removed, when it overruns its timeout, and with the loop. Its connection closes; its result is never seen.
 //!
-//! A target at rest costs an entry in the queue, no task and no socket. At most [`Handle::limit`] checks run at once, so
+//! A target at rest costs an entry in the queue, no task and no socket. At most [`Look::limit`] checks run at once, so
 //! that checks can't take the descriptors that the agent needs; those due beyond it wait in order of their deadlines, which is logged
-//! and counted in [`Handle::delayed`].
+//! and counted in [`Look::delayed`].
 //!
 //! Events are not lost: while the receiver is slow they wait here, the newest for each target.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::history::{History, Times};
 use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
-use super::{Event, Health, Target, Vips, probe};
+use super::{Event, Health, Look, Seen, Target, Vips, probe};
 use crate::pulse::Heart;
 
 /// Targets, with what is known of each.
@@ -35,17 +35,19 @@ pub type Targets = HashMap<Target, Option<Health>>;
 enum Command {
     Targets(Targets),
     Vips(Vips),
+    Look(oneshot::Sender<Look>),
 }
 
 /// Warnings about the same thing are at least this far apart.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
+/// Starts of checks whose lateness is kept.
+const LATE: usize = 1024;
+
 /// What the rest of the agent holds of a running [`Runner`]. The checks stop when it is dropped.
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
-    delayed: Arc<AtomicU64>,
-    limit: usize,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -64,16 +66,11 @@ impl Handle {
         let _ = self.commands.send(Command::Vips(vips));
     }
 
-    /// Checks that had to wait since the start, because [`Self::limit`] of them were running.
-    #[must_use]
-    pub fn delayed(&self) -> u64 {
-        self.delayed.load(Ordering::Relaxed)
-    }
-
-    /// Checks that may run at once.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.limit
+    /// What it is doing; nothing comes from a loop that has ended.
+    pub fn look(&self) -> oneshot::Receiver<Look> {
+        let (sender, look) = oneshot::channel();
+        let _ = self.commands.send(Command::Look(sender));
+        look
     }
 
     /// Waits for the loop's end, after the token was cancelled.
@@ -100,8 +97,10 @@ pub struct Runner {
     /// Have an event to send.
     outbox: VecDeque<Id>,
     checks: JoinSet<(Id, Ticket, Outcome)>,
+    /// How late the last checks started.
+    late: Times<LATE>,
     limit: usize,
-    delayed: Arc<AtomicU64>,
+    delayed: u64,
     warned_limit: Option<Instant>,
     warned_void: Option<Instant>,
 }
@@ -115,6 +114,9 @@ struct Slot {
     machine: Machine,
     queued: Option<Instant>,
     running: Option<AbortHandle>,
+    /// When the last check started.
+    began: Instant,
+    history: History,
     event: Option<Health>,
 }
 
@@ -134,7 +136,6 @@ impl Runner {
         heart: Heart,
     ) -> Handle {
         let limit = limit.max(1);
-        let delayed = Arc::new(AtomicU64::new(0));
         let (sender, commands) = mpsc::unbounded_channel();
         let runner = Self {
             slots: HashMap::new(),
@@ -145,13 +146,14 @@ impl Runner {
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
             checks: JoinSet::new(),
+            late: Times::default(),
             limit,
-            delayed: Arc::clone(&delayed),
+            delayed: 0,
             warned_limit: None,
             warned_void: None,
         };
         let task = tokio::spawn(heart.during(runner.run(commands, events, cancel)));
-        Handle { commands: sender, delayed, limit, task }
+        Handle { commands: sender, task }
     }
 
     async fn run(
@@ -169,6 +171,8 @@ impl Runner {
                 command = commands.recv() => match command {
                     Some(Command::Targets(targets)) => self.set_targets(targets),
                     Some(Command::Vips(vips)) => self.vips = Arc::new(vips),
+                    // Whoever asked may have gone.
+                    Some(Command::Look(answer)) => { let _ = answer.send(self.look()); }
                     None => return,
                 },
                 permit = events.reserve(), if !self.outbox.is_empty() => match permit {
@@ -244,7 +248,8 @@ impl Runner {
         let machine = Machine::new(&target.check, known, within, now, fastrand::u64(..));
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
-        let slot = Slot { target, machine, queued: None, running: None, event: None };
+        let history = History::default();
+        let slot = Slot { target, machine, queued: None, running: None, began: now, history, event: None };
         self.slots.insert(id, slot);
         self.enqueue(id);
     }
@@ -290,13 +295,14 @@ impl Runner {
             slot.queued = None;
             if slot.running.is_none() {
                 if self.checks.len() + self.ready.len() >= self.limit {
-                    self.delayed.fetch_add(1, Ordering::Relaxed);
+                    self.delayed += 1;
                 }
                 self.ready.push_back(id);
                 continue;
             }
             match slot.machine.tick(now, fastrand::u64(..)) {
-                Step::GiveUp(_, report) => {
+                Step::GiveUp(_, outcome, report) => {
+                    slot.history.note(now.wall, now.monotonic.duration_since(slot.began), &outcome);
                     if let Some(check) = slot.running.take() {
                         check.abort();
                     }
@@ -322,7 +328,10 @@ impl Runner {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        if let Step::Start(ticket) = slot.machine.tick(now(), fastrand::u64(..)) {
+        let (due, now) = (slot.machine.next_start(), now());
+        if let Step::Start(ticket) = slot.machine.tick(now, fastrand::u64(..)) {
+            self.late.note(now.monotonic.duration_since(due));
+            slot.began = now.monotonic;
             let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
             let check = async move { (id, ticket, probe::run(&target, &vips).await) };
             slot.running = Some(self.checks.spawn(check));
@@ -365,10 +374,32 @@ impl Runner {
                 warn!("health checks can't be made, {address}'s and maybe others: {why}");
             }
         }
-        let report = slot.machine.finish(ticket, outcome, now());
+        let now = now();
+        slot.history.note(now.wall, now.monotonic.duration_since(slot.began), &outcome);
+        let report = slot.machine.finish(ticket, outcome, now);
         slot.running = None;
         self.report(id, report);
         self.enqueue(id);
+    }
+
+    fn look(&self) -> Look {
+        let now = Instant::now();
+        let seen = |slot: &Slot| Seen {
+            target: Arc::clone(&slot.target),
+            health: slot.machine.health().clone(),
+            phase: slot.machine.phase(now),
+            next: slot.machine.next_start(),
+            running: slot.running.is_some(),
+            history: slot.history.clone(),
+        };
+        Look {
+            checks: self.slots.values().map(seen).collect(),
+            limit: self.limit,
+            running: self.checks.len(),
+            waiting: self.ready.len(),
+            delayed: self.delayed,
+            late: self.late.percentile(99),
+        }
     }
 
     fn report(&mut self, id: Id, health: Option<Health>) {

@@ -38,6 +38,12 @@ fn agent(out: &mut Exposition, snapshot: &Snapshot) {
     family.sample(&[], u8::from(status.fault.is_some()));
     let mut family = out.family("lb_log_dropped_lines", Kind::Counter, "Log lines that nobody took");
     family.sample(&[], status.log_dropped);
+    if let Some(checks) = &status.checks {
+        let help = "Health checks that had to wait, since as many ran as may at once";
+        out.family("lb_checks_delayed", Kind::Counter, help).sample(&[], checks.delayed);
+        let help = "Health checks that can't be made now, for a reason of this director's own";
+        out.family("lb_checks_unasked", Kind::Gauge, help).sample(&[], checks.unasked);
+    }
     let mut family = out.family("lb_interface_attached", Kind::Gauge, "1 where the program runs on the interface");
     for interface in &status.interfaces {
         let mode = interface.mode.map_or("", |mode| mode.name());

@@ -25,6 +25,7 @@ fn snapshot() -> Snapshot {
         }],
         "drops": [{ "interface": "eth2", "refused": 3, "unsent": 4 }],
         "verdicts": [{ "verdict": "forwarded", "packets": 14 }],
+        "checks": { "limit": 512, "running": 3, "waiting": 0, "delayed": 7, "late_p99_us": 900, "unasked": 2, "own_fault": "no socket" },
         "fault": "maps:\n\"services\" <full>",
         "peers": {
             "listen": "192.0.2.2:8849", "listen_error": null,

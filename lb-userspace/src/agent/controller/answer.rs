@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use tracing::{error, info};
 
 use super::{Controller, Ownership};
-use crate::agent::status;
-use crate::api::{Answer, Done, Question, Request, Status, VipOwner, Walk, Which};
+use crate::agent::{checks, status};
+use crate::api::{Answer, Checks, Done, Question, Request, Status, VipOwner, Walk, Which};
 use crate::config::{self, Protocol};
 use crate::dataplane::Sought;
 use crate::findings::endpoint;
@@ -21,6 +22,7 @@ impl Controller {
         // Whoever asked may have gone.
         match request {
             Request::Status(answer) if self.writing.is_empty() => self.begin_status(answer),
+            Request::Checks(answer) => self.answer_checks(answer),
             // What is told shall hold.
             Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Connections(answer) => {
@@ -159,6 +161,26 @@ impl Controller {
     fn begin_status(&mut self, answer: Answer<Status>) {
         let (stats, desired) = (self.stats.clone(), self.desired.clone());
         self.telling.spawn_blocking(move || (answer, Reading::take(&stats, &desired)));
+    }
+
+    /// Tells the status by counters that were read. What the checks say is asked for beside the controller.
+    pub(super) fn answer_status(&self, answer: Answer<Status>, read: Result<Reading, crate::dataplane::Error>) {
+        let (status, look, config) = (self.status(read), self.checks.look(), self.model.config.clone());
+        tokio::spawn(async move {
+            let mut status = status;
+            if let (Ok(status), Ok(look)) = (&mut status, look.await) {
+                checks::add_to(status, &look, &config);
+            }
+            let _ = answer.send(status);
+        });
+    }
+
+    fn answer_checks(&self, answer: Answer<Checks>) {
+        let (look, config) = (self.checks.look(), self.model.config.clone());
+        tokio::spawn(async move {
+            let told = look.await.map(|look| checks::checks(&look, &config, Instant::now()));
+            let _ = answer.send(told.map_err(|_| "the health checks have ended".to_owned()));
+        });
     }
 
     /// The status, by counters that were read.

@@ -45,6 +45,7 @@ fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>
         verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000, per_second: None }],
         fault: fault.map(str::to_owned),
         peers: None,
+        checks: None,
         log_dropped: 0,
         maps: Vec::new(),
         program: None,
@@ -67,10 +68,10 @@ WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
   there is no interface bond0
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler VIP     Service
-  -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
+  -> RemoteAddress              State    Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr                web         1000      7000    50000K
-  -> 172.28.128.40:80            Route        1       500      3500    25000K
-  -> 172.28.128.50:80            Route        1       500      3500    25000K
+  -> 172.28.128.40:80           up            1       500      3500    25000K
+  -> 172.28.128.50:80           DOWN          1       500      3500    25000K
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
 
 Verdict               Packets  Of what
@@ -94,22 +95,22 @@ fn connections_drains_and_what_was_set_are_told() {
 lb 0.1.0, director on eth1 (native)
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 Prot LocalAddress:Port Scheduler VIP     Service
-  -> RemoteAddress               Forward Weight ActiveConn InActConn       Conns
+  -> RemoteAddress              State    Weight ActiveConn InActConn       Conns
 TCP  172.28.128.210:80 rr                web            24         6        1000
-  -> 172.28.128.40:80            Route        1         12         3         500
+  -> 172.28.128.40:80           draining      1         12         3         500
      draining since 1970-01-12T13:46:40Z (1m 5s)
        15 connections left, given up at 1970-01-12T13:56:45Z (in 9m)
      set at run time (`lb reset` goes back to the file)
-  -> 172.28.128.50:80            Route    65535         12         3         500
+  -> 172.28.128.50:80           up        65535         12         3         500
      set at run time; the file has weight 1 (`lb reset` goes back to it)
 TCP  [fd28::210]:80 mh                   v6              -         -        1000
   -> [2001:db8:aaaa:bbbb:cccc:dddd:eeee:40]:80
-                                 Route        1          -         -         500
+                                draining      1          -         -         500
      draining since 1970-01-12T13:46:40Z (1m 5s), it left the file
        7 remembered connections left, no deadline
-  -> [fd28::50]:80               Route        1          -         -         500
+  -> [fd28::50]:80              disabled      1          -         -         500
      DISABLED: takes nothing
-  -> [fd28::60]:80               Route        1          -         -         500
+  -> [fd28::60]:80              DOWN          1          -         -         500
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
        its connections go on, new ones go elsewhere
 
@@ -135,15 +136,15 @@ FAULT: the reload was refused:
   line 1
   … (`lb check` and `lb list --json` have all of it)
 Prot LocalAddress:Port Scheduler VIP     Service
-  -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
+  -> RemoteAddress              State    Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr
           a-name-that-is-longer-than-its-column      1000      7000    50000K
 TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 mh
                                          v6          1000      7000    50000K
   -> [2001:db8:aaaa:bbbb:cccc:dddd:eeee:40]:80
-                                 Route        1       500      3500    25000K
+                                quiesced      1       500      3500    25000K
      quiesced: its connections go on, new ones go elsewhere
-  -> [fd28::50]:80               Route        1       500      3500    25000K
+  -> [fd28::50]:80              up            1       500      3500    25000K
 TCP  [fd28::210]:80 mh
      nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
                                                      1000      7000    50000K
@@ -171,12 +172,12 @@ fn rates_owners_and_a_wide_terminal_have_their_places_and_colours_their_terminal
     let expected = "\
 lb 0.1.0, director on no interface yet
 Prot LocalAddress:Port Scheduler VIP     Service
-  -> RemoteAddress               Forward Weight       CPS     InPPS     InBPS
+  -> RemoteAddress              State    Weight       CPS     InPPS     InBPS
 TCP  172.28.128.210:80 rr MASTER         web        12346    123456     1000M
-  -> 172.28.128.40:80            Route        1         -         -         -
+  -> 172.28.128.40:80           up            1         -         -         -
 TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 wrr BACKUP
                                          six            -         -         -
-  -> [fd28::50]:80               Route        1         -         -         -
+  -> [fd28::50]:80              DOWN          1         -         -         -
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
 ";
     let text = of(80, Paint::plain());

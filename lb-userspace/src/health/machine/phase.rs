@@ -42,10 +42,4 @@ impl Machine {
     pub fn next_start(&self) -> Instant {
         self.next_start
     }
-
-    /// Whether a check runs.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
 }

@@ -110,7 +110,7 @@ fn each_phase_and_event() {
     assert_eq!(machine.tick(at(start, 300), 0), Step::Wait, "running, within its time");
     assert_eq!(
         machine.tick(at(start, 400), 0),
-        Step::GiveUp(Ticket(1), Some(down(400, "timed out after 100ms"))),
+        Step::GiveUp(Ticket(1), bad("timed out after 100ms"), Some(down(400, "timed out after 100ms"))),
         "running, overran"
     );
     assert_eq!(machine.finish(Ticket(1), Outcome::Good, at(start, 401)), None, "a late result is ignored");
@@ -182,7 +182,7 @@ fn a_check_that_was_given_up_is_in_doubt_too() {
     let check = Check { fast: Duration::from_millis(200), jitter: 0, ..check(1, 2) };
     let mut machine = Machine::new(&check, Some(up(0)), FEW, start, 0);
     assert!(matches!(machine.tick(at(start, 0), u64::MAX), Step::Start(_)));
-    assert!(matches!(machine.tick(at(start, 350), 0), Step::GiveUp(_, Some(Health::Up { .. }))));
+    assert!(matches!(machine.tick(at(start, 350), 0), Step::GiveUp(_, _, Some(Health::Up { .. }))));
     assert_eq!(machine.deadline(), at(start, 200).monotonic, "past: at once");
     assert!(matches!(machine.tick(at(start, 350), 0), Step::Start(_)));
 }
@@ -383,7 +383,7 @@ proptest! {
                         prop_assert!(running.is_none());
                         running = Some(ticket);
                     }
-                    Step::GiveUp(ticket, _) => {
+                    Step::GiveUp(ticket, ..) => {
                         prop_assert_eq!(running, Some(ticket));
                         running = None;
                     }

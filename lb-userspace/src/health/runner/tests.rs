@@ -1,6 +1,7 @@
 //! The runner against real listeners on the loopback.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
@@ -8,6 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Check, CheckKind, Http, Origin, Tcp};
+use crate::health::machine::phase::Phase;
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
@@ -117,7 +119,14 @@ async fn up_and_refused_are_told_once_each() {
     assert_eq!(reason, "connection refused");
     // Ten more rounds change nothing, so they say nothing.
     assert!(timeout(Duration::from_millis(300), bench.events.recv()).await.is_err());
-    assert_eq!(bench.handle.delayed(), 0);
+    let look = bench.handle.look().await.unwrap();
+    assert_eq!((look.delayed, look.waiting), (0, 0));
+    for seen in &look.checks {
+        let (history, is_good) = (&seen.history, seen.target.check.port == good);
+        let expected = if is_good { (Phase::Up, 0) } else { (Phase::Down, history.bad) };
+        assert_eq!((seen.phase, history.bad), expected);
+        assert!(history.good + history.bad >= 5 && history.percentile(50).is_some() == is_good, "{seen:?}");
+    }
 }
 
 #[tokio::test]
@@ -264,6 +273,8 @@ async fn another_pace_of_the_same_question_forgets_nothing() {
     bench.handle.set_targets(targets([slower.clone(), bad.clone()]));
     let event = bench.event().await;
     assert_eq!((&event.target, Some(event.health)), (&slower, kept(&good)));
+    let look = bench.handle.look().await.unwrap();
+    assert!(look.checks.iter().all(|seen| !seen.history.results.is_empty()), "{look:?}");
     // Another question begins anew, and at once.
     let before = counted.load(Ordering::Relaxed);
     slower.check.source = Some(Origin::Address(Ipv4Addr::LOCALHOST.into()));
@@ -286,10 +297,15 @@ async fn beyond_the_limit_checks_wait_their_turn() {
         .collect();
     let mut bench = Bench::new(1);
     bench.handle.set_targets(targets(list));
+    let mut bites = false;
     for _ in 0..200 {
         assert!(is_up(&bench.event().await.health));
+        let look = bench.handle.look().await.unwrap();
+        assert!((look.checks.len(), look.limit) == (200, 1) && look.running <= 1);
+        bites |= look.waiting > 0;
     }
-    assert!(bench.handle.delayed() > 0);
+    let look = bench.handle.look().await.unwrap();
+    assert!(bites && look.delayed > 0 && look.late.is_some());
 }
 
 #[tokio::test]
