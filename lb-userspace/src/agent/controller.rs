@@ -355,6 +355,7 @@ impl Controller {
             *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
         }
         self.checks.set_vips(Vips::of(&self.model.config));
+        self.checks.set_hops(self.model.hops_of_checks());
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
     }

@@ -21,7 +21,7 @@ pub use doubts::{Obstacle, doubts};
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
-pub use section::check::{Check, CheckKind, Http, Ping, Tcp, Udp};
+pub use section::check::{Check, CheckKind, Http, Ping, Tcp, Udp, Via};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::flows::Flows;
 pub use section::limits::Limits;

@@ -1,13 +1,16 @@
 //! Health checks of reals.
 //!
 //! [`machine`] decides (no socket, task or clock), [`probe`] asks a real once, [`runner`] is the edge
-//! that gives each target its machine and runs the probes; [`event`] is what the controller sees.
+//! that gives each target its machine and runs the probes; [`via`] lets a probe ask on a VIP; [`event`] is what the
+//! controller sees.
 
 pub mod event;
 pub mod machine;
 pub mod probe;
 pub mod runner;
+pub mod via;
 
 pub use event::*;
 pub use probe::Vips;
 pub use runner::{Handle, Runner};
+pub use via::Hops;

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
+use super::via::{Hops, Passage};
 use super::{Event, Health, Target, Vips, probe};
 use crate::pulse::Heart;
 
@@ -45,6 +46,7 @@ pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
     delayed: Arc<AtomicU64>,
     limit: usize,
+    passage: Arc<Passage>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,6 +62,11 @@ impl Handle {
     /// Makes these the addresses that no check is sent from; for the checks that begin from then on.
     pub fn set_vips(&self, vips: Vips) {
         let _ = self.commands.send(Command::Vips(vips));
+    }
+
+    /// Makes these the ways to the reals that are asked on VIPs.
+    pub fn set_hops(&self, hops: Hops) {
+        self.passage.set_hops(hops);
     }
 
     /// Checks that had to wait since the start, because [`Self::limit`] of them were running.
@@ -91,6 +98,7 @@ pub struct Runner {
     ids: HashMap<Arc<Target>, Id>,
     next_id: u64,
     vips: Arc<Vips>,
+    passage: Arc<Passage>,
     /// The deadline of each machine that is not in `ready`.
     queue: BTreeSet<(Instant, Id)>,
     /// Due, but the limit was reached.
@@ -134,11 +142,13 @@ impl Runner {
         let limit = limit.max(1);
         let delayed = Arc::new(AtomicU64::new(0));
         let (sender, commands) = mpsc::unbounded_channel();
+        let passage = Arc::<Passage>::default();
         let runner = Self {
             slots: HashMap::new(),
             ids: HashMap::new(),
             next_id: 0,
             vips: Arc::default(),
+            passage: Arc::clone(&passage),
             queue: BTreeSet::new(),
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -149,7 +159,7 @@ impl Runner {
             warned_void: None,
         };
         let task = tokio::spawn(heart.during(runner.run(commands, events, cancel)));
-        Handle { commands: sender, delayed, limit, task }
+        Handle { commands: sender, delayed, limit, passage, task }
     }
 
     async fn run(
@@ -284,7 +294,8 @@ impl Runner {
         };
         if let Step::Start(ticket) = slot.machine.tick(now(), fastrand::u64(..)) {
             let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
-            let check = async move { (id, ticket, probe::run(&target, &vips).await) };
+            let passage = Arc::clone(&self.passage);
+            let check = async move { (id, ticket, probe::run_by(&target, &vips, &passage).await) };
             slot.running = Some(self.checks.spawn(check));
         }
         self.enqueue(id);

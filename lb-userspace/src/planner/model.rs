@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, OnFailure, Protocol, Real, Service, Vrrp};
+use crate::config::{Config, OnFailure, Protocol, Real, Service, Via, Vrrp};
 use crate::dataplane::Hook;
 use crate::health::{Failure, Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
@@ -231,6 +231,17 @@ impl Model {
             None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
         }?;
         Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None, by_kernel: false })
+    }
+
+    /// The way to each real that is asked on VIPs, as the data plane's frames go.
+    pub fn hops_of_checks(&self) -> HashMap<IpAddr, Resolved> {
+        let asks = |service: &&Service| service.check.as_ref().is_some_and(|check| check.via != Via::Real);
+        let reals = self.config.owners().filter(asks).flat_map(|service| reals(service, &self.draining));
+        let way = |real: &Real| {
+            let hop = self.hop(real)?;
+            Some((real.address, Resolved { vlan: real.vlan.or(hop.vlan), ..hop }))
+        };
+        reals.filter_map(way).collect()
     }
 
     /// Whether frames can leave so: native XDP sends by no bridge.

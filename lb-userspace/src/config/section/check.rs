@@ -6,6 +6,7 @@ mod ping;
 mod tcp;
 mod udp;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -41,7 +42,33 @@ pub struct Check {
     pub fall: u32,
     /// Each wait is lengthened by a random part of up to this percentage (0 to 50), so that checks spread out.
     pub jitter: u8,
+    /// On which addresses a real is asked.
+    pub via: Via,
 }
+
+/// On which addresses a real is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// Its own.
+    Real,
+    /// These VIPs, in their order, in frames to its MAC address.
+    Vip(Vec<IpAddr>),
+    /// Its own, and these VIPs.
+    Both(Vec<IpAddr>),
+}
+
+/// Its words in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViaWord {
+    /// Its own.
+    Real,
+    /// The VIPs.
+    Vip,
+    /// Both.
+    Both,
+}
+
+const VIA: Choice<ViaWord> = Choice(&[("real", ViaWord::Real), ("vip", ViaWord::Vip), ("both", ViaWord::Both)]);
 
 /// One kind of check.
 trait Asks: Sized {
@@ -51,6 +78,8 @@ trait Asks: Sized {
     const WANTS: &'static str;
     /// Whether it asks a port.
     const HAS_PORT: bool = true;
+    /// Whether it can be asked on a VIP: all its sockets are made by the probes' `connect` or `Datagrams`.
+    const HAS_VIA: bool = false;
     /// The keys that it has besides those of every check.
     type Keys: Keys;
 
@@ -84,6 +113,7 @@ macro_rules! kinds {
             word: <$Asked as Asks>::WORD,
             wants: <$Asked as Asks>::WANTS,
             has_port: <$Asked as Asks>::HAS_PORT,
+            has_via: <$Asked as Asks>::HAS_VIA,
             keys: <<$Asked as Asks>::Keys as Keys>::NAMES,
             declared: <<$Asked as Asks>::Keys as Keys>::declared,
             read: |section| <$Asked as Asks>::read(section).map(CheckKind::$Asked),
@@ -101,6 +131,7 @@ pub struct Entry {
     /// What it wants.
     pub wants: &'static str,
     has_port: bool,
+    has_via: bool,
     keys: &'static [&'static str],
     /// The keys that it has besides those of every check.
     pub declared: fn() -> Vec<Declared>,
@@ -139,6 +170,9 @@ keys! {
         fall: u32 = key(Number::of(1..=100)).or(2);
         /// each wait is lengthened by a random part of up to this, so that checks spread out
         jitter: u8 = key(Number::of(0..=50).unit("percent")).or(10).values("0 to 50, percent");
+        /// on which address a real is asked: `real` its own; `vip` the service's VIP, as clients do, in frames to that real's
+        /// MAC address, on master and backup alike; `both` asks on both, and tells which of them fails
+        via: ViaWord = key(VIA).or(ViaWord::Real);
     }
 }
 
@@ -249,8 +283,13 @@ fn read_any(section: &mut Section<'_, '_>) {
     }
 }
 
-/// Its rules. `port` is the service's own, `None` when its address was refused.
-pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findings) -> Option<Check> {
+/// Its rules. `port` is the service's own, `None` when its address was refused; `vips` are those of the services that it is of.
+pub fn accept(
+    check: &ReadCheck,
+    port: Option<Option<u16>>,
+    vips: Vec<IpAddr>,
+    findings: &mut Findings,
+) -> Option<Check> {
     let ReadCheck { read, asked } = check;
     let times = times::accept(&read.interval, &read.timeout, "checks", findings);
     if let Some(span) = read.port.span().filter(|_| check.asks_no_port()) {
@@ -262,6 +301,17 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
             "the service has any port, so its check needs one",
             "add the port that shows whether a real works, such as port = 80; or give the service its own port: \
              address = \"192.0.2.1:80\"",
+        );
+    }
+    if let (Some(entry), Some((word, span))) = (read.kind.copied(), read.via.written())
+        && !entry.has_via
+        && *word != ViaWord::Real
+    {
+        let can: Vec<&str> = kinds().filter(|entry| entry.has_via).map(|entry| entry.word).collect();
+        findings.report(
+            span,
+            format!("a check of type \"{}\" asks a real on its own address alone", entry.word),
+            format!("remove `via`; the types {} have it", suggest::list(can.into_iter())),
         );
     }
     let (interval, timeout) = times?;
@@ -290,6 +340,11 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
         rise: read.rise.copied()?,
         fall: read.fall.copied()?,
         jitter: read.jitter.copied()?,
+        via: match read.via.copied()? {
+            ViaWord::Real => Via::Real,
+            ViaWord::Vip => Via::Vip(vips),
+            ViaWord::Both => Via::Both(vips),
+        },
     })
 }
 
@@ -312,8 +367,13 @@ impl Check {
             fast if fast == self.interval => String::new(),
             fast => format!(", in doubt every {}", hours(fast)),
         };
+        let via = match &self.via {
+            Via::Real => "",
+            Via::Vip(_) => ", on the VIP",
+            Via::Both(_) => ", on the real's own address and on the VIP",
+        };
         format!(
-            "check: {}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}",
+            "check: {}{via}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}",
             self.kind.words(self.port),
             hours(self.interval),
             hours(self.timeout),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::check::{self, Check, CheckTable, ReadCheck};
@@ -86,9 +87,11 @@ pub fn accept(
     findings: &mut Findings,
 ) -> (Vec<Pool>, Vec<PoolPlaces>) {
     let mut ports: HashMap<&str, BTreeSet<Option<u16>>> = HashMap::new();
+    let mut addresses: HashMap<&str, BTreeSet<IpAddr>> = HashMap::new();
     for service in declared.services {
         if let (Some(name), Some(endpoint)) = (service.pool.get(), service.address.get()) {
             ports.entry(name).or_default().insert(endpoint.port);
+            addresses.entry(name).or_default().insert(endpoint.address);
         }
     }
     let one = |read: &Named<PoolKeys>| {
@@ -96,7 +99,8 @@ pub fn accept(
         let (reals, places) = real::accept(list, "pool", None, vips, source, findings);
         is_of_one_family(list, findings);
         let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
-        let check = read.check.get().and_then(|check| accept_check(read, check, &ports, findings));
+        let asked = addresses.remove(read.name.get_ref().as_str()).unwrap_or_default();
+        let check = read.check.get().and_then(|check| accept_check(read, check, &ports, asked, findings));
         let pool = Pool {
             name: read.name.get_ref().clone(),
             check,
@@ -114,6 +118,7 @@ fn accept_check(
     read: &Named<PoolKeys>,
     check: &ReadCheck,
     ports: &BTreeSet<Option<u16>>,
+    vips: BTreeSet<IpAddr>,
     findings: &mut Findings,
 ) -> Option<Check> {
     let port = match ports.first() {
@@ -131,7 +136,7 @@ fn accept_check(
             None
         }
     };
-    check::accept(check, port, findings)
+    check::accept(check, port, vips.into_iter().collect(), findings)
 }
 
 fn is_of_one_family(reals: &[Read<RealKeys>], findings: &mut Findings) {

@@ -226,7 +226,7 @@ fn one(
     check_turns(read, declared.reals(read), findings);
     check_ring(read, declared.reals(read).len(), findings);
     let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
-    let check = read.check.get().map(|read| check::accept(read, port, findings));
+    let check = read.check.get().map(|read| check::accept(read, port, vip.into_iter().collect(), findings));
 
     let (&Endpoint { address, port }, span) = endpoint?;
     let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places };

@@ -226,6 +226,8 @@ const ROWS: &[Row] = &[
     (10, "check = { type = \"tcp\", fast = \"3s\" }", 10, "`fast` = 3s is longer than the interval of 2s", "shorten it"),
     (10, "check = { type = \"tcp\", fast = \"5ms\" }", 10, "`fast` = 5ms is out of range", "\"10ms\""),
     (10, "check = { type = \"ping\", port = 80 }", 10, "this type of check asks no port", "remove it"),
+    (10, "check = { type = \"ping\", via = \"vip\" }", 10, "asks a real on its own address alone", "the types tcp, http"),
+    (10, "check = { type = \"tcp\", via = \"lo\" }", 10, "`via`", "vip"),
     (10, "check = { type = \"icmp\" }", 10, "icmp", "it is ping here"),
     (10, "check = { type = \"http\", body = \"\" }", 10, "an empty text", "remove the line"),
     (10, "check = { type = \"http\", method = \"HEAD\", body = \"OK\" }", 10, "the answer to HEAD has no body", "method = \"GET\""),

@@ -81,6 +81,7 @@ fn the_shipped_file_is_the_reference_lab() {
                 rise: 1,
                 fall: 1,
                 jitter: 10,
+                via: crate::config::Via::Real,
             }),
             on_failure: None,
             drain_deadline: None,
@@ -196,6 +197,7 @@ address = "192.0.2.2"
             rise: 2,
             fall: 3,
             jitter: 0,
+            via: crate::config::Via::Real,
         })
     );
     let web = &config.services[1];
