@@ -18,7 +18,7 @@ const RECEIVE: usize = 64 * 1024;
 const SEND: usize = 4 * 1024;
 
 /// See the module.
-pub(in crate::health) struct Datagrams(Stack);
+pub(in crate::health) struct Datagrams(Box<Stack>);
 
 impl Datagrams {
     /// A socket with a port of its own.
@@ -30,7 +30,7 @@ impl Datagrams {
         let mut stack = Stack::new(road, false, Socket::new(buffer(RECEIVE), buffer(SEND)))?;
         let (own, _) = stack.ends();
         stack.socket::<Socket<'_>>().0.bind(own).map_err(|_| Errno::EADDRNOTAVAIL)?;
-        Ok(Self(stack))
+        Ok(Self(Box::new(stack)))
     }
 
     /// Sends one.

@@ -62,7 +62,7 @@ pub(super) fn first() -> u16 {
 /// As the kernel writes it: the first and the last of the clients' ports.
 fn behind(range: &str) -> u16 {
     let last = range.split_whitespace().nth(1).and_then(|last| last.parse().ok()).unwrap_or(FIRST - 1);
-    if last >= FIRST && last < u16::MAX - ENOUGH { last + 1 } else { FIRST }
+    if (FIRST..u16::MAX - ENOUGH).contains(&last) { last + 1 } else { FIRST }
 }
 
 #[cfg(test)]

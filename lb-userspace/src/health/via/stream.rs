@@ -18,7 +18,7 @@ const RECEIVE: usize = 16 * 1024;
 const SEND: usize = 4 * 1024;
 
 /// See the module. One task may read and write; two would take each other's wake-ups.
-pub(in crate::health) struct Stream(Stack);
+pub(in crate::health) struct Stream(Box<Stack>);
 
 impl Stream {
     /// Connects.
@@ -51,7 +51,7 @@ impl Stream {
         let (own, vip) = stack.ends();
         let (socket, context) = stack.socket::<Socket<'_>>();
         socket.connect(context, vip, own).map_err(|_| Errno::EADDRNOTAVAIL)?;
-        Ok(Self(stack))
+        Ok(Self(Box::new(stack)))
     }
 
     fn socket(&mut self) -> &mut Socket<'static> {

@@ -161,11 +161,11 @@ fn read(packet: &[u8]) -> Option<(Ends, Option<Errno>)> {
     let error = match protocol {
         IpProtocol::Icmp => {
             let message = Icmpv4Packet::new_checked(payload).ok()?;
-            (message.msg_type() == Icmpv4Message::DstUnreachable).then(|| unreachable_v4(message.msg_code().into()))?
+            (message.msg_type() == Icmpv4Message::DstUnreachable).then(|| unreachable_v4(message.msg_code()))?
         }
         IpProtocol::Icmpv6 => {
             let message = Icmpv6Packet::new_checked(payload).ok()?;
-            (message.msg_type() == Icmpv6Message::DstUnreachable).then(|| unreachable_v6(message.msg_code().into()))?
+            (message.msg_type() == Icmpv6Message::DstUnreachable).then(|| unreachable_v6(message.msg_code()))?
         }
         _ => {
             let (is_tcp, from, to) = ports(protocol, payload)?;
