@@ -1,10 +1,12 @@
 //! Health checks of reals.
 //!
-//! [`machine`] decides (no socket, task or clock), [`probe`] asks a real once, [`runner`] is the edge
-//! that gives each target its machine and runs the probes; [`via`] lets a probe ask on a VIP; [`event`] is what the
+//! [`machine`] decides (no socket, task or clock), [`join`] makes one word of several checks of a real, [`probe`] asks a
+//! real once, [`via`] lets it ask on a VIP, [`runner`] is the edge that gives each target its machine and runs the probes;
+//! [`event`] is what the
 //! controller sees.
 
 pub mod event;
+pub mod join;
 pub mod machine;
 pub mod probe;
 pub mod runner;

@@ -82,6 +82,9 @@ pub enum Fault {
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
+    /// The interface that the check is to be sent from has no address for that.
+    #[error("this director has no address on {0} that the check could be sent from")]
+    NoSource(String),
     /// A datagram came that isn't what the check expects.
     #[error("another answer than expected")]
     Answer,
@@ -94,7 +97,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::Request(_) => return true,
+            Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::NoSource(_) | Self::Request(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -115,6 +118,7 @@ impl Fault {
             | Self::NoMac
             | Self::NoOwn
             | Self::NotRaw
+            | Self::NoSource(_)
             | Self::Request(_) => Failure::Unreachable,
         }
     }
@@ -135,8 +139,9 @@ pub async fn run(target: &Target, vips: &Vips) -> Outcome {
 }
 
 async fn on_its_own(target: &Target, vips: &Vips, deadline: &Deadline) -> Result<(), Fault> {
-    let real = SocketAddr::new(target.address, target.check.port);
-    ask(target, Way { real, source: source::source(real, vips), through: None }, deadline).await
+    let real = SocketAddr::new(target.asked(), target.check.port);
+    let source = source::wanted(real, target.check.source.as_ref(), vips).map_err(Fault::NoSource)?;
+    ask(target, Way { real, source, through: None }, deadline).await
 }
 
 async fn ask(target: &Target, way: Way<'_>, deadline: &Deadline) -> Result<(), Fault> {

@@ -28,7 +28,7 @@ async fn on_vip(
     deadline: &Deadline,
 ) -> Result<(), Fault> {
     let hop = timeout_at(deadline.at, passage.hop(target.address)).await.map_err(|_| Fault::NoMac)?;
-    let own = source::own(target.address, vips).ok_or(Fault::NoOwn)?;
+    let own = source::own(target.address, target.check.source.as_ref(), vips)?;
     let vip = SocketAddr::new(vip, target.check.port);
     let road = passage.road(hop, own, vip).map_err(Fault::Local)?;
     ask(target, Way { real: vip, source: None, through: Some(&road) }, deadline).await

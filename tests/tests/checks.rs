@@ -1,0 +1,134 @@
+//! Several checks of a real, what a reload leaves of them, and faults that are the director's own.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use lb_tests::agent::Agent;
+use lb_tests::client::{Client, tally};
+use lb_tests::config::{director, real, service};
+use lb_tests::lab::{DEADLINE, Lab, VIP, nginx, scenario};
+use lb_tests::responder::Http;
+use lb_userspace::api::{RealStatus, State};
+
+#[test]
+fn of_two_checks_of_a_real_all_must_be_good_or_any() {
+    scenario(Lab::builder(), |lab| {
+        let reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
+        let pair = "check = [{ type = \"http\", interval = \"250ms\", fall = 3 }, { type = \"ping\", interval = \"250ms\", \
+                    timeout = \"250ms\", fall = 3 }]";
+        let (all, any) = (config(lab, pair), config(lab, &format!("{pair}\njoin_checks = \"any\"")));
+        let agent = Agent::start(lab.director(), &all)?;
+        agent.wait_until_served()?;
+        let quiet = lab.real(1);
+        quiet.run("sysctl", &["-w", "net.ipv4.icmp_echo_ignore_all=1"])?;
+        agent.wait_for_real("web", quiet.v4(), is(State::Down))?;
+        let why = agent.real("web", quiet.v4())?.why.context("no reason")?;
+        assert_eq!(why, "ping: timed out after 250ms waiting for a response");
+        let client = Client::new(lab.client());
+        assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-2".to_owned(), 20)].into());
+
+        // Its page is enough now, at once.
+        agent.reload(&any)?;
+        assert_eq!(agent.real("web", quiet.v4())?.state, State::Up);
+        assert_eq!(tally(&client.get_many((VIP, 80), 20)?).into_values().collect::<Vec<_>>(), [10, 10]);
+        reals[0].set_status(503);
+        agent.wait_for_real("web", quiet.v4(), is(State::Down))?;
+        let told = agent.real("web", quiet.v4())?;
+        let why = told.why.context("no reason")?;
+        assert_eq!(
+            why,
+            "http on port 80: status 503, expected 200-299; ping: timed out after 250ms waiting for a response"
+        );
+        assert!(told.quiesced, "it answers, if wrongly: its connections stay");
+
+        // One that is good is enough.
+        quiet.run("sysctl", &["-w", "net.ipv4.icmp_echo_ignore_all=0"])?;
+        agent.wait_for_real("web", quiet.v4(), is(State::Up))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reload_that_changes_the_pace_of_checks_forgets_nothing() {
+    scenario(Lab::builder(), |lab| {
+        let _nginx = nginx::start(lab.real(1))?;
+        let at = |pace: &str| config(lab, &format!("check = {{ type = \"tcp\", {pace} }}"));
+        let mut agent = Agent::start(lab.director(), &at("interval = \"100ms\""))?;
+        let (good, dead) = (lab.real(1).v4(), lab.real(2).v4());
+        agent.wait_for_real("web", good, is(State::Up))?;
+        agent.wait_for_real("web", dead, is(State::Down))?;
+        let before = [agent.real("web", good)?, agent.real("web", dead)?];
+        // Nothing is asked again within an hour: what is told was kept.
+        agent.reload(&at("interval = \"1h\", fall = 9, rise = 9, jitter = 0"))?;
+        let after = [agent.real("web", good)?, agent.real("web", dead)?];
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!((before.state, before.since, &before.why), (after.state, after.since, &after.why));
+        }
+        let lines = agent.log().matches("real ").count();
+        // Quick again: the first good answer of the dead one brings it back, as before the reload.
+        let _other = nginx::start(lab.real(2))?;
+        agent.reload(&at("interval = \"100ms\""))?;
+        agent.wait_for_real("web", dead, is(State::Up))?;
+        agent.process().wait_for_log(DEADLINE, &format!("real {dead}: up"))?;
+        assert_eq!(agent.log().matches("real ").count(), lines + 1, "{}", agent.log());
+        Ok(())
+    });
+}
+
+/// A check that is asked at another address, from a named source.
+#[test]
+fn a_real_is_asked_where_its_check_says() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
+        let (first, second) = (lab.real(1), lab.real(2));
+        let (device, own) = (&lab.director().nic().device, lab.director().v4());
+        // Real 1 is judged by what real 2 answers, on another port; nobody listens there yet.
+        let asked = format!(
+            "check = {{ type = \"http\", interval = \"100ms\", address = \"{}\", port = 8080, source = \"{device}\" }}",
+            second.v4()
+        );
+        let web = [real(first.v4(), &asked), real(second.v4(), "")];
+        let web = service("web", format!("{VIP}:80"), "protocol = \"tcp\"\nscheduler = \"rr\"", web);
+        let agent = Agent::start(lab.director(), &(director(&["eth1"]) + &web))?;
+        agent.wait_for_real("web", first.v4(), is(State::Down))?;
+        assert_eq!(agent.real("web", second.v4())?.state, State::Up, "it has no check");
+        let probed = Http::start_at(second, 8080)?;
+        agent.wait_for_real("web", first.v4(), is(State::Up))?;
+        let established = second.run("ss", &["-Htn", "state", "all", "sport", "=", ":8080"])?;
+        assert!(!established.contains(&format!("{VIP}:")), "from {own}, not the VIP: {established}");
+        drop(probed);
+        agent.wait_for_real("web", first.v4(), is(State::Down))?;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_directors_own_firewall_forbids_never_counts_against_a_real() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
+        let checked = config(lab, "check = { type = \"tcp\", interval = \"100ms\", fall = 1 }");
+        let mut agent = Agent::start(lab.director(), &checked)?;
+        agent.wait_until_served()?;
+        // As a firewall of its own does, the kernel refuses what is to be sent; not to the neighbour table, which asks no port.
+        let real = lab.real(1).v4();
+        lab.director().ip(&format!("rule add to {real} ipproto tcp dport 80 prohibit"))?;
+        agent.process().wait_for_log(DEADLINE, "health checks can't be made")?;
+        let said = agent.log();
+        assert!(said.contains("this director's own firewall forbids the connection"), "{said}");
+        // Ten checks more of each.
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(agent.real("web", real)?.state, State::Up);
+        assert_eq!(tally(&Client::new(lab.client()).get_many((VIP, 80), 20)?).len(), 2);
+        lab.director().ip(&format!("rule del to {real} ipproto tcp dport 80 prohibit"))?;
+        Ok(())
+    });
+}
+
+fn config(lab: &Lab, keys: &str) -> String {
+    let keys = format!("protocol = \"tcp\"\nscheduler = \"rr\"\n{keys}");
+    director(&["eth1"]) + &service("web", format!("{VIP}:80"), &keys, lab.reals().map(|host| real(host.v4(), "")))
+}
+
+fn is(state: State) -> impl Fn(&RealStatus) -> bool {
+    move |real| real.state == state
+}
