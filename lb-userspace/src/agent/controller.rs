@@ -403,6 +403,7 @@ impl Controller {
             *health = self.model.health.get(target).cloned();
         }
         self.checks.set_vips(Vips::of(&self.model.config));
+        self.checks.set_hops(self.model.hops_of_checks());
         self.checks.set_targets(targets);
         self.neighbours.set_addresses(model::addresses(&self.model.config, &self.model.draining));
     }

@@ -1,8 +1,8 @@
 //! Health checks of reals.
 //!
 //! [`machine`] decides (no socket, task or clock), [`join`] makes one word of several checks of a real, [`probe`] asks a
-//! real once, [`runner`] is the edge that gives each target its machine and runs the probes; [`event`] is what the
-//! controller sees, [`history`] and [`look`] what people see.
+//! real once, [`via`] lets it ask on a VIP, [`runner`] is the edge that gives each target its machine and runs the probes;
+//! [`event`] is what the controller sees, [`history`] and [`look`] what people see.
 
 pub mod event;
 pub mod history;
@@ -11,8 +11,10 @@ pub mod look;
 pub mod machine;
 pub mod probe;
 pub mod runner;
+pub mod via;
 
 pub use event::*;
 pub use look::{Look, Seen};
 pub use probe::Vips;
 pub use runner::{Handle, Runner};
+pub use via::Hops;

@@ -13,6 +13,7 @@ mod http;
 mod ping;
 mod source;
 mod tcp;
+mod through;
 mod udp;
 
 use std::io;
@@ -23,12 +24,14 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::either::Either;
 
+use super::via::{self, Passage, Road};
 use super::{Failure, Target};
 pub use source::Vips;
 
 use super::machine::Outcome;
-use crate::config::{CheckKind, Http};
+use crate::config::{CheckKind, Http, Via};
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,12 @@ pub enum Fault {
         /// Whether there may be more of the body than was read.
         is_cut: bool,
     },
+    /// Frames can't be sent to it, so it can't be asked on a VIP.
+    #[error("its MAC address is not known")]
+    NoMac,
+    /// A real that has the VIP too can't answer to it.
+    #[error("this director has no address but VIPs to ask from")]
+    NoOwn,
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
@@ -88,7 +97,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NotRaw | Self::NoSource(_) | Self::Request(_) => return true,
+            Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::NoSource(_) | Self::Request(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -106,6 +115,8 @@ impl Fault {
             | Self::Connecting(_)
             | Self::Waiting(_)
             | Self::Closed
+            | Self::NoMac
+            | Self::NoOwn
             | Self::NotRaw
             | Self::NoSource(_)
             | Self::Request(_) => Failure::Unreachable,
@@ -113,21 +124,36 @@ impl Fault {
     }
 }
 
-/// Checks the target once, from an address that is none of the VIPs.
+/// Checks the target once, from an address that is none of the VIPs, on the addresses that it says.
+pub async fn run_by(target: &Target, vips: &Vips, passage: &Passage) -> Outcome {
+    match &target.check.via {
+        Via::Real => run(target, vips).await,
+        Via::Vip(on) => through::run(target, on, false, vips, passage).await,
+        Via::Both(on) => through::run(target, on, true, vips, passage).await,
+    }
+}
+
+/// Checks it once, on its own address.
 pub async fn run(target: &Target, vips: &Vips) -> Outcome {
-    let deadline = Deadline::new(target.check.timeout);
+    outcome(on_its_own(target, vips, &Deadline::new(target.check.timeout)).await)
+}
+
+async fn on_its_own(target: &Target, vips: &Vips, deadline: &Deadline) -> Result<(), Fault> {
     let real = SocketAddr::new(target.asked(), target.check.port);
-    let source = match source::wanted(real, target.check.source.as_ref(), vips) {
-        Ok(source) => source,
-        Err(name) => return Outcome::Void(Fault::NoSource(name).to_string()),
-    };
-    let way = Way { real, source };
-    let result = match &target.check.kind {
-        CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
-        CheckKind::Http(question) => http::check(way, question, &deadline).await,
-        CheckKind::Ping(_) => ping::check(way, &deadline).await,
-        CheckKind::Udp(question) => udp::check(way, question, &deadline).await,
-    };
+    let source = source::wanted(real, target.check.source.as_ref(), vips).map_err(Fault::NoSource)?;
+    ask(target, Way { real, source, through: None }, deadline).await
+}
+
+async fn ask(target: &Target, way: Way<'_>, deadline: &Deadline) -> Result<(), Fault> {
+    match &target.check.kind {
+        CheckKind::Tcp(_) => tcp::check(way, deadline).await,
+        CheckKind::Http(question) => http::check(way, question, deadline).await,
+        CheckKind::Ping(_) => ping::check(way, deadline).await,
+        CheckKind::Udp(question) => udp::check(way, question, deadline).await,
+    }
+}
+
+fn outcome(result: Result<(), Fault>) -> Outcome {
     match result {
         Ok(()) => Outcome::Good,
         Err(fault) if fault.is_own() => Outcome::Void(fault.to_string()),
@@ -137,11 +163,17 @@ pub async fn run(target: &Target, vips: &Vips) -> Outcome {
 
 /// From where to where.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+struct Way<'a> {
+    /// The address that is asked: the real's own, or a VIP.
     real: SocketAddr,
     /// Without it the kernel chooses.
     source: Option<SocketAddr>,
+    /// By which real a VIP is asked; without it the kernel's sockets are used.
+    through: Option<&'a Road>,
 }
+
+/// A connection to a real.
+type Connection = Either<TcpStream, via::Stream>;
 
 /// The end of a whole check, and the timeout that it comes from (which the texts name).
 struct Deadline {
@@ -156,18 +188,23 @@ impl Deadline {
 }
 
 /// A connection that will be reset when it is dropped.
-async fn connect(way: Way, deadline: &Deadline) -> Result<TcpStream, Fault> {
+async fn connect(way: Way<'_>, deadline: &Deadline) -> Result<Connection, Fault> {
+    if let Some(road) = way.through {
+        let connection = via::Stream::new(road).map_err(Fault::Local)?;
+        let connected = timeout_at(deadline.at, connection.connect()).await;
+        return Ok(Either::Right(connected.map_err(|_| Fault::Connecting(deadline.timeout))??));
+    }
     let connection = begin(way)?;
     timeout_at(deadline.at, connection.writable()).await.map_err(|_| Fault::Connecting(deadline.timeout))??;
     match connection.take_error()? {
         Some(error) => Err(error.into()),
-        None => Ok(connection),
+        None => Ok(Either::Left(connection)),
     }
 }
 
 /// Begins a connection. What the kernel refuses at once it refuses without having heard of the real: no descriptor, no
 /// source address, no route, a firewall here.
-fn begin(Way { real, source }: Way) -> Result<TcpStream, Fault> {
+fn begin(Way { real, source, .. }: Way<'_>) -> Result<TcpStream, Fault> {
     let connection = Socket::new(Domain::for_address(real), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .and_then(|socket| socket.set_linger(Some(Duration::ZERO)).map(|()| socket))
         .and_then(|socket| source.map_or(Ok(()), |source| socket.bind(&source.into())).map(|()| socket))

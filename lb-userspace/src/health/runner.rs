@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use super::history::{History, Times};
 use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
+use super::via::{Hops, Passage};
 use super::{Event, Health, Look, Seen, Target, Vips, probe};
 use crate::pulse::Heart;
 
@@ -48,6 +49,7 @@ const LATE: usize = 1024;
 #[derive(Debug)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
+    passage: Arc<Passage>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -73,6 +75,11 @@ impl Handle {
         look
     }
 
+    /// Makes these the ways to the reals that are asked on VIPs.
+    pub fn set_hops(&self, hops: Hops) {
+        self.passage.set_hops(hops);
+    }
+
     /// Waits for the loop's end, after the token was cancelled.
     pub async fn join(self) {
         let Self { commands, task, .. } = self;
@@ -90,6 +97,7 @@ pub struct Runner {
     ids: HashMap<Arc<Target>, Id>,
     next_id: u64,
     vips: Arc<Vips>,
+    passage: Arc<Passage>,
     /// The deadline of each machine that is not in `ready`.
     queue: BTreeSet<(Instant, Id)>,
     /// Due, but the limit was reached.
@@ -137,11 +145,13 @@ impl Runner {
     ) -> Handle {
         let limit = limit.max(1);
         let (sender, commands) = mpsc::unbounded_channel();
+        let passage = Arc::<Passage>::default();
         let runner = Self {
             slots: HashMap::new(),
             ids: HashMap::new(),
             next_id: 0,
             vips: Arc::default(),
+            passage: Arc::clone(&passage),
             queue: BTreeSet::new(),
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -153,7 +163,7 @@ impl Runner {
             warned_void: None,
         };
         let task = tokio::spawn(heart.during(runner.run(commands, events, cancel)));
-        Handle { commands: sender, task }
+        Handle { commands: sender, passage, task }
     }
 
     async fn run(
@@ -333,7 +343,8 @@ impl Runner {
             self.late.note(now.monotonic.duration_since(due));
             slot.began = now.monotonic;
             let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
-            let check = async move { (id, ticket, probe::run(&target, &vips).await) };
+            let passage = Arc::clone(&self.passage);
+            let check = async move { (id, ticket, probe::run_by(&target, &vips, &passage).await) };
             slot.running = Some(self.checks.spawn(check));
         }
         self.enqueue(id);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, OnFailure, Protocol, Real, Service, Vrrp};
+use crate::config::{Config, OnFailure, Protocol, Real, Service, Via, Vrrp};
 use crate::dataplane::Hook;
 use crate::health::join::join;
 use crate::health::{Failure, Health, Target};
@@ -232,6 +232,17 @@ impl Model {
             None => self.config.director.interfaces.first().and_then(|name| self.interfaces.get(name)),
         }?;
         Some(Resolved { mac, ifindex: interface.index, source_mac: interface.mac, vlan: None, by_kernel: false })
+    }
+
+    /// The way to each real that is asked on VIPs, as the data plane's frames go.
+    pub fn hops_of_checks(&self) -> HashMap<IpAddr, Resolved> {
+        let way = |service: &Service, real: &Real| {
+            let asks = service.checks_of(real).iter().any(|check| check.via != Via::Real);
+            let hop = self.hop(real).filter(|_| asks)?;
+            Some((real.address, Resolved { vlan: real.vlan.or(hop.vlan), ..hop }))
+        };
+        let ways = |service| reals(service, &self.draining).filter_map(move |real| way(service, real));
+        self.config.owners().flat_map(ways).collect()
     }
 
     /// Whether frames can leave so: native XDP sends by no bridge.

@@ -24,6 +24,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("bpftool", "bpftool"),
     tool("tcpdump", "tcpdump"),
     tool("ethtool", "ethtool"),
+    tool("nft", "nftables"),
     tool("prometheus", "prometheus"),
 ];
 
@@ -45,6 +46,7 @@ pub(crate) const MACHINES: &[Tool] = &[
     tool("ip", "iproute2"),
     tool("bpftool", "bpftool"),
     tool("ethtool", "ethtool"),
+    tool("nft", "nftables"),
 ];
 
 /// What the cost of a packet is measured with in one, beside [`MACHINES`].

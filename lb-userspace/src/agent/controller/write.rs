@@ -20,6 +20,7 @@ impl Controller {
         if self.awaited.is_none() && !self.model.is_ready() {
             self.tell_awaited(waiting::awaited(&self.model));
         }
+        self.checks.set_hops(self.model.hops_of_checks());
         self.plan();
         if self.writing.is_empty() {
             self.begin_write();

@@ -45,6 +45,8 @@ pub struct Check {
     pub fall: u32,
     /// Each wait is lengthened by a random part of up to this percentage (0 to 50), so that checks spread out.
     pub jitter: u8,
+    /// On which addresses a real is asked.
+    pub via: Via,
     /// Who is asked in the real's place: another address of its, mostly.
     pub address: Option<IpAddr>,
     /// What it is sent from; else what the routes say, but never a VIP.
@@ -75,6 +77,30 @@ pub struct Damping {
     pub good_for: Duration,
 }
 
+/// On which addresses a real is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// Its own.
+    Real,
+    /// These VIPs, in their order, in frames to its MAC address.
+    Vip(Vec<IpAddr>),
+    /// Its own, and these VIPs.
+    Both(Vec<IpAddr>),
+}
+
+/// Its words in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViaWord {
+    /// Its own.
+    Real,
+    /// The VIPs.
+    Vip,
+    /// Both.
+    Both,
+}
+
+const VIA: Choice<ViaWord> = Choice(&[("real", ViaWord::Real), ("vip", ViaWord::Vip), ("both", ViaWord::Both)]);
+
 /// One kind of check.
 trait Asks: Sized {
     /// Its word in the file.
@@ -83,6 +109,8 @@ trait Asks: Sized {
     const WANTS: &'static str;
     /// Whether it asks a port.
     const HAS_PORT: bool = true;
+    /// Whether it can be asked on a VIP: all its sockets are made by the probes' `connect` or `Datagrams`.
+    const HAS_VIA: bool = false;
     /// The keys that it has besides those of every check.
     type Keys: Keys;
 
@@ -121,6 +149,7 @@ macro_rules! kinds {
             word: <$Asked as Asks>::WORD,
             wants: <$Asked as Asks>::WANTS,
             has_port: <$Asked as Asks>::HAS_PORT,
+            has_via: <$Asked as Asks>::HAS_VIA,
             keys: <<$Asked as Asks>::Keys as Keys>::NAMES,
             declared: <<$Asked as Asks>::Keys as Keys>::declared,
             read: |section| <$Asked as Asks>::read(section).map(CheckKind::$Asked),
@@ -138,6 +167,7 @@ pub struct Entry {
     /// What it wants.
     pub wants: &'static str,
     has_port: bool,
+    has_via: bool,
     keys: &'static [&'static str],
     /// The keys that it has besides those of every check.
     pub declared: fn() -> Vec<Declared>,
@@ -176,6 +206,9 @@ keys! {
         fall: u32 = key(Number::of(1..=100)).or(2);
         /// each wait is lengthened by a random part of up to this, so that checks spread out
         jitter: u8 = key(Number::of(0..=50).unit("percent")).or(10).values("0 to 50, percent");
+        /// on which address a real is asked: `real` its own; `vip` the service's VIP, as clients do, in frames to that real's
+        /// MAC address, on master and backup alike; `both` asks on both, and tells which of them fails
+        via: ViaWord = key(VIA).or(ViaWord::Real);
         /// who is asked in the real's place, such as its address of a management network; in a check of one real's own
         address: IpAddr = key(ASKED).without("the real's");
         /// what it is sent from: an address of this director, or an interface, of which an address is taken. The routes
@@ -325,6 +358,8 @@ pub struct Place<'a> {
     pub family: Option<IpAddr>,
     /// Those of the file.
     pub vips: &'a Vips,
+    /// Those that its reals serve, in their order.
+    pub served: &'a [IpAddr],
 }
 
 /// Its rules.
@@ -343,6 +378,7 @@ pub fn accept(check: &ReadCheck, place: Place<'_>, findings: &mut Findings) -> O
              address = \"192.0.2.1:80\"",
         );
     }
+    check_via(read, findings);
     who_is_asked(read, place, findings);
     let (interval, timeout) = times?;
     let fast = match read.fast.written() {
@@ -380,10 +416,34 @@ pub fn accept(check: &ReadCheck, place: Place<'_>, findings: &mut Findings) -> O
         rise: read.rise.copied()?,
         fall: read.fall.copied()?,
         jitter: read.jitter.copied()?,
+        via: match read.via.copied()? {
+            ViaWord::Real => Via::Real,
+            ViaWord::Vip => Via::Vip(place.served.to_vec()),
+            ViaWord::Both => Via::Both(place.served.to_vec()),
+        },
         address: read.address.copied(),
         source: read.source.cloned(),
         damping: after.map(|after| Damping { after, within, good_for }),
     })
+}
+
+/// A VIP is asked by the kinds that can, and instead of another address.
+fn check_via(read: &Read<CheckKeys>, findings: &mut Findings) {
+    let Some((word, span)) = read.via.written().filter(|(word, _)| **word != ViaWord::Real) else { return };
+    if let Some(entry) = read.kind.copied().filter(|entry| !entry.has_via) {
+        let can = kinds().filter(|entry| entry.has_via).map(|entry| entry.word);
+        findings.report(
+            span,
+            format!("a check of type \"{}\" asks a real on its own address alone", entry.word),
+            format!("remove `via`; the types {} have it", suggest::list(can)),
+        );
+    } else if let (ViaWord::Vip, Some(address)) = (word, read.address.key()) {
+        findings.report(
+            address,
+            "with via = \"vip\" the VIP is asked, and this address is not",
+            "remove it, or write via = \"both\"",
+        );
+    }
 }
 
 /// Addresses that can't be asked, or asked from.
@@ -449,7 +509,7 @@ impl Check {
     /// Whether it asks the same, if not at the same pace.
     #[must_use]
     pub fn asks_the_same(&self, other: &Self) -> bool {
-        let question = |of: &'_ Self| (of.port, of.address, of.source.clone());
+        let question = |of: &'_ Self| (of.port, of.address, of.source.clone(), of.via.clone());
         self.kind == other.kind && question(self) == question(other)
     }
 
@@ -463,6 +523,11 @@ impl Check {
             fast if fast == self.interval => String::new(),
             fast => format!(", in doubt every {}", hours(fast)),
         };
+        let via = match &self.via {
+            Via::Real => "",
+            Via::Vip(_) => ", on the VIP",
+            Via::Both(_) => ", on the real's own address and on the VIP",
+        };
         let at = self.address.map(|address| format!(", at {address}")).unwrap_or_default();
         let from = self.source.as_ref().map(|source| match source {
             Origin::Address(address) => format!(", from {address}"),
@@ -473,7 +538,7 @@ impl Check {
             format!("; down {after} times within {within}, held down until it was good for {good_for}")
         });
         format!(
-            "check: {}{at}{}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}{}",
+            "check: {}{via}{at}{}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}{}",
             self.kind.words(self.port),
             from.unwrap_or_default(),
             hours(self.interval),

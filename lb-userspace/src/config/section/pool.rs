@@ -90,18 +90,22 @@ pub fn accept(
     findings: &mut Findings,
 ) -> (Vec<Pool>, Vec<PoolPlaces>) {
     let mut ports: HashMap<&str, BTreeSet<Option<u16>>> = HashMap::new();
+    let mut addresses: HashMap<&str, BTreeSet<IpAddr>> = HashMap::new();
     for service in declared.services {
         if let (Some(name), Some(endpoint)) = (service.pool.get(), service.address.get()) {
             ports.entry(name).or_default().insert(endpoint.port);
+            addresses.entry(name).or_default().insert(endpoint.address);
         }
     }
     let one = |read: &Named<PoolKeys>| {
         let list = read.reals.get().map_or(&[][..], Vec::as_slice);
         let family = list.iter().find_map(|real| real.address.copied());
         let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
+        let served: Vec<IpAddr> =
+            addresses.remove(read.name.get_ref().as_str()).unwrap_or_default().into_iter().collect();
         let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
             let port = port_of(read, check, &ports, findings);
-            check::accept(check, Place { port, own, family, vips }, findings)
+            check::accept(check, Place { port, own, family, vips, served: &served }, findings)
         };
         let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
         let (reals, places) = real::accept(list, "pool", None, vips, (&checks, &check), source, findings);

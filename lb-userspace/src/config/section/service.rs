@@ -227,7 +227,7 @@ fn one(
     let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
     let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
     let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
-        check::accept(check, Place { port, own, family: vip, vips }, findings)
+        check::accept(check, Place { port, own, family: vip, vips, served: vip.as_slice() }, findings)
     };
     let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
     let (reals, real_places) = real::accept(list, "service", vip, vips, (&checks, &check), source, findings);

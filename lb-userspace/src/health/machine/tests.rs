@@ -19,6 +19,7 @@ fn check(rise: u32, fall: u32) -> Check {
         rise,
         fall,
         jitter: 10,
+        via: crate::config::Via::Real,
         address: None,
         source: None,
         damping: None,

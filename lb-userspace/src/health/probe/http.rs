@@ -12,10 +12,9 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Deadline, Fault, Way, connect};
+use super::{Connection, Deadline, Fault, Way, connect};
 use crate::config::{Http, short};
 
 /// Bytes of a response head that are read at most.
@@ -23,7 +22,7 @@ pub(super) const HEAD: usize = 16 * 1024;
 /// Time that is given at most to a body that decides nothing; reading it lets the real close first.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
-pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Result<(), Fault> {
+pub(super) async fn check(way: Way<'_>, question: &Http, deadline: &Deadline) -> Result<(), Fault> {
     let request = request(way.real, question)?;
     let connection = connect(way, deadline).await?;
     timeout_at(deadline.at, ask(connection, request, question, deadline))
@@ -34,7 +33,7 @@ pub(super) async fn check(way: Way, question: &Http, deadline: &Deadline) -> Res
 /// Sends the request and judges the response. The connection is driven here, not in a task of its own: it
 /// goes with this future.
 async fn ask(
-    stream: TcpStream,
+    stream: Connection,
     request: Request<Empty<Bytes>>,
     question: &Http,
     deadline: &Deadline,

@@ -17,7 +17,7 @@ const LENGTH: usize = 16;
 /// An IPv4 header with all options, and our reply.
 const ROOM: usize = 60 + LENGTH;
 
-pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Fault> {
+pub(super) async fn check(way: Way<'_>, deadline: &Deadline) -> Result<(), Fault> {
     let is_v4 = way.real.is_ipv4();
     let socket = open(way)?;
     let request = request(is_v4, fastrand::u64(..));
@@ -35,7 +35,7 @@ pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Fault> {
 }
 
 /// What fails here fails before the real has heard of it.
-fn open(Way { real, source }: Way) -> Result<UdpSocket, Fault> {
+fn open(Way { real, source, .. }: Way<'_>) -> Result<UdpSocket, Fault> {
     let protocol = if real.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
     let socket = match Socket::new(Domain::for_address(real), Type::RAW.nonblocking(), Some(protocol)) {
         Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::EPERM) => return Err(Fault::NotRaw),

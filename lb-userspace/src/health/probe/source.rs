@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
+use super::{Fault, Way};
 use crate::config::{Config, Origin};
+use crate::health::via;
 
 /// Addresses that no check is sent from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,8 +63,63 @@ fn best(real: SocketAddr, vips: &Vips, preferred: &str, will_do: impl Fn(&str) -
     best.map(|(.., own)| SocketAddr::new(own, 0))
 }
 
+/// This director's own address to ask a VIP from, by the way to the real.
+///
+/// # Errors
+/// It has none but VIPs that leads there, or none of what the check is to be sent from.
+pub(super) fn own(real: IpAddr, from: Option<&Origin>, vips: &Vips) -> Result<IpAddr, Fault> {
+    // Which port makes no difference, as long as there is one.
+    let real = SocketAddr::new(real, 9);
+    let wanted = wanted(real, from, vips).map_err(Fault::NoSource)?;
+    let own = wanted.map(|source| source.ip()).or_else(|| chosen(real).ok());
+    own.filter(|own| !vips.0.contains(own)).ok_or(Fault::NoOwn)
+}
+
+/// A socket for datagrams to a real, and the answers to them.
+pub(super) enum Datagrams {
+    Kernel(tokio::net::UdpSocket),
+    Through(via::Datagrams),
+}
+
+impl Datagrams {
+    /// A socket that hears the ICMP errors of its datagrams, and takes answers from the real alone.
+    ///
+    /// # Errors
+    /// What this director can't.
+    pub(super) async fn new(Way { real, source, through }: Way<'_>) -> Result<Self, Fault> {
+        if let Some(road) = through {
+            return via::Datagrams::new(road).map(Self::Through).map_err(Fault::Local);
+        }
+        let socket = tokio::net::UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
+        socket.connect(real).await?;
+        Ok(Self::Kernel(socket))
+    }
+
+    /// Sends one.
+    ///
+    /// # Errors
+    /// An ICMP error that came for an earlier one, or what this director can't.
+    pub(super) async fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Kernel(socket) => socket.send(datagram).await.map(drop),
+            Self::Through(socket) => socket.send(datagram).await,
+        }
+    }
+
+    /// Waits for one, and gives its length; what the buffer has no room for is cut off.
+    ///
+    /// # Errors
+    /// An ICMP error that came.
+    pub(super) async fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Kernel(socket) => socket.recv(buffer).await,
+            Self::Through(socket) => socket.recv(buffer).await,
+        }
+    }
+}
+
 /// Any address and port.
-pub(super) fn unspecified(real: SocketAddr) -> SocketAddr {
+fn unspecified(real: SocketAddr) -> SocketAddr {
     let any = if real.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     SocketAddr::new(any, 0)
 }

@@ -2,6 +2,6 @@
 
 use super::{Deadline, Fault, Way, connect};
 
-pub(super) async fn check(way: Way, deadline: &Deadline) -> Result<(), Fault> {
+pub(super) async fn check(way: Way<'_>, deadline: &Deadline) -> Result<(), Fault> {
     connect(way, deadline).await.map(drop)
 }

@@ -22,6 +22,7 @@ fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
             rise: 1,
             fall: 1,
             jitter: 0,
+            via: crate::config::Via::Real,
             address: None,
             source: None,
             damping: None,

@@ -1,22 +1,19 @@
 //! The UDP check: one datagram from a socket of its own. An ICMP port-unreachable is a refusal; otherwise the expected
 //! answer decides, or where none is expected, silence until the timeout.
 
-use tokio::net::UdpSocket;
 use tokio::time::timeout_at;
 
-use super::source::unspecified;
+use super::source::Datagrams;
 use super::{Deadline, Fault, Way};
 use crate::config::Udp;
 
 /// Bytes of an answer that are looked at; the rest of the datagram is cut off.
 const ANSWER: usize = 2048;
 
-pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
-    let socket = UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
-    // A connected socket hears the ICMP errors of its datagrams, and takes answers from the real alone.
-    socket.connect(real).await?;
+pub(super) async fn check(way: Way<'_>, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
+    let mut socket = Datagrams::new(way).await?;
     socket.send(&question.send).await?;
-    let heard = timeout_at(deadline.at, answer(&socket, question.expect.as_deref())).await;
+    let heard = timeout_at(deadline.at, answer(&mut socket, question.expect.as_deref())).await;
     match (heard, &question.expect) {
         (Ok(result), _) => result,
         (Err(_), None) => Ok(()),
@@ -25,7 +22,7 @@ pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &
 }
 
 /// The first answer, good or not. Where none is expected any will do: a port that answers is there.
-async fn answer(socket: &UdpSocket, expected: Option<&[u8]>) -> Result<(), Fault> {
+async fn answer(socket: &mut Datagrams, expected: Option<&[u8]>) -> Result<(), Fault> {
     let mut answer = [0; ANSWER];
     let length = socket.recv(&mut answer).await?;
     let answer = answer.get(..length).unwrap_or_default();

@@ -25,6 +25,7 @@ fn target(port: u16) -> Target {
             rise: 1,
             fall: 1,
             jitter: 10,
+            via: crate::config::Via::Real,
             address: None,
             source: None,
             damping: None,

@@ -59,6 +59,7 @@ keys! {
 impl Asks for Http {
     const WORD: &'static str = "http";
     const WANTS: &'static str = "a response of a good status";
+    const HAS_VIA: bool = true;
     type Keys = HttpKeys;
 
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {

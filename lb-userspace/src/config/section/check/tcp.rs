@@ -15,6 +15,7 @@ keys! {
 impl Asks for Tcp {
     const WORD: &'static str = "tcp";
     const WANTS: &'static str = "a connection accepted";
+    const HAS_VIA: bool = true;
     type Keys = TcpKeys;
 
     fn read(_: &mut Section<'_, '_>) -> Option<Self> {

@@ -37,6 +37,7 @@ keys! {
 impl Asks for Udp {
     const WORD: &'static str = "udp";
     const WANTS: &'static str = "the expected answer to a datagram, or at least no ICMP error";
+    const HAS_VIA: bool = true;
     type Keys = UdpKeys;
 
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
