@@ -9,5 +9,5 @@ pub mod probe;
 pub mod runner;
 
 pub use event::*;
-pub use probe::Vips;
+pub use probe::{Vips, unusable};
 pub use runner::{Handle, Runner};

@@ -13,6 +13,7 @@ mod http;
 mod ping;
 mod source;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::io;
@@ -26,9 +27,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Target};
 pub use source::Vips;
+pub use tls::Memory;
 
 use super::machine::Outcome;
-use crate::config::{CheckKind, Http};
+use crate::config::{CheckKind, Unusable};
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +65,30 @@ pub enum Fault {
         expected: String,
     },
     /// The status is good, but the body isn't.
-    #[error("the body has no \"{text}\"{}", cut(*.is_cut))]
+    #[error("the body has no \"{text}\"{}", cut(*.limit))]
     Body {
         /// What is looked for, for people.
         text: String,
-        /// Whether there may be more of the body than was read.
-        is_cut: bool,
+        /// The bytes that were read, where there may be more.
+        limit: Option<usize>,
     },
+    /// As [`Self::Body`], by a pattern.
+    #[error("the body doesn't match {text}{}", cut(*.limit))]
+    Pattern {
+        /// As in the file.
+        text: String,
+        /// The bytes that were read, where there may be more.
+        limit: Option<usize>,
+    },
+    /// A connection, but no TLS session in time.
+    #[error("timed out after {} in the TLS handshake", humantime::format_duration(*.0))]
+    Shaking(Duration),
+    /// A TLS session that isn't good.
+    #[error(transparent)]
+    Tls(#[from] tls::Fault),
+    /// A file that the check names can't be used.
+    #[error("{0}")]
+    File(String),
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
@@ -85,7 +104,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NotRaw | Self::Request(_) => return true,
+            Self::Local(_) | Self::NotRaw | Self::Request(_) | Self::File(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -97,11 +116,20 @@ impl Fault {
     /// What it says of the real.
     fn kind(&self) -> Failure {
         match self {
-            Self::NotHttp | Self::TooLarge | Self::Status { .. } | Self::Body { .. } | Self::Answer => Failure::Wrong,
+            Self::NotHttp
+            | Self::TooLarge
+            | Self::Status { .. }
+            | Self::Body { .. }
+            | Self::Pattern { .. }
+            | Self::Answer => Failure::Wrong,
+            Self::Tls(tls::Fault::Closed) => Failure::Unreachable,
+            Self::Tls(_) => Failure::Wrong,
             Self::Io(_)
             | Self::Local(_)
             | Self::Connecting(_)
+            | Self::Shaking(_)
             | Self::Waiting(_)
+            | Self::File(_)
             | Self::Closed
             | Self::NotRaw
             | Self::Request(_) => Failure::Unreachable,
@@ -109,14 +137,20 @@ impl Fault {
     }
 }
 
-/// Checks the target once, from an address that is none of the VIPs.
-pub async fn run(target: &Target, vips: &Vips) -> Outcome {
+/// What is wrong with the files that a check names, as they are now.
+#[must_use]
+pub fn unusable(kind: &CheckKind) -> Vec<Unusable> {
+    tls::unusable(kind)
+}
+
+/// Checks the target once, from an address that is none of the VIPs. `memory` is this target's.
+pub async fn run(target: &Target, vips: &Vips, memory: &Memory) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
     let real = SocketAddr::new(target.address, target.check.port);
     let way = Way { real, source: source::source(real, vips) };
     let result = match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
-        CheckKind::Http(question) => http::check(way, question, &deadline).await,
+        CheckKind::Http(question) => http::check(way, question, memory, &deadline).await,
         CheckKind::Ping(_) => ping::check(way, &deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, &deadline).await,
     };
@@ -174,8 +208,12 @@ fn begin(Way { real, source }: Way) -> Result<TcpStream, Fault> {
 }
 
 /// Said of a body that wasn't read to its end.
-fn cut(is_cut: bool) -> String {
-    if is_cut { format!(" in its first {} KiB", Http::BODY / 1024) } else { String::new() }
+fn cut(limit: Option<usize>) -> String {
+    match limit {
+        None => String::new(),
+        Some(bytes) if bytes % 1024 == 0 => format!(" in its first {} KiB", bytes / 1024),
+        Some(bytes) => format!(" in its first {bytes} bytes"),
+    }
 }
 
 /// What the kernel says of a connection, in the words that an operator greps for.

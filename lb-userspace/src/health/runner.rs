@@ -110,6 +110,8 @@ struct Id(u64);
 #[derive(Debug)]
 struct Slot {
     target: Arc<Target>,
+    /// Of its checks.
+    memory: Arc<probe::Memory>,
     machine: Machine,
     queued: Option<Instant>,
     running: Option<AbortHandle>,
@@ -204,7 +206,7 @@ impl Runner {
         let machine = Machine::new(&target.check, known, within, now, fastrand::u64(..));
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
-        let slot = Slot { target, machine, queued: None, running: None, event: None };
+        let slot = Slot { target, memory: Arc::default(), machine, queued: None, running: None, event: None };
         self.slots.insert(id, slot);
         self.enqueue(id);
     }
@@ -284,7 +286,8 @@ impl Runner {
         };
         if let Step::Start(ticket) = slot.machine.tick(now(), fastrand::u64(..)) {
             let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
-            let check = async move { (id, ticket, probe::run(&target, &vips).await) };
+            let memory = Arc::clone(&slot.memory);
+            let check = async move { (id, ticket, probe::run(&target, &vips, &memory).await) };
             slot.running = Some(self.checks.spawn(check));
         }
         self.enqueue(id);
