@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_common::maps::ServiceKey;
 
-use crate::config::{Check, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
+use crate::config::{Checks, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
 use crate::planner::allocation::{PoolName, succeeds};
 use crate::planner::plan::key;
 
@@ -184,7 +184,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     }
     // What a pool's services have in common is told of the pool.
     if before.pool.is_none() || before.pool != after.pool {
-        reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+        reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
         keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
     }
     out
@@ -192,7 +192,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
 
 fn pool(before: &Pool, after: &Pool) -> Vec<String> {
     let mut out = Vec::new();
-    reals_and_check(&mut out, (&before.reals, &before.check), (&after.reals, &after.check));
+    reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
     keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
     out
 }
@@ -209,12 +209,12 @@ fn keeping(out: &mut Vec<String>, before: Keeping, after: Keeping) {
     }
 }
 
-fn reals_and_check(out: &mut Vec<String>, before: (&Reals, &Option<Check>), after: (&Reals, &Option<Check>)) {
+fn reals_and_check(out: &mut Vec<String>, before: (&Reals, &Checks), after: (&Reals, &Checks)) {
     if before.1 != after.1 {
-        out.push(match after.1 {
-            Some(_) if before.1.is_none() => "is checked now".to_owned(),
-            Some(_) => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
-            None => "is not checked any more: its reals count as healthy".to_owned(),
+        out.push(match after.1.len() {
+            0 => "is not checked any more: its reals count as healthy".to_owned(),
+            _ if before.1.is_empty() => "is checked now".to_owned(),
+            _ => "its check changed; what is known of its reals stays until the new one has an answer".to_owned(),
         });
     }
     let reals = |of: &'_ Reals| of.iter().map(|real| (real.address, real.clone())).collect::<BTreeMap<_, _>>();
@@ -235,6 +235,9 @@ fn real(before: &Real, after: &Real) -> Vec<String> {
     changed(&mut out, "weight", before.weight, after.weight);
     if (before.mac, &before.interface, before.vlan) != (after.mac, &after.interface, after.vlan) {
         out.push("is reached another way (mac, interface or vlan)".to_owned());
+    }
+    if before.checks != after.checks {
+        out.push("is checked otherwise than before".to_owned());
     }
     out
 }

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use crate::api::{Answer, Request, Status};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
-use crate::health::{Health, Vips};
+use crate::health::Vips;
 use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
@@ -351,8 +351,7 @@ impl Controller {
     fn follow(&self) {
         let mut targets = model::targets(&self.model.config, &self.model.draining);
         for (target, health) in &mut targets {
-            // A new probe of a real that is down decides by its first answer, as for a real that nothing is known of.
-            *health = self.model.health.get(target).filter(|known| matches!(known, Health::Up { .. })).cloned();
+            *health = self.model.health.get(target).cloned();
         }
         self.checks.set_vips(Vips::of(&self.model.config));
         self.checks.set_targets(targets);

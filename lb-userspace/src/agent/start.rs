@@ -23,7 +23,7 @@ use crate::host::stack;
 use crate::peers::Key;
 
 use crate::planner::allocation::PoolName;
-use crate::planner::model::{Hop, Interface, Model, target};
+use crate::planner::model::{Hop, Interface, Model, probes};
 use crate::planner::overrides::Overrides;
 use crate::planner::plan::{key, mapped_address};
 
@@ -208,7 +208,7 @@ pub fn adopt(
             let maps::Real { mac, ifindex, source_mac, .. } = **entry;
             let hop = Resolved { mac, ifindex, source_mac, vlan, by_kernel: false };
             model.hops.insert(real.address, Hop::Reached(hop));
-            if let Some(target) = target(service, real) {
+            for target in probes(service, real) {
                 model.health.insert(target, adopted_health(&model, service, real, entry, now));
             }
         }
@@ -239,6 +239,7 @@ fn left_out(entry: &maps::Real, interfaces: &BTreeMap<String, Interface>, links:
         mac: (!near).then_some(entry.mac),
         interface: by.filter(|_| !near).map(|interface| interface.name.clone()),
         vlan: (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan),
+        checks: None,
     }
 }
 

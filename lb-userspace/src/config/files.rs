@@ -20,14 +20,18 @@ pub struct Unusable {
 /// All of it, at its places in the file.
 pub fn check_files(loaded: &Loaded, look: impl Fn(&CheckKind) -> Vec<Unusable>) -> Result<(), Error> {
     let Loaded { config, places, .. } = loaded;
-    let pools = config.pools.iter().zip(&places.pools).map(|(pool, places)| (&pool.check, &places.header));
-    // A pool's check is its services' too.
+    let pools = config.pools.iter().zip(&places.pools);
+    let pools = pools.map(|(pool, places)| (&pool.checks, &pool.reals, &places.header));
+    // A pool's checks are its services' too.
     let own = config.services.iter().zip(&places.services).filter(|(service, _)| service.pool.is_none());
-    let own = own.map(|(service, places)| (&service.check, &places.header));
+    let own = own.map(|(service, places)| (&service.checks, &service.reals, &places.header));
     let mut findings = Findings::default();
-    for (check, header) in pools.chain(own) {
-        for Unusable { place, message, mend } in check.iter().flat_map(|check| look(&check.kind)) {
-            findings.report(place.unwrap_or_else(|| header.clone()), message, mend);
+    for (checks, reals, header) in pools.chain(own) {
+        let of_one_real = reals.iter().filter_map(|real| real.checks.as_ref());
+        for check in checks.iter().chain(of_one_real.flat_map(|checks| checks.iter())) {
+            for Unusable { place, message, mend } in look(&check.kind) {
+                findings.report(place.unwrap_or_else(|| header.clone()), message, mend);
+            }
         }
     }
     if findings.is_empty() { Ok(()) } else { Err(findings.into_error(loaded.source.clone())) }

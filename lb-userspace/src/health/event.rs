@@ -14,6 +14,20 @@ pub struct Target {
     pub check: Check,
 }
 
+impl Target {
+    /// Who is asked.
+    #[must_use]
+    pub fn asked(&self) -> IpAddr {
+        self.check.asked(self.address)
+    }
+
+    /// Whether the same is asked of the same real, if not at the same pace.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.check.asks_the_same(&other.check)
+    }
+}
+
 /// How a check failed, as far as the real's living connections are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {

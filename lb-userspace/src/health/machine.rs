@@ -7,6 +7,8 @@
 //!   health was carried over (an adopted one) counts the same way: a single bad check of `fall = 3` leaves it up.
 //! - While results speak against what holds (it is coming up, or going down) the next check follows after `fast`
 //!   in place of the interval.
+//! - A target that went down as often as its damping says ([`Flaps`]) is held down, however good its answers are, until it
+//!   has been good for as long as that says, and at least `rise` times in a row.
 //! - A check that says nothing about the real (this director ran out of sockets) counts neither way.
 //! - One check at a time. One that is still running when the next is due delays it; beats that
 //!   were missed are not made up.
@@ -16,8 +18,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+mod flaps;
+pub mod phase;
+
 use super::{Failure, Health};
 use crate::config::Check;
+use flaps::Flaps;
 
 /// Within what time the first checks of so many new targets start: a few are known at once, a thousand are no burst.
 #[must_use]
@@ -82,6 +88,8 @@ pub struct Machine {
     health: Health,
     /// Results in a row that speak against `health`.
     against: u32,
+    /// How often it went down lately.
+    flaps: Flaps,
     /// Whether a check has ended and was reported.
     reported: bool,
     /// Checks started so far.
@@ -104,20 +112,44 @@ impl Machine {
     #[must_use]
     pub fn new(check: &Check, known: Option<Health>, within: Duration, now: Instant, random: u64) -> Self {
         let interval = check.interval.clamp(SHORTEST, LONGEST);
-        Self {
+        let mut machine = Self {
             interval,
-            fast: check.fast.clamp(SHORTEST, interval),
-            timeout: check.timeout.min(LONGEST),
+            fast: interval,
+            timeout: check.timeout,
             rise: check.rise,
             fall: check.fall,
             jitter: check.jitter,
             health: known.unwrap_or(Health::Unknown),
             against: 0,
+            flaps: Flaps::default(),
             reported: false,
             started: 0,
             next_start: now + part(within.min(interval), random),
             running: None,
-        }
+        };
+        machine.take_pace(check);
+        machine
+    }
+
+    /// Goes on at another pace. What is known, what counts against it and a check that runs stay; the next one starts within
+    /// the new interval. Where what counts against it is enough now, the next result of that kind decides.
+    pub fn set_pace(&mut self, check: &Check, now: Instant, random: u64) {
+        self.take_pace(check);
+        self.next_start = self.next_start.min(now + part(self.interval, random));
+    }
+
+    fn take_pace(&mut self, check: &Check) {
+        self.interval = check.interval.clamp(SHORTEST, LONGEST);
+        self.fast = check.fast.clamp(SHORTEST, self.interval);
+        self.timeout = check.timeout.min(LONGEST);
+        (self.rise, self.fall, self.jitter) = (check.rise, check.fall, check.jitter);
+        self.flaps.set(check.damping);
+    }
+
+    /// Whether the last results, or what it was reported as, are known to whoever hears of it.
+    #[must_use]
+    pub fn is_reported(&self) -> bool {
+        self.reported
     }
 
     /// What is known now.
@@ -153,8 +185,8 @@ impl Machine {
         let running = self.running.take_if(|running| running.ticket == ticket)?;
         let changed = match outcome {
             Outcome::Void(_) => None,
-            Outcome::Good => Some(self.good(now.wall)),
-            Outcome::Bad(failure, reason) => Some(self.bad(failure, reason, now.wall)),
+            Outcome::Good => Some(self.good(now)),
+            Outcome::Bad(failure, reason) => Some(self.bad(failure, reason, now)),
         };
         if self.against > 0 {
             self.next_start = self.next_start.min(running.fast);
@@ -178,33 +210,49 @@ impl Machine {
         wait + part(wait * u32::from(self.jitter) / 100, random)
     }
 
-    fn good(&mut self, wall: SystemTime) -> bool {
-        let enough = match self.health {
+    fn good(&mut self, now: Now) -> bool {
+        let enough = match &mut self.health {
             Health::Unknown => true,
-            Health::Down { .. } => self.count_against(self.rise),
             Health::Up { .. } => {
                 self.against = 0;
-                false
+                return false;
+            }
+            Health::Down { reason, .. } => {
+                self.against = self.against.saturating_add(1);
+                let risen = self.against >= self.rise;
+                let held = self.flaps.is_held(now.monotonic);
+                match held {
+                    // Said once, as its last failure is what it was before.
+                    Some(words) if risen && *reason != words => {
+                        *reason = words;
+                        return true;
+                    }
+                    Some(_) => false,
+                    None => risen,
+                }
             }
         };
         if enough {
             self.against = 0;
-            self.health = Health::Up { since: wall };
+            self.flaps.came_up();
+            self.health = Health::Up { since: now.wall };
         }
         enough
     }
 
-    fn bad(&mut self, failure: Failure, reason: String, wall: SystemTime) -> bool {
+    fn bad(&mut self, failure: Failure, reason: String, now: Now) -> bool {
         let since = match &self.health {
-            Health::Unknown => wall,
+            Health::Unknown => now.wall,
             Health::Up { .. } => {
                 if !self.count_against(self.fall) {
                     return false;
                 }
-                wall
+                self.flaps.went_down(now.monotonic);
+                now.wall
             }
             Health::Down { since, failure: held, reason: old } => {
                 self.against = 0;
+                self.flaps.was_bad();
                 if (*held, old) == (failure, &reason) {
                     return false;
                 }
@@ -217,7 +265,7 @@ impl Machine {
     }
 
     fn count_against(&mut self, limit: u32) -> bool {
-        self.against += 1;
+        self.against = self.against.saturating_add(1);
         self.against >= limit
     }
 }

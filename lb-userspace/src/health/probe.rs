@@ -92,6 +92,9 @@ pub enum Fault {
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
+    /// The interface that the check is to be sent from has no address for that.
+    #[error("this director has no address on {0} that the check could be sent from")]
+    NoSource(String),
     /// A datagram came that isn't what the check expects.
     #[error("another answer than expected")]
     Answer,
@@ -104,7 +107,7 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NotRaw | Self::Request(_) | Self::File(_) => return true,
+            Self::Local(_) | Self::NotRaw | Self::NoSource(_) | Self::Request(_) | Self::File(_) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -132,6 +135,7 @@ impl Fault {
             | Self::File(_)
             | Self::Closed
             | Self::NotRaw
+            | Self::NoSource(_)
             | Self::Request(_) => Failure::Unreachable,
         }
     }
@@ -146,8 +150,12 @@ pub fn unusable(kind: &CheckKind) -> Vec<Unusable> {
 /// Checks the target once, from an address that is none of the VIPs. `memory` is this target's.
 pub async fn run(target: &Target, vips: &Vips, memory: &Memory) -> Outcome {
     let deadline = Deadline::new(target.check.timeout);
-    let real = SocketAddr::new(target.address, target.check.port);
-    let way = Way { real, source: source::source(real, vips) };
+    let real = SocketAddr::new(target.asked(), target.check.port);
+    let source = match source::wanted(real, target.check.source.as_ref(), vips) {
+        Ok(source) => source,
+        Err(name) => return Outcome::Void(Fault::NoSource(name).to_string()),
+    };
+    let way = Way { real, source };
     let result = match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(way, &deadline).await,
         CheckKind::Http(question) => http::check(way, question, memory, &deadline).await,

@@ -13,6 +13,7 @@
 //! Events are not lost: while the receiver is slow they wait here, the newest for each target.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,7 +28,7 @@ use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
 use super::{Event, Health, Target, Vips, probe};
 use crate::pulse::Heart;
 
-/// Targets, with the health that each is to start with if it is new here.
+/// Targets, with what is known of each.
 pub type Targets = HashMap<Target, Option<Health>>;
 
 #[derive(Debug)]
@@ -49,9 +50,10 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Makes these the targets. New ones are checked at once (starting from the given health, or from
-    /// [`Health::Unknown`]); those that stay keep their state and their rhythm, whatever health is given; those that are gone
-    /// are checked no more, and of them no further event is sent. Events sent before may still be in the channel.
+    /// Makes these the targets. Those that stay keep their state and their rhythm. One that asks the same as another that is gone,
+    /// at another pace, takes over what that one has: state, history and what counts against it. New ones are checked at
+    /// once: one that is known to be up stays so until checks speak against it, any other is decided by its first
+    /// answer. Those that are gone are checked no more, and of them no further event is sent. Events sent before may still be in the channel.
     pub fn set_targets(&self, targets: Targets) {
         // Refused only by a loop that has ended: then there is nothing to check.
         let _ = self.commands.send(Command::Targets(targets));
@@ -187,17 +189,55 @@ impl Runner {
     }
 
     fn set_targets(&mut self, targets: Targets) {
-        let gone: Vec<Id> =
-            self.ids.iter().filter(|(target, _)| !targets.contains_key(target.as_ref())).map(|(_, id)| *id).collect();
-        for id in gone {
-            self.remove(id);
+        let gone = self.ids.iter().filter(|(target, _)| !targets.contains_key(target.as_ref()));
+        let mut heirless: HashMap<IpAddr, Vec<Id>> = HashMap::new();
+        for (target, id) in gone {
+            heirless.entry(target.address).or_default().push(*id);
         }
         let now = Instant::now();
-        let new: Vec<_> = targets.into_iter().filter(|(target, _)| !self.ids.contains_key(target)).collect();
+        let mut new = Vec::new();
+        for (target, known) in targets {
+            if self.ids.contains_key(&target) {
+                continue;
+            }
+            match self.take_same(heirless.get_mut(&target.address), &target) {
+                Some(id) => self.inherit(id, target, known.as_ref(), now),
+                None => new.push((target, known)),
+            }
+        }
+        for id in heirless.into_values().flatten() {
+            self.remove(id);
+        }
         let within = first_within(new.len());
         for (target, known) in new {
+            let known = known.filter(|known| matches!(known, Health::Up { .. }));
             self.add(target, known, within, now);
         }
+    }
+
+    /// One of these that asks the same as the target, which it is taken out for.
+    fn take_same(&self, from: Option<&mut Vec<Id>>, target: &Target) -> Option<Id> {
+        let from = from?;
+        let asks = |id: &Id| self.slots.get(id).is_some_and(|slot| slot.target.asks_the_same(target));
+        let position = from.iter().position(asks)?;
+        Some(from.swap_remove(position))
+    }
+
+    /// What was one target is this one from now on, of which `known` is known elsewhere.
+    fn inherit(&mut self, id: Id, target: Target, known: Option<&Health>, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        self.ids.remove(slot.target.as_ref());
+        slot.machine.set_pace(&target.check, now, fastrand::u64(..));
+        slot.target = Arc::new(target);
+        self.ids.insert(Arc::clone(&slot.target), id);
+        // News that was on its way under the old name is nobody's any more.
+        let news = Some(slot.machine.health()).filter(|held| slot.machine.is_reported() && Some(*held) != known);
+        let news = news.cloned();
+        if news.is_none() {
+            slot.event = None;
+        }
+        self.report(id, news);
+        self.enqueue(id);
     }
 
     fn add(&mut self, target: Target, known: Option<Health>, within: Duration, now: Instant) {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::model::{Hop, Model, addresses, target, targets};
+use super::model::{Hop, Model, addresses, probes, targets};
 use crate::config::{Config, Protocol, Real, Service};
 use crate::health::{Health, Target};
 
@@ -24,7 +24,7 @@ pub(super) fn carry_over(
     for target in targets(config, &model.draining).into_keys() {
         let same = model.health.get(&target).cloned();
         let of_address = heard.get(&target.address).into_iter().flatten();
-        let mut similar = of_address.filter(|(held, _)| asks_the_same(held, &target)).map(|(_, health)| *health);
+        let mut similar = of_address.filter(|(held, _)| held.asks_the_same(&target)).map(|(_, health)| *health);
         if let Some(known) = same.or_else(|| best(similar.by_ref().cloned())) {
             health.insert(target, known);
         }
@@ -43,16 +43,13 @@ pub(super) fn carry_over(
         }
         let reals: HashMap<IpAddr, &Real> = before.reals.iter().map(|real| (real.address, real)).collect();
         for real in &service.reals {
-            let (Some(target), Some(held)) = (target(service, real), reals.get(&real.address)) else { continue };
-            let known = match self::target(before, held) {
-                None => Some(Health::Up { since: now }),
-                Some(target) => model.health.get(&target).cloned(),
-            };
-            // A probe of its own kind has answered, here or for another service.
-            if !health.contains_key(&target)
-                && let Some(known) = known
-            {
-                health.insert(target, known);
+            let Some(held) = reals.get(&real.address) else { continue };
+            let known = model.health_of(before, held).unwrap_or(Health::Up { since: now });
+            for target in probes(service, real) {
+                // A probe of its own kind has answered, here or for another service.
+                if known != Health::Unknown && !health.contains_key(&target) {
+                    health.insert(target, known.clone());
+                }
             }
         }
     }
@@ -67,10 +64,6 @@ pub(super) fn carry_over(
         }
     }
     (health, hops)
-}
-
-fn asks_the_same(one: &Target, other: &Target) -> bool {
-    (one.address, one.check.port, &one.check.kind) == (other.address, other.check.port, &other.check.kind)
 }
 
 fn best(all: impl Iterator<Item = Health>) -> Option<Health> {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, OnFailure, Protocol, Real, Service, Vrrp};
 use crate::dataplane::Hook;
+use crate::health::join::join;
 use crate::health::{Failure, Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
@@ -281,10 +282,7 @@ impl Model {
     /// Whether it is known of every real if it takes the traffic that it should: a director that takes a VIP over then
     /// sends no flow to another real than the one before did. A real whose check says that it is down is not waited for.
     pub fn is_ready(&self) -> bool {
-        let is_down = |service, real| {
-            let health = target(service, real).and_then(|target| self.health.get(&target));
-            matches!(health, Some(Health::Down { .. }))
-        };
+        let is_down = |service, real| matches!(self.health_of(service, real), Some(Health::Down { .. }));
         let is_settled = |service, real| {
             let standing = self.standing(service, real);
             is_down(service, real) || standing.is_usable() || standing.is_given_up()
@@ -306,6 +304,16 @@ impl Model {
         self.overrides.of(service, real.address).and_then(|held| held.weight).unwrap_or(real.weight)
     }
 
+    /// What the checks of a real say together; `None` where it has none.
+    pub fn health_of(&self, service: &Service, real: &Real) -> Option<Health> {
+        let checks = service.checks_of(real);
+        let known = probes(service, real).map(|target| {
+            let label = if checks.len() > 1 { target.check.label() } else { String::new() };
+            (label, self.health.get(&target))
+        });
+        join(checks.join, known)
+    }
+
     /// Where a real of a service stands.
     pub fn standing(&self, service: &Service, real: &Real) -> Standing {
         let set = self.overrides.of(service, real.address);
@@ -317,17 +325,15 @@ impl Model {
         if let Some(Drain { until: Some(until), over: true, .. }) = drain {
             return Standing::Drained { since: *until };
         }
-        let health = match target(service, real) {
+        let health = match self.health_of(service, real) {
             None => Standing::Up { since: None },
-            Some(target) => match self.health.get(&target) {
-                None | Some(Health::Unknown) => Standing::Checking,
-                Some(Health::Up { since }) => Standing::Up { since: Some(*since) },
-                // A real without a MAC can't be reached, whatever its check has heard.
-                Some(Health::Down { since, failure, reason }) => {
-                    let quiesced = self.hop(real).is_some() && keeps_connections(service, *failure);
-                    return Standing::Down { since: *since, why: reason.clone(), quiesced };
-                }
-            },
+            Some(Health::Unknown) => Standing::Checking,
+            Some(Health::Up { since }) => Standing::Up { since: Some(since) },
+            // A real without a MAC can't be reached, whatever its check has heard.
+            Some(Health::Down { since, failure, reason: why }) => {
+                let quiesced = self.hop(real).is_some() && keeps_connections(service, failure);
+                return Standing::Down { since, why, quiesced };
+            }
         };
         if self.hop(real).is_none() {
             let (since, why) = match self.hops.get(&real.address) {
@@ -355,10 +361,9 @@ fn keeps_connections(service: &Service, failure: Failure) -> bool {
     service.on_failure.unwrap_or(default) == OnFailure::Quiesce
 }
 
-/// The probe of a real, if its service has checks.
-pub fn target(service: &Service, real: &Real) -> Option<Target> {
-    let check = service.check.clone()?;
-    Some(Target { address: real.address, check })
+/// The probes of a real, one for each of its checks.
+pub fn probes<'a>(service: &'a Service, real: &'a Real) -> impl Iterator<Item = Target> + 'a {
+    service.checks_of(real).iter().map(|check| Target { address: real.address, check: check.clone() })
 }
 
 /// A service's reals, and those that it had.
@@ -369,7 +374,7 @@ pub fn reals<'a>(service: &'a Service, draining: &'a Draining) -> impl Iterator<
 /// Every probe of a configuration, each once.
 pub fn targets(config: &Config, draining: &Draining) -> HashMap<Target, Option<Health>> {
     let pairs = config.owners().flat_map(|service| reals(service, draining).map(move |real| (service, real)));
-    pairs.filter_map(|(service, real)| target(service, real)).map(|target| (target, None)).collect()
+    pairs.flat_map(|(service, real)| probes(service, real)).map(|target| (target, None)).collect()
 }
 
 /// Every real whose MAC is to be learned, with the interface that the configuration names for it.

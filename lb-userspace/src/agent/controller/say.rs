@@ -1,5 +1,6 @@
 //! What the controller logs of each event: which real, of which services.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::agent::status::mac;
-use crate::config::{Config, Service};
+use crate::config::{Config, Real, Service};
 use crate::health::{Event, Health};
 use crate::host::neighbour::NeighbourEvent;
 use crate::planner::model::Hop;
@@ -19,8 +20,8 @@ const NAMED: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     config: Option<Arc<Config>>,
-    /// Positions in the configuration's services, by a real's address.
-    services: HashMap<IpAddr, Vec<usize>>,
+    /// Positions of a service in the configuration and of the real in it, by the real's address.
+    services: HashMap<IpAddr, Vec<(usize, usize)>>,
 }
 
 impl Names {
@@ -31,8 +32,8 @@ impl Names {
         }
         self.services.clear();
         for (position, service) in config.services.iter().enumerate() {
-            for real in &service.reals {
-                self.services.entry(real.address).or_default().push(position);
+            for (place, real) in service.reals.iter().enumerate() {
+                self.services.entry(real.address).or_default().push((position, place));
             }
         }
         self.config = Some(config.clone());
@@ -40,11 +41,23 @@ impl Names {
 
     /// Tells the news of a check. Whether a service has such a one.
     pub(super) fn say_health(&self, Event { target, health }: &Event) -> bool {
-        let Some(of) = self.of(target.address, |service| service.check.as_ref() == Some(&target.check)) else {
+        let is_one_of_several = Cell::new(false);
+        let asks = |service: &Service, real: &Real| {
+            let checks = service.checks_of(real);
+            is_one_of_several.set(is_one_of_several.get() || checks.len() > 1);
+            checks.contains(&target.check)
+        };
+        let Some(of) = self.of(target.address, asks) else {
             return false;
         };
         let (address, place) = (target.address, target.check.place());
+        let label = target.check.label();
         match health {
+            // Whether the real is up depends on the others too.
+            Health::Up { .. } if is_one_of_several.get() => info!("real {address}: {label}: good ({of})"),
+            Health::Down { reason, .. } if is_one_of_several.get() => {
+                warn!("real {address}: {label}: fails: {reason} ({of})");
+            }
             Health::Up { .. } => info!("real {address}: up ({of}, checked {place})"),
             Health::Down { reason, .. } => warn!("real {address}: down: {reason} ({of}, checked {place})"),
             Health::Unknown => {}
@@ -54,7 +67,7 @@ impl Names {
 
     /// Tells the news of the way to a real, which was this before.
     pub(super) fn say_neighbour(&self, before: Option<&Hop>, event: &NeighbourEvent) {
-        let of = || self.of(event.address, |_| true).unwrap_or_else(|| "of no service".to_owned());
+        let of = || self.of(event.address, |_, _| true).unwrap_or_else(|| "of no service".to_owned());
         match &event.state {
             Some(resolved) if before != Some(&Hop::Reached(*resolved)) => {
                 info!("real {}: {} ({}; {})", event.address, mac(resolved.mac), event.why, of());
@@ -65,13 +78,14 @@ impl Names {
     }
 
     /// The services of a real that something is about, in words; `None` where there are none.
-    fn of(&self, address: IpAddr, is_about: impl Fn(&Service) -> bool) -> Option<String> {
+    fn of(&self, address: IpAddr, is_about: impl Fn(&Service, &Real) -> bool) -> Option<String> {
         let all = &self.config.as_ref()?.services;
         let positions = self.services.get(&address)?.iter();
         let names: Vec<&str> = positions
-            .filter_map(|&position| all.get(position))
-            .filter(|service| is_about(service))
-            .map(|service| service.name.as_str())
+            .filter_map(|&(position, place)| {
+                let service = all.get(position)?;
+                is_about(service, service.reals.get(place)?).then_some(service.name.as_str())
+            })
             .collect();
         let (named, more) = names.split_at(names.len().min(NAMED));
         let more = if more.is_empty() { String::new() } else { format!(" and {} more services", more.len()) };
@@ -106,10 +120,10 @@ mod tests {
         let real = "192.0.2.240".parse().unwrap();
         for (count, expected) in [(1, "s1"), (3, "s1, s2, s3"), (5, "s1, s2, s3 and 2 more services")] {
             let names = names(count);
-            assert_eq!(names.of(real, |_| true).unwrap(), expected);
-            assert_eq!(names.of(real, |service| service.name == "s1").unwrap(), "s1");
-            assert_eq!(names.of(real, |_| false), None);
-            assert_eq!(names.of("192.0.2.241".parse().unwrap(), |_| true), None);
+            assert_eq!(names.of(real, |_, _| true).unwrap(), expected);
+            assert_eq!(names.of(real, |service, _| service.name == "s1").unwrap(), "s1");
+            assert_eq!(names.of(real, |_, _| false), None);
+            assert_eq!(names.of("192.0.2.241".parse().unwrap(), |_, _| true), None);
         }
     }
 }

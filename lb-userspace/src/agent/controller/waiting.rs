@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::health::Health;
-use crate::planner::model::{Model, Standing, target};
+use crate::planner::model::{Model, Standing};
 
 /// Reals that are named at most.
 const NAMED: usize = 3;
@@ -18,7 +18,7 @@ pub(super) fn awaited(model: &Model) -> Option<String> {
     let mut awaited = Vec::new();
     for service in model.config.owners() {
         for real in &service.reals {
-            let health = target(service, real).and_then(|target| model.health.get(&target));
+            let health = model.health_of(service, real);
             let why = match model.standing(service, real) {
                 _ if matches!(health, Some(Health::Down { .. })) => continue,
                 standing if standing.is_usable() || standing.is_given_up() => continue,

@@ -17,6 +17,10 @@ pub const NAME: Text<String> = Text { read: name, example: "\"web\"", values: "a
 pub const REAL: Text<IpAddr> =
     Text { read: value::real, example: "\"192.0.2.40\"", values: "an address, without port" };
 
+/// An address that is asked in a real's place.
+pub const ASKED: Text<IpAddr> =
+    Text { read: value::real, example: "\"10.0.0.40\"", values: "an address, without port" };
+
 /// One argument of a command.
 pub const ARGUMENT: Text<String> = Text { read: value::argument, example: "\"/path/script\"", values: "strings" };
 

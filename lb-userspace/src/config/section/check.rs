@@ -9,6 +9,7 @@ mod tcp;
 pub mod tls;
 mod udp;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -22,11 +23,14 @@ pub use tls::Tls;
 pub use udp::Udp;
 
 use super::times::{self, INTERVAL, TIMEOUT_WORDS};
+use super::vips::{Vips, family};
 use crate::config::read::source::Span;
+use crate::config::read::texts::ASKED;
 use crate::config::read::{
-    Choice, Declared, Keys, Kind, Number, Read, Section, Shape, Site, Value, below, hours, key, keys, schema,
+    Choice, Declared, Keys, Kind, Number, Read, Section, Shape, Shown, Site, Text, Time, Value, below, hours, key,
+    keys, schema, value,
 };
-use crate::config::report::{Findings, suggest};
+use crate::config::report::{Fault, Findings, suggest};
 
 /// How a real is checked. `Eq` and `Hash`, since one probe serves every service that asks the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,6 +51,34 @@ pub struct Check {
     pub fall: u32,
     /// Each wait is lengthened by a random part of up to this percentage (0 to 50), so that checks spread out.
     pub jitter: u8,
+    /// Who is asked in the real's place: another address of its, mostly.
+    pub address: Option<IpAddr>,
+    /// What it is sent from; else what the routes say, but never a VIP.
+    pub source: Option<Origin>,
+    /// What a real that goes up and down again and again is held down by.
+    pub damping: Option<Damping>,
+}
+
+/// What a check is sent from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// This address of the director.
+    Address(IpAddr),
+    /// An address of this interface.
+    Interface(String),
+}
+
+impl Shown for Origin {}
+
+/// A real that goes down so often is held down until it has been good for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Damping {
+    /// So many times down (at least 2) …
+    pub after: u32,
+    /// … within this time.
+    pub within: Duration,
+    /// How long without a bad answer brings it up then.
+    pub good_for: Duration,
 }
 
 /// One kind of check.
@@ -93,6 +125,11 @@ macro_rules! kinds {
             #[must_use]
             pub fn tls(&self) -> Option<&Tls> {
                 match self { $( Self::$Asked(asked) => asked.tls(), )* }
+            }
+
+            /// Its word in the file.
+            pub fn word(&self) -> &'static str {
+                match self { $( Self::$Asked(_) => <$Asked as Asks>::WORD, )* }
             }
         }
 
@@ -156,6 +193,31 @@ keys! {
         fall: u32 = key(Number::of(1..=100)).or(2);
         /// each wait is lengthened by a random part of up to this, so that checks spread out
         jitter: u8 = key(Number::of(0..=50).unit("percent")).or(10).values("0 to 50, percent");
+        /// who is asked in the real's place, such as its address of a management network; in a check of one real's own
+        address: IpAddr = key(ASKED).without("the real's");
+        /// what it is sent from: an address of this director, or an interface, of which an address is taken. The routes
+        /// say by which interface it leaves
+        source: Origin = key(ORIGIN).without("by the routes, but never a VIP");
+        /// how many times a real goes down within `damp_within` before it is held down, until it was good for `damp_for`
+        damp_after: u32 = key(Number::of(2..=100)).without("never").example("5");
+        /// the time that these are counted in
+        damp_within: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).or(Duration::from_secs(600));
+        /// how long without a bad answer brings it up then
+        damp_for: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).or(Duration::from_secs(60));
+    }
+}
+
+const ORIGIN: Text<Origin> =
+    Text { read: origin, example: "\"192.0.2.2\"", values: "an address of this director, or an interface" };
+
+fn origin(text: &str) -> Result<Origin, Fault> {
+    match text.parse() {
+        Ok(address) => Ok(Origin::Address(address)),
+        Err(_) if text.contains([':', '/']) => Err(Fault::new(
+            format!("\"{}\" is neither an address nor an interface", value::short(text)),
+            "write an address alone such as \"192.0.2.2\", or an interface such as \"eth1\"",
+        )),
+        Err(_) => value::interface(text).map(Origin::Interface),
     }
 }
 
@@ -266,9 +328,26 @@ fn read_any(section: &mut Section<'_, '_>) {
     }
 }
 
-/// Its rules. `port` is the service's own, `None` when its address was refused.
-pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findings) -> Option<Check> {
+/// Longest time of damping.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a check stands.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The port of its service: `None` where that was refused, `Some(None)` for any.
+    pub port: Option<Option<u16>>,
+    /// The real, where it is the check of one.
+    pub own: Option<IpAddr>,
+    /// An address of the family of its reals.
+    pub family: Option<IpAddr>,
+    /// Those of the file.
+    pub vips: &'a Vips,
+}
+
+/// Its rules.
+pub fn accept(check: &ReadCheck, place: Place<'_>, findings: &mut Findings) -> Option<Check> {
     let ReadCheck { read, asked } = check;
+    let port = place.port;
     let times = times::accept(&read.interval, &read.timeout, "checks", findings);
     if let Some(span) = read.port.span().filter(|_| check.asks_no_port()) {
         findings.report(span, "this type of check asks no port", "remove it");
@@ -281,6 +360,7 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
              address = \"192.0.2.1:80\"",
         );
     }
+    who_is_asked(read, place, findings);
     let (interval, timeout) = times?;
     let fast = match read.fast.written() {
         Some((&fast, span)) if fast > interval => {
@@ -296,6 +376,16 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
         None if read.fast.is_refused() => return None,
         None => interval,
     };
+    let (after, within, good_for) = (read.damp_after.copied(), read.damp_within.copied()?, read.damp_for.copied()?);
+    for (key, name) in [(read.damp_within.key(), "damp_within"), (read.damp_for.key(), "damp_for")] {
+        if let Some(span) = key.filter(|_| read.damp_after.key().is_none()) {
+            findings.report(
+                span,
+                format!("`{name}` says nothing without `damp_after`"),
+                "add damp_after = 5, or remove it",
+            );
+        }
+    }
     // The same for all ports, so that a real of many services is asked once.
     let asks_none = check.asks_no_port().then_some(0);
     Some(Check {
@@ -307,7 +397,45 @@ pub fn accept(check: &ReadCheck, port: Option<Option<u16>>, findings: &mut Findi
         rise: read.rise.copied()?,
         fall: read.fall.copied()?,
         jitter: read.jitter.copied()?,
+        address: read.address.copied(),
+        source: read.source.cloned(),
+        damping: after.map(|after| Damping { after, within, good_for }),
     })
+}
+
+/// Addresses that can't be asked, or asked from.
+fn who_is_asked(read: &Read<CheckKeys>, place: Place<'_>, findings: &mut Findings) {
+    if let Some((&address, span)) = read.address.written() {
+        if place.own.is_none() {
+            findings.report(
+                span,
+                format!("all reals would be asked at {address}, so that they are up and down together"),
+                "name it in the check of each real, with the real's own: reals = [{ address = …, check = … }]",
+            );
+        } else if let Some(owner) = place.vips.owner(address) {
+            findings.report(
+                span,
+                format!("{address} is a VIP, of {owner}: this director, or the one that has it, would answer"),
+                "write an address of the real's own",
+            );
+        }
+    }
+    if let Some((Origin::Address(source), span)) = read.source.written() {
+        let asked = read.address.copied().or(place.own).or(place.family);
+        if let Some(owner) = place.vips.owner(*source) {
+            findings.report(
+                span,
+                format!("{source} is a VIP, of {owner}: a real that has it too would answer itself"),
+                "write this director's own address, or leave it to the routes",
+            );
+        } else if let Some(asked) = asked.filter(|asked| asked.is_ipv4() != source.is_ipv4()) {
+            findings.report(
+                span,
+                format!("{source} is {}, but {} is asked, which is {}", family(*source), asked, family(asked)),
+                format!("write this director's {} address", family(asked)),
+            );
+        }
+    }
 }
 
 impl Check {
@@ -317,6 +445,29 @@ impl Check {
             CheckKind::Ping(_) => "by ping".to_owned(),
             _ => format!("on port {}", self.port),
         }
+    }
+
+    /// What it is called where a real has several: "http on port 80", "ping".
+    pub fn label(&self) -> String {
+        let word = self.kind.word();
+        let at = self.address.map(|address| format!(" at {address}")).unwrap_or_default();
+        match self.port {
+            0 => format!("{word}{at}"),
+            port => format!("{word} on port {port}{at}"),
+        }
+    }
+
+    /// Who is asked for this real.
+    #[must_use]
+    pub fn asked(&self, real: IpAddr) -> IpAddr {
+        self.address.unwrap_or(real)
+    }
+
+    /// Whether it asks the same, if not at the same pace.
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let question = |of: &'_ Self| (of.port, of.address, of.source.clone());
+        self.kind == other.kind && question(self) == question(other)
     }
 
     /// What is asked and how often.
@@ -329,13 +480,24 @@ impl Check {
             fast if fast == self.interval => String::new(),
             fast => format!(", in doubt every {}", hours(fast)),
         };
+        let at = self.address.map(|address| format!(", at {address}")).unwrap_or_default();
+        let from = self.source.as_ref().map(|source| match source {
+            Origin::Address(address) => format!(", from {address}"),
+            Origin::Interface(name) => format!(", from an address of {name}"),
+        });
+        let held = self.damping.map(|Damping { after, within, good_for }| {
+            let (within, good_for) = (hours(within), hours(good_for));
+            format!("; down {after} times within {within}, held down until it was good for {good_for}")
+        });
         format!(
-            "check: {}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}",
+            "check: {}{at}{}; every {}{jitter}{fast}, {} to answer, up after {}, down after {}{}",
             self.kind.words(self.port),
+            from.unwrap_or_default(),
             hours(self.interval),
             hours(self.timeout),
             self.rise,
             self.fall,
+            held.unwrap_or_default(),
         )
     }
 }

@@ -2,6 +2,7 @@
 //! with others, and its words for `lb check`.
 
 pub mod check;
+pub mod checks;
 pub mod director;
 pub mod flows;
 pub mod limits;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::check::{self, Check, CheckTable, ReadCheck};
+use super::check::{self, Place, ReadCheck};
+use super::checks::{self, Checks, Join, OneOrMore};
 use super::real::{self, RealKeys, RealPlaces, Reals};
 use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
 use super::vips::{Vips, family};
@@ -18,8 +20,8 @@ use crate::config::report::{Findings, suggest, text::wrap};
 pub struct Pool {
     /// NAME.
     pub name: String,
-    /// How its reals are checked; `None` takes each real as healthy, and stands in a pool that no service names.
-    pub check: Option<Check>,
+    /// How its reals are checked that have no checks of their own; none in a pool that no service names.
+    pub checks: Checks,
     /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
     pub on_failure: Option<OnFailure>,
     /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
@@ -42,7 +44,9 @@ keys! {
     pub struct PoolKeys {
         /// how its reals are checked; without one each counts as healthy. Its `port` is that of the pool's services, where
         /// they have the same, and required where they don't
-        check: ReadCheck = key(CheckTable);
+        check: Vec<ReadCheck> = key(OneOrMore);
+        /// as in a service: how several checks of a real are joined
+        join_checks: Join = key(Join::WORDS).or(Join::All);
         /// as in a service: what becomes of the connections of a real whose check fails
         on_failure: OnFailure = key(OnFailure::WORDS).without(BY_FAILURE);
         /// as in a service: how long a real that is taken out of the file may keep its connections
@@ -93,13 +97,18 @@ pub fn accept(
     }
     let one = |read: &Named<PoolKeys>| {
         let list = read.reals.get().map_or(&[][..], Vec::as_slice);
-        let (reals, places) = real::accept(list, "pool", None, vips, source, findings);
-        is_of_one_family(list, findings);
+        let family = list.iter().find_map(|real| real.address.copied());
         let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
-        let check = read.check.get().and_then(|check| accept_check(read, check, &ports, findings));
+        let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
+            let port = port_of(read, check, &ports, findings);
+            check::accept(check, Place { port, own, family, vips }, findings)
+        };
+        let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
+        let (reals, places) = real::accept(list, "pool", None, vips, (&checks, &check), source, findings);
+        is_of_one_family(list, findings);
         let pool = Pool {
             name: read.name.get_ref().clone(),
-            check,
+            checks,
             on_failure: read.on_failure.copied(),
             drain_deadline: read.drain_deadline.copied(),
             reals: reals.into(),
@@ -109,14 +118,14 @@ pub fn accept(
     declared.pools.iter().map(one).unzip()
 }
 
-/// A check of reals that are asked once, whichever services they are of.
-fn accept_check(
+/// The port of a pool's services, for a check of reals that are asked once, whichever services they are of.
+fn port_of(
     read: &Named<PoolKeys>,
     check: &ReadCheck,
     ports: &BTreeSet<Option<u16>>,
     findings: &mut Findings,
-) -> Option<Check> {
-    let port = match ports.first() {
+) -> Option<Option<u16>> {
+    match ports.first() {
         Some(port) if ports.len() == 1 => Some(*port),
         _ if check.has_port() => Some(None),
         None => None,
@@ -130,8 +139,7 @@ fn accept_check(
             );
             None
         }
-    };
-    check::accept(check, port, findings)
+    }
 }
 
 fn is_of_one_family(reals: &[Read<RealKeys>], findings: &mut Findings) {
@@ -167,7 +175,11 @@ pub fn of_service<'a>(
             format!("move the check to [pool.{0}], or the reals of [pool.{0}] to this service", short(name)),
         );
     }
-    for (own, key) in [(read.on_failure.key(), "on_failure"), (read.drain_deadline.key(), "drain_deadline")] {
+    for (own, key) in [
+        (read.on_failure.key(), "on_failure"),
+        (read.drain_deadline.key(), "drain_deadline"),
+        (read.join_checks.key(), "join_checks"),
+    ] {
         if let Some(own) = own {
             findings.report(
                 own,
@@ -215,11 +227,9 @@ pub fn describe(out: &mut String, pools: &[Pool], services: &[Service]) {
         let count = users.get(pool.name.as_str()).copied().unwrap_or(0);
         let plural = if count == 1 { "" } else { "s" };
         let _ = writeln!(out, "  {}: for {count} service{plural}", pool.name);
-        let check = match &pool.check {
-            Some(check) => check.words(),
-            None => "no check: each real counts as healthy".to_owned(),
-        };
-        out.push_str(&wrap(&format!("     {check}"), "       "));
+        for line in pool.checks.words() {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
         let widest = pool.reals.iter().map(|real| real.address.to_string().len()).max().unwrap_or(0);
         for real in &pool.reals {
             let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };

@@ -5,6 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::slice;
 use std::sync::Arc;
 
+use super::check::{Check, ReadCheck};
+use super::checks::{self, Accept, Checks, Join, OneOrMore};
 use super::seen::FirstSeen;
 use super::vips::{Vips, family};
 use crate::config::read::source::{Source, Span};
@@ -25,6 +27,8 @@ pub struct Real {
     pub interface: Option<String>,
     /// Its VLAN: `None` keeps the frame's tags, 0 is untagged.
     pub vlan: Option<u16>,
+    /// Its own checks; else those of its service or pool.
+    pub checks: Option<Checks>,
 }
 
 /// The reals of a service or of a pool, which its services share.
@@ -87,15 +91,21 @@ keys! {
         interface: String = key(INTERFACE).without("from the routes");
         /// its VLAN; 0 is untagged. On the interface of a real that has it, frames of every VLAN are taken, unless `director.vlans` names them; elsewhere only those of VLANs that this host has a device for, and untagged ones
         vlan: u16 = key(Number::of(0..=4094).unit("(0 is untagged)")).without("the frame's own tags");
+        /// how it is checked, in place of what its service or pool says
+        check: Vec<ReadCheck> = key(OneOrMore).without("as the others");
+        /// as in a service: how several checks are joined
+        join_checks: Join = key(Join::WORDS).without("as the others");
     }
 }
 
-/// The rules of the reals of a service or a pool, the `owner`: each once, of the VIP's family, and no VIP itself.
+/// The rules of the reals of a service or a pool, the `owner`, which has these checks: each once, of the VIP's family, and
+/// no VIP itself.
 pub fn accept(
     reals: &[Read<RealKeys>],
     owner: &str,
     vip: Option<IpAddr>,
     vips: &Vips,
+    (theirs, check): (&Checks, &Accept<'_>),
     source: &Source,
     findings: &mut Findings,
 ) -> (Vec<Real>, Vec<RealPlaces>) {
@@ -117,7 +127,8 @@ pub fn accept(
             );
         }
     }
-    reals.iter().filter_map(one).unzip()
+    let checks: Vec<_> = reals.iter().map(|real| checks::accept_own(real, theirs, check, findings)).collect();
+    reals.iter().zip(checks).filter_map(|(real, checks)| one(real, checks)).unzip()
 }
 
 fn is_no_vip(address: IpAddr, span: &Span, vip: Option<IpAddr>, vips: &Vips, findings: &mut Findings) {
@@ -131,7 +142,7 @@ fn is_no_vip(address: IpAddr, span: &Span, vip: Option<IpAddr>, vips: &Vips, fin
     findings.report(span.clone(), message, "write the real's own address; the VIP goes on its lo");
 }
 
-fn one(read: &Read<RealKeys>) -> Option<(Real, RealPlaces)> {
+fn one(read: &Read<RealKeys>, checks: Option<Checks>) -> Option<(Real, RealPlaces)> {
     let (&address, span) = read.address.written()?;
     let real = Real {
         address,
@@ -139,6 +150,7 @@ fn one(read: &Read<RealKeys>) -> Option<(Real, RealPlaces)> {
         mac: read.mac.copied(),
         interface: read.interface.cloned(),
         vlan: read.vlan.copied(),
+        checks,
     };
     Some((real, RealPlaces { address: span, interface: read.interface.span() }))
 }
@@ -149,7 +161,7 @@ pub fn weights(reals: &[Read<RealKeys>]) -> impl Iterator<Item = u64> {
 }
 
 impl Real {
-    /// How it is reached, where the file says more than its address.
+    /// How it is reached and checked, where the file says more than its address.
     pub fn way(&self) -> Option<String> {
         let mac = self.mac.map(|mac| {
             let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -160,7 +172,11 @@ impl Real {
             id => format!("VLAN {id}"),
         });
         let interface = self.interface.as_ref().map(|name| format!("by {name}"));
-        let parts: Vec<String> = [interface, vlan, mac].into_iter().flatten().collect();
+        let checked = self.checks.as_ref().map(|checks| {
+            let labels: Vec<String> = checks.iter().map(Check::label).collect();
+            format!("checked by {}", labels.join(if checks.join == Join::All { " and " } else { " or " }))
+        });
+        let parts: Vec<String> = [interface, vlan, mac, checked].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 }

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::check::{self, Check, CheckTable, ReadCheck};
+use super::check::{self, Place, ReadCheck};
+use super::checks::{self, Checks, Join, OneOrMore};
 use super::pool::{self, Declared, Pool};
-use super::real::{self, RealKeys, RealPlaces, Reals};
+use super::real::{self, Real, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
@@ -33,9 +34,9 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// Slots of the service's ring, a prime.
     pub ring_size: u32,
-    /// How its reals are checked; `None` takes each real as healthy.
-    pub check: Option<Check>,
-    /// The `[pool.NAME]` that its check and reals are of; `None` where they are its own.
+    /// How its reals are checked that have no checks of their own.
+    pub checks: Checks,
+    /// The `[pool.NAME]` that its checks and reals are of; `None` where they are its own.
     pub pool: Option<String>,
     /// What becomes of the connections of a real whose check fails; `None` goes by the kind of failure.
     pub on_failure: Option<OnFailure>,
@@ -170,7 +171,9 @@ keys! {
         /// the pool that has its reals and their check
         pool: String = key(ANY).without("reals of its own").example("\"ingress\"").values("NAME of a `[pool.NAME]`");
         /// how its reals are checked; without one each counts as healthy
-        check: ReadCheck = key(CheckTable);
+        check: Vec<ReadCheck> = key(OneOrMore);
+        /// how several checks of a real are joined: it is up while all are good, or while any of them is
+        join_checks: Join = key(Join::WORDS).or(Join::All);
         /// what becomes of the connections of a real whose check fails: `remove` gives them up at once, so that other
         /// reals reset them; `quiesce` leaves them there, and only new ones go elsewhere
         on_failure: OnFailure = key(OnFailure::WORDS)
@@ -221,12 +224,15 @@ fn one(
     let endpoint = read.address.written();
     let list = read.reals.get().map_or(&[][..], Vec::as_slice);
     let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
-    let (reals, real_places) = real::accept(list, "service", vip, vips, source, findings);
+    let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
+    let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
+        check::accept(check, Place { port, own, family: vip, vips }, findings)
+    };
+    let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
+    let (reals, real_places) = real::accept(list, "service", vip, vips, (&checks, &check), source, findings);
     let pool = pool::of_service(read, pools, findings);
     check_turns(read, declared.reals(read), findings);
     check_ring(read, declared.reals(read).len(), findings);
-    let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
-    let check = read.check.get().map(|read| check::accept(read, port, findings));
 
     let (&Endpoint { address, port }, span) = endpoint?;
     let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places };
@@ -238,7 +244,7 @@ fn one(
         scheduler: read.scheduler.copied()?,
         ring_size: read.ring_size.copied()?,
         pool: read.pool.cloned(),
-        check: pool.map_or(check.flatten(), |pool| pool.check.clone()),
+        checks: pool.map_or(checks, |pool| pool.checks.clone()),
         reals: pool.map_or_else(|| reals.into(), |pool| pool.reals.clone()),
         on_failure: pool.map_or(read.on_failure.copied(), |pool| pool.on_failure),
         drain_deadline: pool.map_or(read.drain_deadline.copied(), |pool| pool.drain_deadline),
@@ -305,6 +311,12 @@ pub fn describe(out: &mut String, services: &[Service]) {
 }
 
 impl Service {
+    /// How one of its reals is checked.
+    #[must_use]
+    pub fn checks_of<'a>(&'a self, real: &'a Real) -> &'a Checks {
+        real.checks.as_ref().unwrap_or(&self.checks)
+    }
+
     fn describe(&self, out: &mut String, widest: usize) {
         let (protocol, scheduler) = (self.protocol.label(), self.scheduler.label());
         let _ = writeln!(out, "{protocol:4} {} {scheduler}", endpoint(self.address, self.port));
@@ -314,11 +326,9 @@ impl Service {
             out.push_str(&wrap(&format!("     reals and check of pool {pool}"), "       "));
             return;
         }
-        let check = match &self.check {
-            Some(check) => check.words(),
-            None => "no check: each real counts as healthy".to_owned(),
-        };
-        out.push_str(&wrap(&format!("     {check}"), "       "));
+        for line in self.checks.words() {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
         let failing = self.on_failure.map(|kept| match kept {
             OnFailure::Remove => "a real that fails loses its connections at once",
             OnFailure::Quiesce => "a real that fails keeps its connections",

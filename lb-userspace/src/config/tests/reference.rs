@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checksum, Condition, Config, Director, Flows, Header, Http, Identity, Limits,
-    Mode, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Tls, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Header, Http,
+    Identity, Join, Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Tls, Track, Udp, Vip,
+    Vrrp, WhenAgentDies,
 };
 
 fn header(name: &str, value: &str) -> Header {
@@ -17,7 +18,11 @@ fn file(path: &str) -> toml::Spanned<std::path::PathBuf> {
 }
 
 fn plain_real(address: &str) -> Real {
-    Real { address: address.parse().unwrap(), weight: 1, mac: None, interface: None, vlan: None }
+    Real { address: address.parse().unwrap(), weight: 1, mac: None, interface: None, vlan: None, checks: None }
+}
+
+fn alone(check: Check) -> Checks {
+    Checks::new(vec![check], Join::All)
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn the_shipped_file_is_the_reference_lab() {
             protocol: Protocol::Tcp,
             scheduler: Scheduler::Rr,
             ring_size: 65_537,
-            check: Some(Check {
+            checks: alone(Check {
                 kind: CheckKind::Http(Http::default()),
                 port: 80,
                 interval: Duration::from_secs(2),
@@ -83,6 +88,9 @@ fn the_shipped_file_is_the_reference_lab() {
                 rise: 1,
                 fall: 1,
                 jitter: 10,
+                address: None,
+                source: None,
+                damping: None,
             }),
             on_failure: None,
             drain_deadline: None,
@@ -193,11 +201,12 @@ address = "192.0.2.2"
             mac: Some([2, 0, 0, 0, 0, 0x2a]),
             interface: Some("eth2".to_owned()),
             vlan: Some(7),
+            checks: None,
         }]
     );
     assert_eq!(
-        dns.check,
-        Some(Check {
+        dns.checks,
+        alone(Check {
             kind: CheckKind::Tcp(Tcp),
             port: 53,
             interval: Duration::from_millis(500),
@@ -206,12 +215,15 @@ address = "192.0.2.2"
             rise: 2,
             fall: 3,
             jitter: 0,
+            address: None,
+            source: None,
+            damping: None,
         })
     );
     let web = &config.services[1];
     assert_eq!((web.port, web.scheduler), (None, Scheduler::Mh));
     assert_eq!(*web.reals, [plain_real("192.0.2.3"), plain_real("192.0.2.2")]);
-    let check = web.check.as_ref().unwrap();
+    let check = &web.checks[0];
     assert_eq!((check.port, check.rise, check.fall, check.jitter), (8080, 1, 2, 10));
     assert_eq!(
         check.kind,
@@ -388,7 +400,7 @@ fn a_udp_check_sends_text_or_bytes() {
             "[director]\ninterfaces = [\"eth1\"]\n[service.a]\naddress = \"192.0.2.1:53\"\nprotocol = \"udp\"\n\
              check = {{ type = \"udp\"{keys} }}\nreals = [{{ address = \"192.0.2.2\" }}]\n"
         );
-        load(&text).unwrap().config.services[0].check.clone().unwrap().kind
+        load(&text).unwrap().config.services[0].checks[0].kind.clone()
     };
     assert_eq!(check(""), CheckKind::Udp(Udp { send: vec![], expect: None }));
     let both = Udp { send: b"ping".to_vec(), expect: Some(vec![0, 0xff]) };
@@ -426,5 +438,69 @@ fn the_peers_section() {
         let mut words = String::new();
         peers.describe(&mut words);
         assert!(words.contains("with the key of /etc/lb/peers.key"), "{words}");
+    }
+}
+
+#[test]
+fn checks_of_a_service_of_a_pool_and_of_a_real() {
+    let config = load(
+        r#"
+[director]
+interfaces = ["eth1"]
+[service.web]
+address = "192.0.2.1:80"
+protocol = "tcp"
+join_checks = "any"
+[[service.web.check]]
+type = "tcp"
+source = "192.0.2.9"
+damp_after = 3
+damp_within = "1m"
+damp_for = "5s"
+[[service.web.check]]
+type = "ping"
+source = "eth1"
+[[service.web.reals]]
+address = "192.0.2.40"
+[[service.web.reals]]
+address = "192.0.2.41"
+join_checks = "all"
+[[service.web.reals]]
+address = "192.0.2.42"
+check = { type = "http", address = "10.0.0.42", port = 8080 }
+[pool.a]
+check = { type = "tcp" }
+reals = [{ address = "192.0.2.40", check = [{ type = "tcp" }, { type = "ping" }] }, { address = "192.0.2.41" }]
+[service.b]
+address = "192.0.2.2:443"
+protocol = "tcp"
+pool = "a"
+"#,
+    )
+    .unwrap()
+    .config;
+    let [b, web] = config.services.as_slice() else { panic!("{:?}", config.services) };
+    let [tcp, ping] = &web.checks[..] else { panic!("{:?}", web.checks) };
+    let seconds = Duration::from_secs;
+    assert_eq!(tcp.source, Some(Origin::Address("192.0.2.9".parse().unwrap())));
+    assert_eq!(tcp.damping, Some(Damping { after: 3, within: seconds(60), good_for: seconds(5) }));
+    assert_eq!((&ping.source, ping.damping), (&Some(Origin::Interface("eth1".to_owned())), None));
+    let shape = |service: &Service| -> Vec<(usize, Join)> {
+        service.reals.iter().map(|real| service.checks_of(real)).map(|checks| (checks.len(), checks.join)).collect()
+    };
+    assert_eq!(shape(web), [(2, Join::Any), (2, Join::All), (1, Join::Any)]);
+    let own = &web.checks_of(&web.reals[2])[0];
+    assert_eq!((own.label().as_str(), own.port), ("http on port 8080 at 10.0.0.42", 8080));
+    assert_eq!(shape(b), [(2, Join::All), (1, Join::All)]);
+    assert_eq!(b.checks_of(&b.reals[0])[0].port, 443, "the port of the pool's services");
+    let words = crate::config::describe(&config, &[]);
+    assert!(words.lines().all(|line| line.chars().count() <= 80), "{words}");
+    for told in [
+        "up while one of these is good",
+        "checked by tcp on port 443 and ping",
+        "from an address of eth1",
+        "down 3 times within 1m",
+    ] {
+        assert!(words.contains(told), "{told}: {words}");
     }
 }

@@ -2,8 +2,9 @@ use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
+use super::phase::Phase;
 use super::*;
-use crate::config::{CheckKind, Tcp};
+use crate::config::{CheckKind, Damping, Tcp};
 
 /// Within what the first checks of a few targets start.
 const FEW: Duration = Duration::from_millis(100);
@@ -18,6 +19,9 @@ fn check(rise: u32, fall: u32) -> Check {
         rise,
         fall,
         jitter: 10,
+        address: None,
+        source: None,
+        damping: None,
     }
 }
 
@@ -200,7 +204,116 @@ fn a_void_first_check_leaves_the_first_word_to_the_next() {
     assert_eq!(once(&mut machine, start, 10_000, Outcome::Good), Some(up(10_000)));
 }
 
+/// What is told at each result of one that is held down after its second time down in a minute, until it was good for ten
+/// seconds. `rise` 2, `fall` 1.
+#[test]
+fn one_that_flaps_is_held_down_until_it_is_good_for_a_while() {
+    let seconds = Duration::from_secs;
+    let held = "went down 2 times within 1m: held down until it was good for 10s";
+    let damping = Some(Damping { after: 2, within: seconds(60), good_for: seconds(10) });
+    let first = |second: u64| Some(down(second * 1000, "a"));
+    let again = |since: u64, reason| Some(down(since * 1000, reason));
+    let is_up = |second: u64| Some(up(second * 1000));
+    type Row<'a> = (u64, Outcome, Option<Health>, Phase);
+    #[rustfmt::skip]
+    let rows: [Row<'_>; 21] = [
+        // (second, result, what is told, what it is doing)
+        (2,   bad("a"),      first(2),           Phase::Down),
+        (4,   Outcome::Good, None,               Phase::Rising(1, 2)),
+        (6,   Outcome::Good, is_up(6),           Phase::Up),
+        (8,   bad("a"),      first(8),           Phase::Held(seconds(0), seconds(10))),
+        (10,  Outcome::Good, None,               Phase::Held(seconds(0), seconds(10))),
+        (12,  Outcome::Good, again(8, held),     Phase::Held(seconds(2), seconds(10))),
+        (14,  Outcome::Good, None,               Phase::Held(seconds(4), seconds(10))),
+        (16,  Outcome::Void(String::new()), None, Phase::Held(seconds(6), seconds(10))),
+        (18,  bad("b"),      again(8, "b"),      Phase::Held(seconds(0), seconds(10))),
+        (20,  Outcome::Good, None,               Phase::Held(seconds(0), seconds(10))),
+        (24,  Outcome::Good, again(8, held),     Phase::Held(seconds(4), seconds(10))),
+        (30,  Outcome::Good, is_up(30),          Phase::Up),
+        // Its last two times down are a minute apart: not too often.
+        (90,  bad("a"),      first(90),          Phase::Down),
+        (92,  Outcome::Good, None,               Phase::Rising(1, 2)),
+        (94,  Outcome::Good, is_up(94),          Phase::Up),
+        // And these aren't.
+        (96,  bad("a"),      first(96),          Phase::Held(seconds(0), seconds(10))),
+        (98,  bad("a"),      None,               Phase::Held(seconds(0), seconds(10))),
+        (100, Outcome::Good, None,               Phase::Held(seconds(0), seconds(10))),
+        // Good for long enough, and twice: the first bad one after that is the first again.
+        (115, Outcome::Good, is_up(115),         Phase::Up),
+        (170, bad("a"),      first(170),         Phase::Down),
+        (172, Outcome::Good, None,               Phase::Rising(1, 2)),
+    ];
+    let start = Instant::now();
+    let mut machine = Machine::new(&Check { jitter: 0, damping, ..check(2, 1) }, Some(up(0)), FEW, start, 0);
+    machine.reported = true;
+    for (second, outcome, told, phase) in rows {
+        let millis = second * 1000;
+        let case = format!("second {second}, {outcome:?}");
+        assert_eq!(once(&mut machine, start, millis, outcome), told, "{case}");
+        assert_eq!(machine.phase(at(start, millis).monotonic), phase, "{case}");
+    }
+}
+
+#[test]
+fn without_damping_one_may_flap_for_ever() {
+    let start = Instant::now();
+    let mut machine = Machine::new(&check(1, 1), Some(up(0)), FEW, start, 0);
+    for n in 0..200 {
+        let (millis, good) = ((n + 1) * 3000, n % 2 == 1);
+        let expected = if good { up(millis) } else { down(millis, "a") };
+        let outcome = if good { Outcome::Good } else { bad("a") };
+        assert_eq!(once(&mut machine, start, millis, outcome), Some(expected));
+    }
+}
+
+/// What holds and what counts against it stay over another pace; the limits are the new ones.
+#[test]
+fn another_pace_forgets_nothing() {
+    let start = Instant::now();
+    let slow = Check { interval: Duration::from_secs(60), fast: Duration::from_secs(60), ..check(1, 5) };
+    let quick = Check { interval: Duration::from_secs(1), fast: Duration::from_secs(1), jitter: 0, ..check(1, 3) };
+    let mut machine = Machine::new(&slow, Some(up(0)), FEW, start, 0);
+    once(&mut machine, start, 0, bad("a"));
+    once(&mut machine, start, 60_000, bad("a"));
+    assert_eq!(machine.phase(start), Phase::Falling(2, 5));
+    machine.set_pace(&quick, at(start, 60_100).monotonic, u64::MAX);
+    assert_eq!(machine.phase(start), Phase::Falling(2, 3));
+    assert!(machine.deadline() <= at(start, 61_100).monotonic, "not only after a minute");
+    assert_eq!(once(&mut machine, start, 61_100, bad("a")), Some(down(61_100, "a")));
+
+    // A check that runs goes on, and its result counts.
+    let Step::Start(ticket) = machine.tick(at(start, 70_000), 0) else { panic!("due") };
+    machine.set_pace(&slow, at(start, 70_001).monotonic, 0);
+    assert_eq!(machine.finish(ticket, Outcome::Good, at(start, 70_002)), Some(up(70_002)));
+}
+
 proptest! {
+    /// However it flaps, it isn't up while it is held, and nobody is held longer than its rule says.
+    #[test]
+    fn damping_only_ever_delays(
+        after in 2u32..5, within in 1u64..200, good_for in 1u64..30,
+        results in prop::collection::vec(any::<bool>(), 1..200),
+    ) {
+        let start = Instant::now();
+        let damping = Damping { after, within: Duration::from_secs(within), good_for: Duration::from_secs(good_for) };
+        let plain = Check { jitter: 0, ..check(1, 1) };
+        let mut free = Machine::new(&plain, Some(up(0)), FEW, start, 0);
+        let mut damped = Machine::new(&Check { damping: Some(damping), ..plain }, Some(up(0)), FEW, start, 0);
+        let mut good_since = None;
+        for (n, good) in results.into_iter().enumerate() {
+            let millis = (n as u64 + 1) * 2000;
+            let outcome = || if good { Outcome::Good } else { bad("x") };
+            once(&mut free, start, millis, outcome());
+            once(&mut damped, start, millis, outcome());
+            good_since = if good { good_since.or(Some(millis)) } else { None };
+            let is_up = |machine: &Machine| matches!(machine.health(), Health::Up { .. });
+            prop_assert!(!is_up(&damped) || is_up(&free));
+            if good_since.is_some_and(|since| millis - since >= good_for * 1000) {
+                prop_assert!(is_up(&damped));
+            }
+        }
+    }
+
     /// Against a model that keeps the whole history of results and reads rise and fall off it.
     #[test]
     fn health_is_what_the_history_says(

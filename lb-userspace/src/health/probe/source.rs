@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use ipnet::IpNet;
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
-use crate::config::Config;
+use crate::config::{Config, Origin};
 
 /// Addresses that no check is sent from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,24 +23,40 @@ impl Vips {
     }
 }
 
+/// Where a check of this real is to be bound that shall be sent from there.
+///
+/// # Errors
+/// The interface that has no address for it.
+pub(super) fn wanted(real: SocketAddr, from: Option<&Origin>, vips: &Vips) -> Result<Option<SocketAddr>, String> {
+    match from {
+        None => Ok(source(real, vips)),
+        Some(Origin::Address(own)) => Ok(Some(SocketAddr::new(*own, 0))),
+        Some(Origin::Interface(name)) => best(real, vips, name, |on| on == name).map(Some).ok_or_else(|| name.clone()),
+    }
+}
+
 /// Where a check of this real is to be bound; `None` where what the kernel chooses by itself is no VIP, or nothing
 /// better is there.
-pub(super) fn source(real: SocketAddr, vips: &Vips) -> Option<SocketAddr> {
+fn source(real: SocketAddr, vips: &Vips) -> Option<SocketAddr> {
     let chosen = chosen(real).ok().filter(|chosen| vips.0.contains(chosen))?;
-    let all: Vec<InterfaceAddress> = getifaddrs().ok()?.collect();
-    let carrier = all.iter().find(|one| address(one.address) == Some(chosen)).map(|one| &one.interface_name);
-    let own = all.iter().filter_map(|one| {
+    let carrier = getifaddrs().ok()?.find(|one| address(one.address) == Some(chosen)).map(|one| one.interface_name);
+    best(real, vips, carrier.as_deref().unwrap_or_default(), |_| true)
+}
+
+/// The first address in the real's subnet, or else the first on the `preferred` interface, or else the first; of those
+/// interfaces that will do.
+fn best(real: SocketAddr, vips: &Vips, preferred: &str, will_do: impl Fn(&str) -> bool) -> Option<SocketAddr> {
+    let own = getifaddrs().ok()?.filter_map(|one| {
         let own = address(one.address)?;
         let is_link_local = matches!(own, IpAddr::V6(own) if own.is_unicast_link_local());
         let fits = own.is_ipv4() == real.is_ipv4() && !own.is_loopback() && !is_link_local;
-        if !fits || vips.0.contains(&own) {
+        if !fits || vips.0.contains(&own) || !will_do(&one.interface_name) {
             return None;
         }
         let net = address(one.netmask).and_then(|mask| IpNet::with_netmask(own, mask).ok());
         let is_beside = net.is_some_and(|net| net.contains(&real.ip()));
-        Some((is_beside, carrier == Some(&one.interface_name), own))
+        Some((is_beside, one.interface_name == preferred, own))
     });
-    // The first of the best: in the real's subnet, or else on the interface that the kernel would have sent by.
     let best = own.reduce(|best, next| if (next.0, next.1) > (best.0, best.1) { next } else { best });
     best.map(|(.., own)| SocketAddr::new(own, 0))
 }
@@ -123,6 +139,33 @@ mod tests {
         let addresses = [("eth0", "10.9.0.100/24"), ("eth0", "10.7.0.1/24")];
         let Some(chosen) = sources(&addresses, &["10.9.0.100"], &["10.9.0.7"]) else { return };
         assert_eq!(chosen, [Some("10.7.0.1".to_owned())]);
+    }
+
+    #[test]
+    fn what_the_check_names_is_the_source() {
+        let vips = Vips(["10.9.0.100".parse().unwrap()].into());
+        let real: SocketAddr = "10.9.0.7:80".parse().unwrap();
+        let host = || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+                crate::skip::skip("an interface's address for checks: needs root");
+                return;
+            }
+            let ip = |line: &str| assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success());
+            ip("link add eth0 type veth peer name eth1");
+            for line in ["10.9.0.100/24 dev eth0", "10.8.0.1/24 dev eth1", "10.9.0.2/24 dev eth1"] {
+                ip(&format!("address add {line}"));
+            }
+            let from = |name: &str| {
+                let wanted = wanted(real, Some(&Origin::Interface(name.to_owned())), &vips);
+                wanted.map(|source| source.unwrap().ip().to_string())
+            };
+            assert_eq!(from("eth1"), Ok("10.9.0.2".to_owned()), "the one in the real's subnet");
+            assert_eq!(from("eth0"), Err("eth0".to_owned()), "it has a VIP alone");
+            assert_eq!(from("eth9"), Err("eth9".to_owned()));
+            let own = "10.8.0.1".parse().unwrap();
+            assert_eq!(wanted(real, Some(&Origin::Address(own)), &vips), Ok(Some(SocketAddr::new(own, 0))));
+        };
+        std::thread::scope(|scope| scope.spawn(host).join().unwrap());
     }
 
     #[test]

@@ -6,16 +6,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use super::*;
-use crate::config::{Body, Check, Http, Ping, Tcp, Udp};
+use crate::config::{Body, Check, Http, Origin, Ping, Tcp, Udp};
 
 /// One check of a target that nothing is known of.
 async fn run(target: &Target, vips: &Vips) -> Outcome {
     super::run(target, vips, &Memory::default()).await
 }
 
-const GENEROUS: Duration = Duration::from_secs(20);
+pub(super) const GENEROUS: Duration = Duration::from_secs(20);
 
-fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
+pub(super) fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
     Target {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         check: Check {
@@ -27,6 +27,9 @@ fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
             rise: 1,
             fall: 1,
             jitter: 0,
+            address: None,
+            source: None,
+            damping: None,
         },
     }
 }
@@ -35,11 +38,11 @@ fn http() -> CheckKind {
     CheckKind::Http(Http { path: "/health?full=1".to_owned(), ..Http::default() })
 }
 
-fn bad(reason: &str) -> Outcome {
+pub(super) fn bad(reason: &str) -> Outcome {
     Outcome::Bad(Failure::Unreachable, reason.to_owned())
 }
 
-fn wrong(reason: &str) -> Outcome {
+pub(super) fn wrong(reason: &str) -> Outcome {
     Outcome::Bad(Failure::Wrong, reason.to_owned())
 }
 
@@ -381,6 +384,27 @@ async fn a_ping_of_this_host_is_answered() {
             // A machine without IPv6.
             Outcome::Void(why) if address.is_ipv6() => crate::skip::skip(&format!("a ping by IPv6: {why}")),
             outcome => assert_eq!(outcome, Outcome::Good, "{address}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_or_another_address_is_used() {
+    let listener = TcpListener::bind("127.0.9.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut target = target(CheckKind::Tcp(Tcp), port, GENEROUS);
+    target.check.address = Some("127.0.9.1".parse().unwrap());
+    target.check.source = Some(Origin::Address("127.0.9.2".parse().unwrap()));
+    assert_eq!(run(&target, &Vips::default()).await, Outcome::Good);
+    assert_eq!(listener.accept().await.unwrap().1.ip(), "127.0.9.2".parse::<IpAddr>().unwrap());
+    // What this director hasn't is its own fault, whatever the kind.
+    let udp = CheckKind::Udp(Udp { send: vec![], expect: None });
+    for kind in [CheckKind::Tcp(Tcp), http(), udp, CheckKind::Ping(Ping)] {
+        target.check.kind = kind;
+        for source in [Origin::Address("192.0.2.77".parse().unwrap()), Origin::Interface("nosuch0".to_owned())] {
+            target.check.source = Some(source);
+            let outcome = run(&target, &Vips::default()).await;
+            assert!(matches!(outcome, Outcome::Void(_)), "{target:?}: {outcome:?}");
         }
     }
 }

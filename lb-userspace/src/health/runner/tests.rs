@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Check, CheckKind, Http, Tcp};
+use crate::config::{Check, CheckKind, Http, Origin, Tcp};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 
@@ -23,6 +23,9 @@ fn target(port: u16) -> Target {
             rise: 1,
             fall: 1,
             jitter: 10,
+            address: None,
+            source: None,
+            damping: None,
         },
     }
 }
@@ -216,6 +219,46 @@ async fn health_that_is_carried_over_stays_until_checks_speak_against_it() {
     bench.handle.set_targets(HashMap::from([(target, Some(known.clone()))]));
     assert_eq!(bench.event().await.health, known, "the first result, of two that it takes");
     assert!(is_down(&bench.event().await.health));
+}
+
+#[tokio::test]
+async fn another_pace_of_the_same_question_forgets_nothing() {
+    let (listener, port) = listen().await;
+    let (counted, held) = (Arc::new(AtomicU64::new(0)), refusing());
+    let connections = Arc::clone(&counted);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            connections.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let (mut good, mut bad) = (target(port), target(held.1));
+    let mut bench = Bench::new(100);
+    bench.handle.set_targets(targets([good.clone(), bad.clone()]));
+    let mut known: Targets = HashMap::new();
+    for _ in 0..2 {
+        let event = bench.event().await;
+        known.insert(event.target, Some(event.health));
+    }
+    // Once an hour: whatever is known in a moment was kept.
+    for slow in [&mut good, &mut bad] {
+        (slow.check.interval, slow.check.fall) = (Duration::from_secs(3600), 7);
+    }
+    let kept = |target: &Target| known.iter().find(|(held, _)| held.asks_the_same(target)).unwrap().1.clone();
+    bench.handle.set_targets([&good, &bad].map(|slow| (slow.clone(), kept(slow))).into());
+    assert!(timeout(Duration::from_millis(300), bench.events.recv()).await.is_err(), "nothing is news");
+    // Whoever asks with less knowledge is told, by the new name.
+    let mut slower = good.clone();
+    slower.check.interval *= 2;
+    bench.handle.set_targets(targets([slower.clone(), bad.clone()]));
+    let event = bench.event().await;
+    assert_eq!((&event.target, Some(event.health)), (&slower, kept(&good)));
+    // Another question begins anew, and at once.
+    let before = counted.load(Ordering::Relaxed);
+    slower.check.source = Some(Origin::Address(Ipv4Addr::LOCALHOST.into()));
+    bench.handle.set_targets(targets([slower.clone(), bad]));
+    let event = bench.event().await;
+    assert!(event.target == slower && is_up(&event.health));
+    assert!(counted.load(Ordering::Relaxed) > before);
 }
 
 #[tokio::test]

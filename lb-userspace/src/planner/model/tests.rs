@@ -50,7 +50,7 @@ fn fail(model: &mut Model, real: u8, failure: Failure) {
     let service = model.config.services[0].clone();
     let real = service.reals.iter().find(|held| held.address == address(real)).unwrap();
     let health = Health::Down { since: at(1), failure, reason: "no".to_owned() };
-    model.set_health(target(&service, real).unwrap(), health);
+    model.set_health(probes(&service, real).next().unwrap(), health);
 }
 
 fn address(last: u8) -> IpAddr {
@@ -171,8 +171,66 @@ fn a_real_that_left_the_file_drains_until_its_deadline_or_death() {
 
     let mut model = self::model("", &[40, 50]);
     model.set_config(config("", &[50]), at(5));
-    let check = Check { kind: CheckKind::Tcp(Tcp), ..model.config.services[0].check.clone().unwrap() };
+    let check = Check { kind: CheckKind::Tcp(Tcp), ..model.config.services[0].checks[0].clone() };
     let failed = Health::Down { since: at(6), failure: Failure::Unreachable, reason: "no".to_owned() };
     model.set_health(Target { address: address(40), check }, failed);
     assert_eq!(held(&model), (false, None), "its check goes on");
+}
+
+#[test]
+fn many_services_that_ask_the_same_make_one_probe_for_each_address() {
+    let mut text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned();
+    for service in 1..=50 {
+        text += &format!(
+            "[service.s{service}]\naddress = \"192.0.2.{service}:{}\"\nprotocol = \"tcp\"\n\
+             check = {{ type = \"http\", port = 80 }}\nreals = [\n",
+            1000 + service
+        );
+        text.extend((0..200).map(|real| format!("{{ address = \"10.0.0.{}\" }},\n", real + 1)));
+        text += "]\n";
+    }
+    let config = crate::config::parse(Path::new("lb.toml"), &text).unwrap().config;
+    assert_eq!(config.services.iter().map(|service| service.reals.len()).sum::<usize>(), 10_000);
+    assert_eq!(targets(&config, &Draining::default()).len(), 200);
+}
+
+#[test]
+fn several_checks_of_a_real_are_joined_and_a_real_may_have_its_own() {
+    let config = |joined: &str| {
+        let text = format!(
+            "[director]\ninterfaces = [\"eth1\"]\n[service.web]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\n\
+             {joined}\ncheck = [{{ type = \"tcp\" }}, {{ type = \"ping\" }}]\nreals = [\n\
+             {{ address = \"192.0.2.40\", mac = \"02:00:00:00:00:40\" }},\n\
+             {{ address = \"192.0.2.50\", mac = \"02:00:00:00:00:50\", check = {{ type = \"http\" }} }}]\n"
+        );
+        crate::config::parse(Path::new("lb.toml"), &text)
+            .unwrap_or_else(|error| panic!("{}", error.render(false)))
+            .config
+    };
+    let rows = [("", false), ("join_checks = \"all\"", false), ("join_checks = \"any\"", true)];
+    for (joined, survives) in rows {
+        let mut model = model("", &[40, 50]);
+        model.set_config(Arc::new(config(joined)), at(0));
+        let service = model.config.services[0].clone();
+        let [first, second] = [0, 1].map(|n| service.reals[n].clone());
+        assert_eq!(
+            probes(&service, &second).map(|target| target.check.label()).collect::<Vec<_>>(),
+            ["http on port 80"]
+        );
+        for (target, _) in targets(&model.config, &model.draining) {
+            model.set_health(target, Health::Up { since: at(3) });
+        }
+        let [tcp, ping] = [0, 1].map(|n| probes(&service, &first).nth(n).unwrap());
+        let failed = Health::Down { since: at(4), failure: Failure::Unreachable, reason: "refused".to_owned() };
+        model.set_health(tcp, failed.clone());
+        let expected = if survives {
+            Standing::Up { since: Some(at(3)) }
+        } else {
+            Standing::Down { since: at(4), why: "tcp on port 80: refused".to_owned(), quiesced: false }
+        };
+        assert_eq!(model.standing(&service, &first), expected, "{joined}");
+        assert_eq!(model.standing(&service, &second), Standing::Up { since: Some(at(3)) });
+        model.set_health(ping, failed);
+        assert!(matches!(model.standing(&service, &first), Standing::Down { .. }), "{joined}");
+    }
 }

@@ -4,7 +4,7 @@
 mod certificates;
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use tempfile::NamedTempFile;
@@ -19,41 +19,17 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use toml::Spanned;
 
 use self::certificates::{Authority, Issued};
+use super::super::tests::{GENEROUS, bad, target, wrong};
 use super::*;
-use crate::config::{Body, Check, CheckKind, Http, Identity, Unusable};
+use crate::config::{Body, CheckKind, Http, Identity, Unusable};
+use crate::health::Vips;
 use crate::health::machine::Outcome;
-use crate::health::{Failure, Target, Vips};
 
-const GENEROUS: Duration = Duration::from_secs(20);
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nall is well";
-
-fn target(http: Http, port: u16, timeout: Duration) -> Target {
-    Target {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        check: Check {
-            kind: CheckKind::Http(http),
-            port,
-            interval: Duration::from_secs(1),
-            fast: Duration::from_secs(1),
-            timeout,
-            rise: 1,
-            fall: 1,
-            jitter: 0,
-        },
-    }
-}
 
 async fn ask(tls: &Tls, host: Option<&str>, port: u16, memory: &Memory) -> Outcome {
     let http = Http { tls: Some(tls.clone()), host: host.map(str::to_owned), ..Http::default() };
-    super::super::run(&target(http, port, GENEROUS), &Vips::default(), memory).await
-}
-
-fn wrong(reason: &str) -> Outcome {
-    Outcome::Bad(Failure::Wrong, reason.to_owned())
-}
-
-fn bad(reason: &str) -> Outcome {
-    Outcome::Bad(Failure::Unreachable, reason.to_owned())
+    super::super::run(&target(CheckKind::Http(http), port, GENEROUS), &Vips::default(), memory).await
 }
 
 fn file(text: &str) -> NamedTempFile {
@@ -168,7 +144,7 @@ async fn status_and_body_are_judged_within_a_session() {
         (Http { body: Some(Body::Text("is ill".to_owned())), ..http }, wrong("the body has no \"is ill\"")),
     ];
     for (http, expected) in rows {
-        let target = target(http, port, GENEROUS);
+        let target = target(CheckKind::Http(http), port, GENEROUS);
         assert_eq!(super::super::run(&target, &Vips::default(), &Memory::default()).await, expected, "{target:?}");
     }
 }
@@ -247,7 +223,8 @@ async fn what_is_no_tls_costs_its_timeout_at_most() {
     for (text, again, expected) in rows {
         let port = babbling(text, again).await;
         let http = Http { tls: Some(Tls { insecure: true, ..Tls::default() }), ..Http::default() };
-        let outcome = super::super::run(&target(http, port, brief), &Vips::default(), &Memory::default()).await;
+        let outcome =
+            super::super::run(&target(CheckKind::Http(http), port, brief), &Vips::default(), &Memory::default()).await;
         assert_eq!(outcome, expected, "{:?}", text.get(..20).unwrap_or(text));
     }
 }
