@@ -286,6 +286,12 @@ pub(crate) fn find(line: *mut FlowLine, tag: u32, second: bool) -> Found {
     Found { word: way(line, 0), held: 0, second, way: 0 }
 }
 
+/// What a line holds of the flow with this tag.
+#[cfg(any(test, feature = "host"))]
+pub(crate) fn held(line: *mut FlowLine, tag: u32) -> Option<Flow> {
+    Flow::of(find(line, tag, false).held)
+}
+
 /// Where a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inserted {

@@ -21,6 +21,8 @@ extern crate std;
 mod atomic;
 mod balance;
 mod environment;
+#[cfg(any(test, feature = "host"))]
+mod explain;
 pub mod flow;
 mod hash;
 pub mod header;
@@ -52,6 +54,8 @@ pub use select::Asked;
 pub use stray::{Owner, Stray, conclude, is_final, query, service, stray};
 pub use verdict::{Action, Verdict};
 
+#[cfg(any(test, feature = "host"))]
+pub use explain::{Explained, explain};
 #[cfg(any(test, feature = "host"))]
 pub use hash::sample as hash_sample;
 #[cfg(any(test, feature = "host"))]

@@ -135,7 +135,12 @@ type Flow = (Ip, Ip, Ports, u8);
 
 /// A flow's slot, and the hash that chose it.
 #[inline(always)]
-fn slot_of<T: Tables>(tables: &T, director: &Director, service: &Service, flow: Flow) -> Option<(Slot, Hash)> {
+pub(crate) fn slot_of<T: Tables>(
+    tables: &T,
+    director: &Director,
+    service: &Service,
+    flow: Flow,
+) -> Option<(Slot, Hash)> {
     let (client, vip, ports, protocol) = flow;
     let hash = if service.flags & Service::BY_SOURCE != 0 {
         source_hash(director.hash_seed, client)
@@ -148,7 +153,12 @@ fn slot_of<T: Tables>(tables: &T, director: &Director, service: &Service, flow: 
 
 /// The flow's own hash, where `chosen` chose its slot.
 #[inline(always)]
-fn own_hash(director: &Director, service: &Service, (client, vip, ports, protocol): Flow, chosen: Hash) -> Hash {
+pub(crate) fn own_hash(
+    director: &Director,
+    service: &Service,
+    (client, vip, ports, protocol): Flow,
+    chosen: Hash,
+) -> Hash {
     if service.flags & Service::BY_SOURCE == 0 {
         return chosen;
     }

@@ -7,6 +7,8 @@ pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod events;
+pub mod findings;
 pub mod health;
 pub mod host;
 pub mod log;
@@ -14,7 +16,9 @@ pub mod metrics;
 pub mod peers;
 pub mod planner;
 pub mod pulse;
+pub mod rates;
 #[cfg(test)]
 mod skip;
 pub mod tracking;
+pub mod verdicts;
 pub mod vrrp;

@@ -8,6 +8,7 @@ mod exchange;
 mod interfaces;
 mod obey;
 mod reload;
+mod sample;
 mod say;
 mod sweep;
 mod waiting;
@@ -23,18 +24,21 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::api::{Answer, Request, Status};
+use crate::api::{Answer, ProgramStatus, Request, Status};
 use crate::config::Config;
-use crate::dataplane::{Dataplane, Desired, Pins, StatsReader, Swept};
+use crate::dataplane::{Dataplane, Desired, Pins, Room, StatsReader, Swept};
+use crate::events::Events;
 use crate::health::Vips;
 use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
+use crate::rates::{Reading, Sampled};
 use crate::{health, host};
 
 use super::devices::Devices;
 use super::guard::Guard;
 use super::routers::{self, Duty, Routers};
+use super::witness::Witness;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
@@ -95,7 +99,7 @@ pub struct Controller {
     allocation: Allocation,
     /// Held by the task that writes.
     dataplane: Arc<Mutex<Dataplane>>,
-    stats: StatsReader,
+    stats: Arc<StatsReader>,
     /// What the model says that the maps shall hold.
     desired: Arc<Desired>,
     /// The task that writes the maps, if one does.
@@ -109,6 +113,13 @@ pub struct Controller {
     /// What the last walk found, when it began, and when the next is due.
     swept: Swept,
     next_sweep: Instant,
+    /// The task that reads the counters, if one does; the last two readings, and when the next is due.
+    sampling: JoinSet<Result<(Reading, Duration)>>,
+    sampled: Sampled,
+    next_sample: Instant,
+    /// What the maps have room for.
+    room: (Room, u32),
+    program: Option<ProgramStatus>,
     /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
     heard: (Option<Instant>, Option<Instant>),
     /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
@@ -123,6 +134,9 @@ pub struct Controller {
     requests: Option<mpsc::WeakSender<Request>>,
     metrics: Option<Listener>,
     names: Names,
+    /// Where changes are told, and what was seen of them so far.
+    events: Events,
+    witness: Witness,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
@@ -147,20 +161,22 @@ impl Controller {
     pub fn new(
         path: PathBuf,
         model: Model,
-        dataplane: Dataplane,
+        mut dataplane: Dataplane,
         stats: StatsReader,
         checks: health::Handle,
         neighbours: host::neighbour::Handle,
         heart: Heart,
     ) -> Self {
+        let program = dataplane.describe_program();
         let maps = dataplane.maps();
+        let room = (maps.room(), maps.most_flows());
         let allocation = Allocation::adopt(dataplane.adopted(), maps.room());
         Self {
             path,
             model,
             allocation,
             dataplane: Arc::new(Mutex::new(dataplane)),
-            stats,
+            stats: Arc::new(stats),
             desired: Arc::default(),
             writing: JoinSet::new(),
             stale: false,
@@ -168,6 +184,11 @@ impl Controller {
             sweeping: JoinSet::new(),
             swept: Swept::default(),
             next_sweep: Instant::now(),
+            sampling: JoinSet::new(),
+            sampled: Sampled::default(),
+            next_sample: Instant::now(),
+            room,
+            program,
             heard: (None, None),
             waiting: Vec::new(),
             fault: None,
@@ -177,6 +198,8 @@ impl Controller {
             requests: None,
             metrics: None,
             names: Names::default(),
+            events: Events::default(),
+            witness: Witness::default(),
             checks,
             neighbours,
             routers: None,
@@ -188,6 +211,12 @@ impl Controller {
     /// Where it can be asked through, before [`Self::start`].
     pub fn asked_through(mut self, requests: &mpsc::Sender<Request>) -> Self {
         self.requests = Some(requests.downgrade());
+        self
+    }
+
+    /// Where it tells what changed, before [`Self::start`].
+    pub fn telling(mut self, events: Events) -> Self {
+        self.events = events;
         self
     }
 
@@ -214,6 +243,7 @@ impl Controller {
     pub async fn start(&mut self) -> Result<()> {
         self.follow_interfaces().await;
         self.write_now().await?;
+        self.tell_changes(None);
         // Those of an earlier run's configuration that are in this one no more.
         let held: Vec<u32> = self.model.interfaces.values().map(|interface| interface.index).collect();
         let mut left = Pins::default().linked()?;
@@ -254,6 +284,7 @@ impl Controller {
                 fault = &mut inputs.fault => break Some(fault.unwrap_or_else(|_| "the watchdog's thread ended".to_owned())),
                 Some(written) = self.writing.join_next() => self.written(written),
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
+                Some(read) = self.sampling.join_next() => self.fold_sample(read),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(duty) = inputs.duties.recv() => self.fold_duty(duty),
@@ -278,6 +309,9 @@ impl Controller {
         self.heart.beat();
         self.guard.look();
         self.sweep();
+        self.sample();
+        let peers = self.peers();
+        self.events.record_all(self.witness.look_at_peers(peers.as_ref()));
         if self.expire_drains() {
             self.settle();
         }
@@ -289,6 +323,12 @@ impl Controller {
         if self.follow_interfaces().await || self.fault.is_some() {
             self.settle();
         }
+    }
+
+    /// Tells what has changed since the last time, and by whom it was asked for.
+    fn tell_changes(&mut self, because: Option<&str>) {
+        let changes = self.witness.look(&self.model, self.fault.as_deref(), because, SystemTime::now());
+        self.events.record_all(changes);
     }
 
     fn fold_duty(&mut self, duty: Duty) {

@@ -1,22 +1,19 @@
 //! What was set at run time, written down so that it outlives the agent and the machine's reboot.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{fs, io};
 
 use tracing::warn;
 
+use crate::host::file;
 use crate::planner::overrides::Overrides;
-
-/// Where systemd's `StateDirectory=lb` is.
-const STATE: &str = "/var/lib/lb";
 
 /// What becomes of a file that can't be used when something is set.
 const REFUSED: &str = "state.json.refused";
 
-/// The file; its directory is the one that the unit gives, where one does.
+/// The file.
 pub(super) fn path() -> PathBuf {
-    let given = env::var_os("STATE_DIRECTORY").filter(|given| !given.is_empty());
-    given.map_or_else(|| PathBuf::from(STATE), PathBuf::from).join("state.json")
+    file::state("state.json")
 }
 
 /// What was set. A file that can't be used counts as none, and the log says so.
@@ -53,17 +50,10 @@ fn write_to(path: &Path, overrides: &Overrides) -> io::Result<()> {
     if overrides.is_empty() && !path.exists() {
         return Ok(());
     }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
     if read_from(path).is_err() {
-        fs::rename(path, directory.join(REFUSED))?;
+        fs::rename(path, path.with_file_name(REFUSED))?;
     }
-    let staged = path.with_extension("new");
-    let file = fs::File::create(&staged)?;
-    serde_json::to_writer_pretty(&file, &overrides.noted())?;
-    file.sync_all()?;
-    fs::rename(staged, path)?;
-    fs::File::open(directory)?.sync_all()
+    file::replace(path, &overrides.noted())
 }
 
 #[cfg(test)]
@@ -72,7 +62,7 @@ mod tests {
 
     #[test]
     fn odd_files_are_told_and_a_missing_one_is_none() {
-        let directory = env::temp_dir().join(format!("lb-kept-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("lb-kept-{}", std::process::id()));
         let path = directory.join("state.json");
         assert!(read_from(&path).unwrap().is_empty());
         write_to(&path, &Overrides::default()).unwrap();

@@ -11,6 +11,7 @@
 //!   thread: they are told of its last changes.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 //! - The [`watchdog`]'s thread ends with the process. It ends the agent in order when one of the others failed or hangs.
+//! - The events' keeper ([`crate::events::Keeper`]) writes down what happened; it ends last, when all is written.
 //! - The [log](crate::log) has a thread that nobody waits for.
 
 mod changes;
@@ -24,6 +25,7 @@ mod routers;
 mod start;
 mod status;
 mod watchdog;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::dataplane::{Pins, StatsReader};
+use crate::events::{Events, Keeper, Kind, Said, keeper};
 use crate::pulse::Pulse;
 use crate::{api, health, host};
 
@@ -75,6 +78,11 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let fresh = dataplane.adopted().services.is_empty();
     let model = start::adopt(config.clone(), interfaces, &links, dataplane.adopted(), kept::read(), SystemTime::now());
 
+    let noted = keeper::path();
+    let events = keeper::adopt(&noted);
+    let keeper = Keeper::spawn(events.clone(), noted);
+    tell_start(&events, fresh, config.services.len());
+
     let (cancel, pulse) = (CancellationToken::new(), Pulse::default());
     let (health_sender, health) = mpsc::channel(4096);
     let (neighbour_sender, neighbours) = mpsc::channel(4096);
@@ -86,7 +94,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let stats = StatsReader::open(&Pins::default())?;
     let heart = pulse.heart("the controller's task");
     let controller = Controller::new(path.clone(), model, dataplane, stats, checks, follower, heart);
-    let mut controller = controller.asked_through(&request_sender);
+    let mut controller = controller.asked_through(&request_sender).telling(events.clone());
     if let Err(error) = controller.start().await {
         if fresh {
             // Nothing was forwarded before, so nothing is lost by leaving no trace.
@@ -97,7 +105,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
     controller.join_peers().await?;
     let socket = api::socket();
     let listener = api::bind(&socket).with_context(|| format!("{} can't be made", socket.display()))?;
-    let server = api::Server::spawn(socket, listener, request_sender, cancel.clone(), pulse.heart("the API's task"));
+    let heart = pulse.heart("the API's task");
+    let server = api::Server::spawn(socket, listener, request_sender, events.clone(), cancel.clone(), heart);
     let (entered_sender, entered) = mpsc::unbounded_channel();
     let (duty_sender, duties) = mpsc::unbounded_channel();
     let heart = pulse.heart("the VRRP thread");
@@ -107,7 +116,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let (fault_sender, fault) = oneshot::channel();
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
     let tracks = Tracks::spawn(named.clone(), routers.handle().clone(), links, pulse.heart("the tracks' task"));
-    let notifier = Notifier::spawn(named, entered, pulse.heart("the notifier's task"));
+    let notifier = Notifier::spawn(named, entered, events.clone(), pulse.heart("the notifier's task"));
     controller.join_routers(Ownership { routers, tracks, notifier });
     let inputs = Inputs {
         health,
@@ -126,6 +135,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let parts = controller.run(inputs).await;
     let Parts { checks, neighbours: follower, routers: ownership, fault, .. } = parts;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    events.record(Said::new(Kind::Agent, "lb", STOPS).because(fault.as_deref().unwrap_or("it was told to")));
     pulse.close();
     if let Some(Ownership { routers, tracks, notifier }) = ownership {
         drop(tracks);
@@ -133,10 +143,29 @@ pub async fn run(path: PathBuf) -> Result<()> {
             notifier.join().await;
         }
     }
+    events.record(Said::new(Kind::Agent, "lb", STOPPED).because("the program goes on forwarding"));
+    events.close();
     cancel.cancel();
     server.join().await;
     checks.join().await;
     follower.join().await;
+    keeper.join().await;
     info!("stopped; the program goes on forwarding (`lb detach` ends it)");
     fault.map_or(Ok(()), |fault| Err(Broken(fault).into()))
+}
+
+/// An agent's last two events.
+const STOPS: &str = "stops";
+const STOPPED: &str = "stopped";
+
+/// Tells that this agent started, and how the one before it ended.
+fn tell_start(events: &Events, fresh: bool, services: usize) {
+    let before = events.all().into_iter().rev().find(|event| event.said.kind == Kind::Agent);
+    if before.is_some_and(|last| last.said.state != STOPPED) {
+        let ended = Said::new(Kind::Agent, "lb", "the agent before this one ended without a word");
+        events.record(ended.because("it was killed, or the machine went down"));
+    }
+    let found = if fresh { "nothing was forwarded before" } else { "the program went on forwarding meanwhile" };
+    let cause = format!("version {}, {services} services; {found}", env!("CARGO_PKG_VERSION"));
+    events.record(Said::new(Kind::Agent, "lb", "started").because(cause));
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lb_common::Scheduler;
 use lb_common::maps::{Address, Drops, Real};
+use lb_common::{Scheduler, Verdict};
 
 use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
 use crate::config::Protocol;
@@ -13,21 +13,32 @@ use crate::dataplane::{Adopted, Counters, Desired, Error, StatsReader, Swept};
 
 use crate::planner::model::{Model, Standing, protocol_of, reals as reals_of};
 use crate::planner::plan::{key, mapped_address};
+use crate::rates::Sampled;
+
+/// What the controller holds of which a status tells.
+pub struct Held<'c> {
+    /// What is known.
+    pub model: &'c Model,
+    /// What the maps hold.
+    pub desired: &'c Desired,
+    /// Their counters.
+    pub stats: &'c StatsReader,
+    /// How those rise.
+    pub sampled: &'c Sampled,
+    /// What the last walk through the flow table found.
+    pub swept: &'c Swept,
+}
 
 /// The status of a running agent.
 ///
 /// # Errors
 /// The counters can't be read.
-pub fn status(
-    model: &Model,
-    desired: &Desired,
-    stats: &StatsReader,
-    swept: &Swept,
-    fault: Option<String>,
-) -> Result<Status, Error> {
+pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
+    let Held { model, desired, stats, sampled, swept } = *held;
     let mut services = Vec::new();
     for service in &model.config.services {
-        let placed = desired.services.get(&key(service));
+        let at = key(service);
+        let placed = desired.services.get(&at);
         let pool = placed.and_then(|placed| desired.pools.get(&placed.reals));
         let numbers: HashMap<Address, u16> =
             pool.into_iter().flat_map(|pool| &pool.reals).map(|(number, real)| (real.address, *number)).collect();
@@ -61,6 +72,7 @@ pub fn status(
                 why,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),
                 counters: counted.map_or(Ok(Counters::default()), |(placed, number)| stats.real(placed, *number))?,
+                rates: sampled.real(&at, mapped_address(real.address)),
             });
         }
         reals.sort_by_key(|real| real.address);
@@ -71,7 +83,9 @@ pub fn status(
             port: service.port,
             scheduler: service.scheduler.label().to_owned(),
             pool: service.pool.clone(),
+            vrrp: None,
             counters: placed.map_or(Ok(Counters::default()), |placed| stats.service(placed))?,
+            rates: sampled.service(&at),
             reals,
         });
     }
@@ -94,10 +108,13 @@ pub fn status(
         interfaces: runs.chain(awaited).collect(),
         services,
         drops: drops(stats)?,
-        verdicts: verdicts(stats)?,
+        verdicts: verdicts(stats, |verdict| sampled.verdict(verdict))?,
         fault,
         peers: None,
         log_dropped: crate::log::dropped(),
+        maps: Vec::new(),
+        program: None,
+        rates_over: sampled.apart().map(|apart| apart.as_secs_f64()),
     })
 }
 
@@ -131,8 +148,10 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             address: plain_address(key.address),
             port: (port != 0).then_some(port),
             pool: None,
+            vrrp: None,
             scheduler: Scheduler::of(service.scheduler).map_or("?", Scheduler::label).to_owned(),
             counters: stats.service(service)?,
+            rates: None,
             reals,
         });
     }
@@ -145,10 +164,13 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             .collect(),
         services,
         drops: drops(stats)?,
-        verdicts: verdicts(stats)?,
+        verdicts: verdicts(stats, |_| None)?,
         fault: None,
         peers: None,
         log_dropped: 0,
+        maps: Vec::new(),
+        program: None,
+        rates_over: None,
     })
 }
 
@@ -164,12 +186,17 @@ pub fn name(index: u32) -> String {
     name.map_or_else(|_| format!("interface {index}"), |name| name.to_string_lossy().into())
 }
 
-fn verdicts(stats: &StatsReader) -> Result<Vec<VerdictStatus>, Error> {
+fn verdicts(stats: &StatsReader, rate: impl Fn(Verdict) -> Option<f64>) -> Result<Vec<VerdictStatus>, Error> {
     let counted = stats.verdicts()?.into_iter().filter(|(_, packets)| *packets > 0);
-    Ok(counted.map(|(verdict, packets)| VerdictStatus { verdict: verdict.name().to_owned(), packets }).collect())
+    let told = counted.map(|(verdict, packets)| VerdictStatus {
+        verdict: verdict.name().to_owned(),
+        packets,
+        per_second: rate(verdict),
+    });
+    Ok(told.collect())
 }
 
-fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
+pub(super) fn describe(standing: Standing) -> (State, Option<SystemTime>, Option<String>) {
     match standing {
         Standing::Up { since } => (State::Up, since, None),
         Standing::Quiesced => (State::Quiesced, None, None),

@@ -14,7 +14,9 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Connection, Done, Failure, Order, Reloaded, RouterStatus, Status, Wanted};
+use crate::events::{self, Event};
+
+use super::{Connection, Done, Failure, Order, Question, Reloaded, RouterStatus, Status, Wanted, Which};
 
 /// Longest wait for an answer; a reload of ten thousand reals takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +54,14 @@ pub enum Error {
 /// No agent, or no understandable answer.
 pub async fn status(socket: &Path) -> Result<Status, Error> {
     ask(socket, Method::GET, "/v1/status").await
+}
+
+/// Asks which real has a connection, or would get it.
+///
+/// # Errors
+/// No agent, or no service has this address and port.
+pub async fn which(socket: &Path, question: &Question) -> Result<Vec<Which>, Error> {
+    ask(socket, Method::GET, &format!("/v1/which?{}", question.query())).await
 }
 
 /// Asks for the virtual routers.
@@ -111,22 +121,52 @@ pub async fn order(socket: &Path, order: &Order) -> Result<Done, Error> {
 pub async fn connections(
     socket: &Path,
     wanted: &Wanted,
-    mut take: impl FnMut(Vec<Connection>) -> bool,
+    take: impl FnMut(Vec<Connection>) -> bool,
 ) -> Result<(), Error> {
-    let mut response = open(socket, Method::GET, &format!("/v1/connections?{}", wanted.query()), Vec::new()).await?;
+    lines(socket, &format!("/v1/connections?{}", wanted.query()), Some(PATIENCE), take).await
+}
+
+/// Hands over the events that are wanted, in parts, as they come; one who follows them waits for as long as it takes, and has
+/// an end when the agent ends. It ends early when `take` says that it has enough.
+///
+/// # Errors
+/// No agent, or no understandable answer.
+pub async fn events(socket: &Path, wanted: &events::Wanted, take: impl FnMut(Vec<Event>) -> bool) -> Result<(), Error> {
+    let patience = (!wanted.follow).then_some(PATIENCE);
+    lines(socket, &format!("/v1/events?{}", wanted.query()), patience, take).await
+}
+
+/// Hands over an answer of a JSON value a line, in parts, as they come.
+async fn lines<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    patience: Option<Duration>,
+    mut take: impl FnMut(Vec<T>) -> bool,
+) -> Result<(), Error> {
+    let mut response = open(socket, Method::GET, path, Vec::new()).await?;
     let unusable = |error: &dyn std::error::Error| Error::Answer(error.to_string());
     let mut rest = Vec::new();
     loop {
-        let Ok(frame) = tokio::time::timeout(PATIENCE, response.body_mut().frame()).await else {
-            return Err(Error::Answer(format!("no more within {PATIENCE:?}")));
+        let next = response.body_mut().frame();
+        let frame = match patience {
+            None => next.await,
+            Some(patience) => match tokio::time::timeout(patience, next).await {
+                Ok(frame) => frame,
+                Err(_) => return Err(Error::Answer(format!("no more within {patience:?}"))),
+            },
         };
         let Some(frame) = frame else { return Ok(()) };
-        let Ok(data) = frame.map_err(|error| unusable(&error))?.into_data() else { continue };
+        let frame = match frame {
+            // Who follows until the agent's end has that, however it ended.
+            Err(_) if patience.is_none() => return Ok(()),
+            frame => frame.map_err(|error| unusable(&error))?,
+        };
+        let Ok(data) = frame.into_data() else { continue };
         rest.extend_from_slice(&data);
         // What follows the last end of a line is the start of another.
         let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let lines = rest.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let part: Result<Vec<Connection>, _> = lines.map(serde_json::from_slice).collect();
+        let part: Result<Vec<T>, _> = lines.map(serde_json::from_slice).collect();
         if !take(part.map_err(|error| unusable(&error))?) {
             return Ok(());
         }

@@ -57,6 +57,9 @@ pub struct Wanted {
     pub service: Option<String>,
     /// Of this real.
     pub real: Option<IpAddr>,
+    /// To this VIP.
+    #[serde(default)]
+    pub vip: Option<IpAddr>,
 }
 
 /// All that a walk needs.
@@ -129,6 +132,7 @@ impl Wanted {
         self.client.is_none_or(|net| net.contains(&connection.client))
             && self.service.as_ref().is_none_or(|name| *name == connection.service)
             && self.real.is_none_or(|real| real == connection.real)
+            && self.vip.is_none_or(|vip| vip == connection.vip)
     }
 
     /// As the query of a request.
@@ -137,7 +141,8 @@ impl Wanted {
         // A service's name has letters, digits and dashes alone.
         let service = self.service.as_ref().map(|name| format!("service={name}"));
         let real = self.real.map(|real| format!("real={real}"));
-        [client, service, real].into_iter().flatten().collect::<Vec<_>>().join("&")
+        let vip = self.vip.map(|vip| format!("vip={vip}"));
+        [client, service, real, vip].into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 }
 
@@ -162,6 +167,7 @@ mod tests {
             client: client.map(|net| net.parse().unwrap()),
             service: service.map(str::to_owned),
             real: real.map(|real| real.parse().unwrap()),
+            vip: None,
         };
         assert!(wanted(None, None, None).fits(&connection));
         assert!(wanted(Some("10.0.3.0/24"), Some("web"), Some("192.0.2.40")).fits(&connection));

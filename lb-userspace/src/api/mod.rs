@@ -3,7 +3,9 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | 200, [`Status`] |
-//! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS` | 200, a [`Connection`] a line |
+//! | `GET /v1/connections`, with `client=NET`, `service=NAME`, `real=ADDRESS`, `vip=ADDRESS` | 200, a [`Connection`] a line |
+//! | `GET /v1/events`, with `kind=KIND`, `service=NAME`, `real=ADDRESS`, `after=NUMBER`, `last=COUNT`, `follow=true` | 200, an [`Event`](crate::events::Event) a line |
+//! | `GET /v1/which`, with `client`, `client_port`, `vip`, `port`, `protocol` | 200, a list of [`Which`], one for each service |
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
@@ -19,6 +21,7 @@ mod client;
 mod connections;
 mod server;
 mod status;
+mod which;
 
 use std::path::{Path, PathBuf};
 
@@ -28,10 +31,16 @@ use tokio::sync::oneshot;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
-pub use client::{Error as ClientError, changes, connections, order, reclaim, release, reload, routers, status};
+pub use client::{
+    Error as ClientError, changes, connections, events, order, reclaim, release, reload, routers, status, which,
+};
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
-pub use status::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
+pub use status::{
+    DropStatus, InterfaceStatus, MapStatus, ProgramStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus,
+    VipOwner,
+};
+pub use which::{Question, Which, Why};
 
 /// What a refused request says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,6 +81,8 @@ pub enum Request {
     Status(Answer<Status>),
     /// What connections are remembered.
     Connections(Answer<Walk>),
+    /// Which real has a connection.
+    Which(Question, Answer<Vec<Which>>),
     /// The virtual routers.
     Routers(Answer<Vec<RouterStatus>>),
     /// Hand the VIPs of the virtual router of this name over.

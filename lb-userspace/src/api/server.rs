@@ -18,13 +18,14 @@ use futures_util::stream::unfold;
 use nix::unistd::Gid;
 use serde::Serialize;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::ask::Unanswered;
-use super::{Failure, Order, Request, Wanted};
+use super::{Failure, Order, Question, Request, Wanted};
 use crate::config::MAX_BYTES;
+use crate::events::{self, Events};
 use crate::metrics;
 use crate::pulse::Heart;
 
@@ -70,12 +71,14 @@ impl Server {
         path: PathBuf,
         listener: UnixListener,
         requests: mpsc::Sender<Request>,
+        events: Events,
         cancel: CancellationToken,
         heart: Heart,
     ) -> Self {
         let router = Router::new()
             .route("/v1/status", get(status))
             .route("/v1/connections", get(connections))
+            .route("/v1/which", get(which))
             .route("/v1/vrrp", get(routers))
             .route("/v1/vrrp/{name}/release", post(release))
             .route("/v1/vrrp/{name}/reclaim", post(reclaim))
@@ -86,6 +89,7 @@ impl Server {
             )
             .route("/v1/reload", post(reload))
             .with_state(requests.clone())
+            .merge(Router::new().route("/v1/events", get(self::events)).with_state(events))
             .merge(metrics::pages(requests));
         let task = tokio::spawn(heart.during(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
@@ -128,6 +132,58 @@ async fn connections(Shared(requests): Shared<mpsc::Sender<Request>>, Query(want
         parts.recv().await.map(|part| (Ok::<_, Infallible>(Bytes::from(part)), parts))
     };
     Body::from_stream(unfold(parts, next)).into_response()
+}
+
+/// A line of JSON for each event, and where that is asked for those that come: until nobody reads, or the agent has ended.
+async fn events(Shared(events): Shared<Events>, Query(wanted): Query<events::Wanted>) -> Response {
+    let progress = events.progress();
+    let follower = Follower { events, wanted, progress, began: false };
+    let next = |mut follower: Follower| async move {
+        let part = follower.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(part)), follower))
+    };
+    Body::from_stream(unfold(follower, next)).into_response()
+}
+
+/// Who reads events.
+struct Follower {
+    events: Events,
+    wanted: events::Wanted,
+    progress: watch::Receiver<events::Progress>,
+    began: bool,
+}
+
+impl Follower {
+    /// The next lines; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let progress = *self.progress.borrow_and_update();
+            let told = self.events.of(&self.wanted);
+            self.wanted.after = self.wanted.after.max(Some(progress.last));
+            self.wanted.after = self.wanted.after.max(told.last().map(|event| event.number));
+            let first = !std::mem::replace(&mut self.began, true);
+            // What comes is told whole.
+            self.wanted.last = None;
+            if !told.is_empty() || (first && self.wanted.follow) {
+                let lines = told.iter().filter_map(|event| serde_json::to_vec(event).ok());
+                // An empty line says that it is heard.
+                let lines: Vec<u8> = lines
+                    .flat_map(|mut line| {
+                        line.push(b'\n');
+                        line
+                    })
+                    .collect();
+                return Some(if lines.is_empty() { b"\n".to_vec() } else { lines });
+            }
+            if !self.wanted.follow || progress.closed || self.progress.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+}
+
+async fn which(Shared(requests): Shared<mpsc::Sender<Request>>, Query(question): Query<Question>) -> Response {
+    ask(&requests, |answer| Request::Which(question, answer)).await
 }
 
 async fn routers(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {

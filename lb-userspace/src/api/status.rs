@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Counters, Hook};
+use crate::rates::Rates;
 
 /// Everything that `lb list` shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,47 @@ pub struct Status {
     /// Log lines that the agent had to drop, since nobody took them.
     #[serde(default)]
     pub log_dropped: u64,
+    /// How full the maps are; none without an agent.
+    #[serde(default)]
+    pub maps: Vec<MapStatus>,
+    /// The program that forwards; `None` without an agent.
+    #[serde(default)]
+    pub program: Option<ProgramStatus>,
+    /// How far apart the two readings are that rates follow from, in seconds; `None` before the second, and without an agent.
+    #[serde(default)]
+    pub rates_over: Option<f64>,
+}
+
+/// How full a map is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapStatus {
+    /// Its name.
+    pub name: String,
+    /// Entries in use.
+    pub used: u64,
+    /// Entries that it has room for.
+    pub size: u64,
+}
+
+impl MapStatus {
+    /// How full it is.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        self.used.saturating_mul(100) / self.size.max(1)
+    }
+}
+
+/// The loaded program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// The kernel's number of it, as in `bpftool prog show id`.
+    pub id: u32,
+    /// The kernel's digest of its instructions, likewise.
+    pub tag: String,
+    /// The digest of its maps' layout: the name of its directory under `/sys/fs/bpf/lb`.
+    pub layout: String,
+    /// When it was loaded, in seconds since 1970; `None` where the kernel doesn't say.
+    pub loaded_at: Option<u64>,
 }
 
 /// An interface.
@@ -59,7 +101,7 @@ pub struct DropStatus {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Its name in the configuration; `None` without an agent.
     pub name: Option<String>,
@@ -74,15 +116,30 @@ pub struct ServiceStatus {
     /// What it forwarded.
     #[serde(flatten)]
     pub counters: Counters,
+    /// The virtual router that has its VIP; `None` where none does, or without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrrp: Option<VipOwner>,
     /// The pool that its reals are of; `None` where they are its own, or without an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// What it forwards now; `None` before it was read twice, or without an agent.
+    #[serde(default)]
+    pub rates: Option<Rates>,
     /// Its reals, in the order of their addresses.
     pub reals: Vec<RealStatus>,
 }
 
-/// A real of a service.
+/// The virtual router of a VIP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipOwner {
+    /// Its name.
+    pub router: String,
+    /// Its state: whether the VIP's traffic is this director's.
+    pub state: crate::vrrp::State,
+}
+
+/// A real of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RealStatus {
     /// Its address.
     pub address: IpAddr,
@@ -123,6 +180,9 @@ pub struct RealStatus {
     /// What it was sent.
     #[serde(flatten)]
     pub counters: Counters,
+    /// What it is sent now; `None` before it was read twice, or without an agent.
+    #[serde(default)]
+    pub rates: Option<Rates>,
 }
 
 impl RealStatus {
@@ -145,6 +205,7 @@ impl RealStatus {
             why: None,
             mac: None,
             counters: Counters::default(),
+            rates: None,
         }
     }
 }
@@ -170,10 +231,13 @@ pub enum State {
 }
 
 /// Packets that met one verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerdictStatus {
     /// Its name.
     pub verdict: String,
     /// How many.
     pub packets: u64,
+    /// How many a second now; `None` before they were read twice, or without an agent.
+    #[serde(default)]
+    pub per_second: Option<f64>,
 }

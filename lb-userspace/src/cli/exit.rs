@@ -10,9 +10,9 @@ use crate::host::privilege;
 pub(super) enum Code {
     /// It is done.
     Done = 0,
-    /// It failed; the text says why.
+    /// It failed, or what was looked for is bad (`lb status`, `lb which`); the text says why.
     Failed = 1,
-    /// No agent answers. `lb list` has printed what the pinned maps forward.
+    /// No agent answers. `lb list` and `lb status` have printed what the pinned maps forward, `lb events` what was written down.
     NoAgent = 3,
     /// This user may not.
     Permission = 4,

@@ -9,26 +9,36 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::exit::Code;
-use super::output::{print, print_json};
+use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
 
 use crate::api::{self, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
+use crate::findings::endpoint;
 use crate::host::privilege::{Capability, require};
+use crate::rates::Rates;
+use crate::verdicts;
 
 /// What to list, and how.
 #[derive(Debug, Default, Args)]
 pub(super) struct Arguments {
+    /// List these services alone (NAME of [service.NAME]).
+    #[arg(value_name = "SERVICE", value_parser = super::events::name)]
+    services: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
     /// Print connections, packets and bytes so far, as ipvsadm --stats does.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rate")]
     stats: bool,
+    /// Print connections, packets and bytes per second, as ipvsadm --rate does: by the agent's last two readings, about a
+    /// second apart.
+    #[arg(long)]
+    rate: bool,
     /// Print whole numbers, not 12K.
     #[arg(long)]
     exact: bool,
-    /// Print the packets by verdict as well.
+    /// Print the packets by verdict as well, with what each means.
     #[arg(long)]
     verdicts: bool,
     /// Print the connections that are remembered, one a line: all of a tracked service (rr, wrr), of others those whose slot
@@ -38,12 +48,15 @@ pub(super) struct Arguments {
     /// With --connections: those of clients in this network alone.
     #[arg(long, value_name = "NET", requires = "connections", value_parser = super::connections::network)]
     client: Option<IpNet>,
-    /// With --connections: those of this service alone.
-    #[arg(long, value_name = "NAME", requires = "connections")]
+    /// This service alone, as by its name as an argument.
+    #[arg(long, value_name = "NAME", value_parser = super::events::name, conflicts_with = "services")]
     service: Option<String>,
-    /// With --connections: those of this real alone.
-    #[arg(long, value_name = "ADDRESS", requires = "connections")]
+    /// This real alone, and the services that have it.
+    #[arg(long, value_name = "ADDRESS")]
     real: Option<IpAddr>,
+    /// The services of this VIP alone.
+    #[arg(long, value_name = "ADDRESS")]
+    vip: Option<IpAddr>,
     /// Does nothing: addresses are always numeric. Taken since `ipvsadm -ln` is in people's fingers.
     #[arg(short = 'n', long, hide = true)]
     numeric: bool,
@@ -52,24 +65,42 @@ pub(super) struct Arguments {
 /// Asks the agent, or reads the pinned maps where none answers.
 pub(super) async fn run(arguments: Arguments) -> Result<Code> {
     if arguments.connections {
-        let Arguments { client, service, real, json, .. } = arguments;
-        return super::connections::run(&api::Wanted { client, service, real }, json).await;
+        let Arguments { client, service, real, vip, json, services, .. } = arguments;
+        let service = match services.as_slice() {
+            [] => service,
+            [one] => Some(one.clone()),
+            _ => bail!("--connections takes one service, or none"),
+        };
+        return super::connections::run(&api::Wanted { client, service, real, vip }, json).await;
     }
-    let status = match api::status(&api::socket()).await {
+    let mut status = match api::status(&api::socket()).await {
         Ok(status) => status,
         Err(ClientError::NoAgent { .. }) => status_of_maps()?,
         Err(error) => return Err(error.into()),
     };
+    filter::keep(&mut status, &arguments)?;
     if arguments.json {
         print_json(&status)?;
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
-        print(&render(&status, &arguments, now))?;
+        let shape = Shape { columns: columns().unwrap_or(NARROW).clamp(NARROW, WIDE), paint: Paint::of_stdout() };
+        print(&render(&status, &arguments, now, shape))?;
     }
     Ok(if status.agent { Code::Done } else { Code::NoAgent })
 }
 
-fn status_of_maps() -> Result<Status> {
+/// How wide a list is, and whether it has colours.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    columns: usize,
+    paint: Paint,
+}
+
+/// Columns that every list may have, and that no list is wider than.
+const NARROW: usize = 80;
+const WIDE: usize = 132;
+
+pub(super) fn status_of_maps() -> Result<Status> {
     let pins = Pins::default();
     // Where nobody may look, nothing is there.
     require(Capability::Bpf, "to see what is pinned, where no agent answers,")?;
@@ -91,13 +122,22 @@ fn status_of_maps() -> Result<Status> {
 
 /// Column widths: 2 + 3 + 27 + 1 + 7 + 1 + 6 are 47; 1 + 10, 1 + 9 and 1 + 11 make it 80, three of 1 + 9 are 77.
 const ADDRESS: usize = 27;
-/// What stands before a line's counters.
+/// What stands before a line's counters, on a terminal of 80 columns; on a wider one it is as much wider.
 const BEFORE: usize = 47;
+
+impl Shape {
+    fn before(self) -> usize {
+        BEFORE + self.columns - NARROW
+    }
+}
+
+/// What stands before a verdict's meaning.
+const VERDICT: usize = 31;
 
 /// Lines of a fault that are shown at most: a refused file has many.
 const FAULT_LINES: usize = 2;
 
-fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
+fn render(status: &Status, arguments: &Arguments, now: u64, shape: Shape) -> String {
     let mut out = String::new();
     let interfaces: Vec<String> = status
         .interfaces
@@ -117,7 +157,8 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
         }
     }
     if !status.agent {
-        let _ = writeln!(out, "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward");
+        let words = "NO AGENT RUNS: nothing is checked; this is what the pinned maps forward";
+        let _ = writeln!(out, "{}", shape.paint.of(Colour::Bad, words));
     }
     for DropStatus { interface, refused, unsent } in &status.drops {
         let (refused, unsent) = (number(*refused, arguments.exact), number(*unsent, arguments.exact));
@@ -136,60 +177,71 @@ fn render(status: &Status, arguments: &Arguments, now: u64) -> String {
     if status.log_dropped > 0 {
         let _ = writeln!(out, "LOG: {} lines were dropped, since nothing took them", status.log_dropped);
     }
-    let _ = writeln!(out, "{:<40} Service", "Prot LocalAddress:Port Scheduler");
+    let before = shape.before();
+    let _ = writeln!(out, "{:<1$} Service", "Prot LocalAddress:Port Scheduler VIP", before - 7);
     let columns = if arguments.stats {
         format!("{:>9} {:>9} {:>9}", "Conns", "InPkts", "InBytes")
+    } else if arguments.rate {
+        format!("{:>9} {:>9} {:>9}", "CPS", "InPPS", "InBPS")
     } else {
         live("ActiveConn", "InActConn", "Conns")
     };
-    let _ = writeln!(out, "  -> {:<ADDRESS$} {:<7} {:>6} {columns}", "RemoteAddress", "Forward", "Weight");
+    let address = ADDRESS + shape.columns - NARROW;
+    let _ = writeln!(out, "  -> {:<address$} {:<7} {:>6} {columns}", "RemoteAddress", "Forward", "Weight");
     for service in &status.services {
-        render_service(&mut out, service, arguments, now);
+        render_service(&mut out, service, arguments, now, shape);
     }
     if arguments.verdicts {
-        let _ = writeln!(out, "\n{:<32} {:>12}", "Verdict", "Packets");
+        let _ = writeln!(out, "\n{:<17}{:>12}  Of what", "Verdict", "Packets");
         for verdict in &status.verdicts {
-            let _ = writeln!(out, "{:<32} {:>12}", verdict.verdict, number(verdict.packets, arguments.exact));
+            let meaning = verdicts::named(&verdict.verdict).map_or("", |named| verdicts::words(named).meaning);
+            let packets = number(verdict.packets, arguments.exact);
+            let line = format!("{:<17}{packets:>12}  {meaning}", verdict.verdict);
+            let _ = writeln!(out, "{}", wrapped(&line, Some(shape.columns), VERDICT));
         }
     }
     out
 }
 
-fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Arguments, now: u64) {
+fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Arguments, now: u64, shape: Shape) {
     let pool = service.pool.as_ref().map(|pool| format!(" (pool {pool})")).unwrap_or_default();
     let name = format!("{}{pool}", service.name.as_deref().unwrap_or(""));
     let title = format!(
-        "{:<4} {} {}",
+        "{:<4} {} {}{}",
         service.protocol.to_uppercase(),
         endpoint(service.address, service.port),
-        service.scheduler
+        service.scheduler,
+        service.vrrp.as_ref().map(|owner| format!(" {}", owner.state.to_string().to_uppercase())).unwrap_or_default()
     );
     let sum = |of: fn(&RealStatus) -> Option<u64>| {
         service.reals.iter().map(of).sum::<Option<u64>>().filter(|_| !service.reals.is_empty())
     };
     let lives = (sum(|real| real.active_connections), sum(|real| real.inactive_connections));
-    render_line(out, &title, &format!("{name:<6}"), &columns(lives, service.counters, arguments));
+    render_line(out, &title, &format!("{name:<6}"), &shown(lives, (service.counters, service.rates), arguments), shape);
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
         let rest = format!("{:<7} {:>6}", "Route", real.weight);
         let lives = (real.active_connections, real.inactive_connections);
-        render_line(out, &address, &rest, &columns(lives, real.counters, arguments));
+        render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
         for line in state(real, now).into_iter().chain(set(real)) {
-            let _ = writeln!(out, "     {line}");
+            let line = format!("     {line}");
+            let line = if real.state == State::Down { shape.paint.of(Colour::Bad, &line) } else { line };
+            let _ = writeln!(out, "{line}");
         }
     }
 }
 
 /// A line of three parts. The middle one ends where the columns of counters begin; what is too long for that (an IPv6
 /// address, a long name) has a line of its own, and the columns stay.
-fn render_line(out: &mut String, first: &str, middle: &str, counters: &str) {
-    let room = BEFORE.saturating_sub(first.chars().count() + 1);
+fn render_line(out: &mut String, first: &str, middle: &str, counters: &str, shape: Shape) {
+    let before = shape.before();
+    let room = before.saturating_sub(first.chars().count() + 1);
     if middle.trim_end().chars().count() <= room {
         let _ = writeln!(out, "{first} {middle:>room$} {counters}");
         return;
     }
     let _ = writeln!(out, "{first}");
-    let room = BEFORE - 5;
+    let room = before - 5;
     if middle.trim_end().chars().count() <= room {
         let _ = writeln!(out, "     {middle:>room$} {counters}");
     } else {
@@ -197,9 +249,22 @@ fn render_line(out: &mut String, first: &str, middle: &str, counters: &str) {
     }
 }
 
-fn columns((active, inactive): (Option<u64>, Option<u64>), counted: Counters, arguments: &Arguments) -> String {
+fn shown(
+    (active, inactive): (Option<u64>, Option<u64>),
+    (counted, rates): (Counters, Option<Rates>),
+    arguments: &Arguments,
+) -> String {
     if arguments.stats {
         return counters(counted, arguments.exact);
+    }
+    if arguments.rate {
+        let shown =
+            |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| number(whole(rate), arguments.exact));
+        let [connections, packets, bytes] = match rates {
+            Some(rates) => [rates.connections, rates.packets, rates.bytes].map(Some),
+            None => [None; 3],
+        };
+        return format!("{:>9} {:>9} {:>9}", shown(connections), shown(packets), shown(bytes));
     }
     let shown = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| number(count, arguments.exact));
     live(&shown(active), &shown(inactive), &number(counted.connections, arguments.exact))
@@ -270,12 +335,10 @@ pub(super) fn since(since: u64, now: u64) -> String {
     format!(" since {clock} ({length})")
 }
 
-fn endpoint(address: IpAddr, port: Option<u16>) -> String {
-    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
-    }
+/// Rounded; a rate is never below nothing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is bounded, and rounded")]
+fn whole(rate: f64) -> u64 {
+    rate.round().clamp(0.0, 1e18) as u64
 }
 
 /// As ipvsadm: whole numbers below 10 million, then K, M and G.
@@ -289,5 +352,6 @@ fn number(value: u64, exact: bool) -> String {
     }
 }
 
+mod filter;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 mod check;
 mod connections;
 mod detach;
+mod events;
 mod exit;
 mod list;
 mod order;
@@ -11,7 +12,10 @@ mod peers;
 mod plan;
 mod release;
 mod reload;
+mod status;
+mod top;
 mod vrrp;
+mod which;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -36,12 +40,17 @@ Examples:
   lb check                  what /etc/lb/lb.toml would do here, or what is wrong
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
+  lb status                 is all well? if not, what, and what to do
   watch lb list             the services, their reals, and who is down and why
+  lb top                    the services live
+  lb which 203.0.113.9:40000 192.0.2.1:80  the real of a client, and why
+  lb events --follow        what changes, and why, as it does
   lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no agent answers, 4 not
-permitted, 6 the configuration file is wrong, 70 a part of the agent failed.";
+Exit codes: 0 done, and good; 1 failed, or a bad state was found; 2 wrong
+usage; 3 no agent answers; 4 not permitted. lb run: 6 the configuration file is
+wrong, 70 a part of the agent failed.";
 
 const LOG: &str = "\
 The log goes to standard error; LB_LOG says what it has: debug, or as
@@ -61,6 +70,21 @@ enum Verb {
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
     #[command(visible_alias = "ls")]
     List(list::Arguments),
+    /// Watch services and reals live: rates, states, and what happens.
+    Top(top::Arguments),
+    /// Tell which real has a client's connection, or would get it, and why.
+    ///
+    /// The agent computes it as the program does, by the live maps, and changes nothing. Exits with 1 where no real takes it,
+    /// or where this director is a backup for the VIP.
+    Which(which::Arguments),
+    /// Show on one screen whether all is well, and what isn't.
+    ///
+    /// Exits with 0 where all is well, and with 1 where something is bad: for a monitor, with --quiet.
+    Status(status::Arguments),
+    /// Show the last changes of reals, VIPs and the agent, with their causes.
+    ///
+    /// They are kept over restarts. Where no agent answers it shows what the last one wrote down, and exits with 3.
+    Events(events::Arguments),
     /// Give a real no new connections; those that it has go on.
     ///
     /// What this and the next four verbs set is kept over reloads, restarts and reboots, until `lb reset`. It is this
@@ -129,6 +153,10 @@ impl Cli {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
+            Verb::Top(args) => runtime.block_on(top::run(args)),
+            Verb::Which(args) => runtime.block_on(which::run(args)),
+            Verb::Status(args) => runtime.block_on(status::run(args)),
+            Verb::Events(args) => runtime.block_on(events::run(args)),
             Verb::Drain(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Undrain(args) => runtime.block_on(order::run(args.undrain())).map(|()| Code::Done),
             Verb::Weight(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),

@@ -29,6 +29,70 @@ pub(super) fn tell(error: &anyhow::Error) {
     let _ = writeln!(stderr(), "{}", words(error, stderr().is_terminal()));
 }
 
+/// The columns that a line may have: the terminal's, where standard output is one.
+pub(super) fn columns() -> Option<usize> {
+    terminal_size::terminal_size_of(stdout()).map(|(terminal_size::Width(columns), _)| usize::from(columns))
+}
+
+/// A text on lines of at most so many columns, the later ones `indent` columns in. A word that is longer stays whole.
+pub(super) fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let indent = " ".repeat(indent);
+    let options = textwrap::Options::new(columns)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(text, options)
+}
+
+/// What a colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// All is well.
+    Good,
+    /// Something is wrong.
+    Bad,
+}
+
+/// Whether output has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// On a terminal alone, where `NO_COLOR` isn't set (no-color.org).
+    pub(super) fn of_stdout() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        Self(stdout().is_terminal() && !set("NO_COLOR") && !dumb)
+    }
+
+    /// All of them, wherever.
+    #[cfg(test)]
+    pub(super) fn bright() -> Self {
+        Self(true)
+    }
+
+    /// None.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self(false)
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_on(self) -> bool {
+        self.0
+    }
+
+    /// A text in a colour.
+    pub(super) fn of(self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            Colour::Good => 32,
+            Colour::Bad => 31,
+        };
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
 /// Says something beside a verb's output, on standard error. Where that can't be written nobody reads it.
 pub(super) fn remark(text: &str) {
     let _ = writeln!(stderr(), "{text}");

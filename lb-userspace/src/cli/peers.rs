@@ -10,6 +10,15 @@ use crate::peers::status::PeerStatus;
 /// Services that differ are named up to this many for each peer.
 const NAMED: usize = 3;
 
+/// One line for each peer; what is wrong is told elsewhere.
+pub(super) fn render_well(out: &mut String, status: &Status) {
+    for peer in &status.peers {
+        let since = humantime::format_duration(Duration::from_secs(peer.since_seconds));
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "peer {}: {} for {since}{}", peer.address, state(peer), lag(peer));
+    }
+}
+
 /// One line for each peer, and more where something is wrong.
 pub(super) fn render(out: &mut String, status: &Status) {
     // Writing to a string can't fail.

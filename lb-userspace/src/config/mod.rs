@@ -57,6 +57,12 @@ pub struct Loaded {
     pub places: Places,
 }
 
+/// Whether a section can have this name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    read::value::name(text).is_ok()
+}
+
 /// Reads and checks the file at `path`.
 ///
 /// # Errors

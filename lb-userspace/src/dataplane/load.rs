@@ -13,6 +13,8 @@ use lb_common::maps::{
 };
 use tracing::{info, warn};
 
+use crate::api::ProgramStatus;
+
 use super::clock::{self, Clock};
 use super::drops::Known;
 use super::maps::{Adopted, Maps};
@@ -265,6 +267,19 @@ impl Dataplane {
     /// The maps' handles.
     pub fn maps(&self) -> &Maps {
         &self.maps
+    }
+
+    /// The loaded program, as people find it again; `None` where the kernel doesn't tell.
+    pub fn describe_program(&mut self) -> Option<ProgramStatus> {
+        let layout = self.pins.directory().file_name()?.to_string_lossy().into_owned();
+        let info = self.program().ok()?.info().ok()?;
+        let loaded = info.loaded_at().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        Some(ProgramStatus {
+            id: info.id(),
+            tag: format!("{:016x}", info.tag()),
+            layout,
+            loaded_at: loaded.map(|since| since.as_secs()),
+        })
     }
 
     /// The loaded program, for test runs.

@@ -162,6 +162,11 @@ impl Maps {
         self.most_reals
     }
 
+    /// Connections that the flow table is made for: eleven words for eight of them.
+    pub fn most_flows(&self) -> u32 {
+        (self.flows.len().saturating_mul(8) / 11).saturating_mul(FlowLine::WAYS as u32)
+    }
+
     /// How much they hold.
     pub fn room(&self) -> Room {
         // A table is twice as large as what it has to take, so that each service finds a place.

@@ -32,6 +32,7 @@ mod sweep;
 mod syscall;
 mod table;
 mod tc;
+mod which;
 mod writer;
 
 pub use attach::{Attached, Hook};
@@ -49,3 +50,4 @@ pub use slots::{Open, SlotNews, Slots, ToldRing, Words};
 pub use stats::{Counters, StatsReader};
 pub use sweep::{Live, Rules, Sweep, Swept};
 pub use table::{place, size_for};
+pub use which::{Sought, Told};

@@ -1,6 +1,7 @@
-//! Netlink: links, addresses, routes, neighbours.
+//! This machine: links, addresses, routes and neighbours by netlink, commands, files of the agent.
 
 pub mod command;
+pub mod file;
 pub mod links;
 pub mod neighbour;
 pub mod netlink;

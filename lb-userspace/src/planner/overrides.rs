@@ -80,7 +80,7 @@ pub struct Override {
 pub struct Overrides(BTreeMap<String, BTreeMap<IpAddr, Override>>);
 
 /// The section that names a service's reals: its own, or its pool's, whose services share them and so what is set for them.
-fn section(service: &Service) -> String {
+pub fn section(service: &Service) -> String {
     match &service.pool {
         Some(pool) => format!("pool.{pool}"),
         None => format!("service.{}", service.name),
@@ -241,6 +241,19 @@ fn time(seconds: u64) -> Result<SystemTime, String> {
 }
 
 impl Order {
+    /// The verb of `lb` that gives it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Drain { .. } => "drain",
+            Self::Undrain { .. } => "undrain",
+            Self::Weight { .. } => "weight",
+            Self::Disable { .. } => "disable",
+            Self::Enable { .. } => "enable",
+            Self::Reset { .. } => "reset",
+        }
+    }
+
     fn names(&self) -> (Option<&str>, Option<IpAddr>) {
         match self {
             Self::Drain { real, service, .. }

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
+use crate::events::{self, Events};
 use crate::host::command;
 use crate::pulse::Heart;
 use crate::vrrp::Status;
@@ -32,11 +33,11 @@ struct Run {
 }
 
 impl Notifier {
-    /// Tells every state that virtual routers enter to the scripts that the configuration names.
-    pub fn spawn(config: Arc<Config>, entered: mpsc::UnboundedReceiver<Status>, heart: Heart) -> Self {
+    /// Tells every state that virtual routers enter to the scripts that the configuration names, and to the events.
+    pub fn spawn(config: Arc<Config>, entered: mpsc::UnboundedReceiver<Status>, events: Events, heart: Heart) -> Self {
         let scripts = scripts_of(&config).collect();
         let (sender, receiver) = watch::channel(config);
-        let task = tokio::spawn(heart.during(hand_out(scripts, receiver, entered)));
+        let task = tokio::spawn(heart.during(hand_out(scripts, receiver, entered, events)));
         Self { config: sender, task }
     }
 
@@ -67,11 +68,13 @@ async fn hand_out(
     mut scripts: Scripts,
     config: watch::Receiver<Arc<Config>>,
     mut entered: mpsc::UnboundedReceiver<Status>,
+    events: Events,
 ) {
     let mut queues: HashMap<String, mpsc::UnboundedSender<Run>> = HashMap::new();
     let mut workers = JoinSet::new();
     while let Some(status) = entered.recv().await {
         debug!("vrrp.{} is {} now", status.name, status.state);
+        events.record(events::of_router(&status));
         scripts.extend(scripts_of(&config.borrow()));
         let Some((argv, timeout)) = scripts.get(&status.name).filter(|(argv, _)| !argv.is_empty()) else { continue };
         let queue = queues.entry(status.name.clone()).or_insert_with(|| {
@@ -131,7 +134,8 @@ mod tests {
             .unwrap_or_else(|error| panic!("{}", error.render(false)))
             .config;
         let (entered, receiver) = mpsc::unbounded_channel();
-        let notifier = Notifier::spawn(Arc::new(config.clone()), receiver, Heart::unwatched());
+        let events = Events::default();
+        let notifier = Notifier::spawn(Arc::new(config.clone()), receiver, events.clone(), Heart::unwatched());
         for state in [State::Backup, State::Master, State::Releasing, State::Backup] {
             for (name, id) in [("stuck", 2), ("web", 1)] {
                 let vip = format!("192.0.2.{id}/24").parse().unwrap();
@@ -146,5 +150,8 @@ mod tests {
         let expected = "tell backup web 192.0.2.1\ntell master web 192.0.2.1\ntell releasing web 192.0.2.1\n\
                         tell backup web 192.0.2.1\n";
         assert_eq!(std::fs::read_to_string(log).unwrap(), expected);
+        let told: Vec<String> = events.all().into_iter().map(|event| event.said.to_string()).collect();
+        assert_eq!(told.len(), 8);
+        assert_eq!(told[3], "vrrp.web: master: not started yet; priority 100; VIPs 192.0.2.1");
     }
 }

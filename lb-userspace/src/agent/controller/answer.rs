@@ -1,12 +1,18 @@
 //! What the API and signals ask the controller.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use tracing::{error, info};
 
 use super::{Controller, Ownership};
 use crate::agent::status;
-use crate::api::{Done, Request, Status, Walk};
-use crate::config;
-use crate::planner::plan::key;
+use crate::api::{Answer, Done, Question, Request, Status, VipOwner, Walk, Which};
+use crate::config::{self, Protocol};
+use crate::dataplane::Sought;
+use crate::findings::endpoint;
+use crate::planner::model::protocol_number;
+use crate::planner::plan::{key, mapped_address};
 use crate::vrrp;
 
 impl Controller {
@@ -21,6 +27,7 @@ impl Controller {
             Request::Connections(answer) => {
                 let _ = answer.send(self.walk().await.map_err(|error| format!("{error:#}")));
             }
+            Request::Which(question, answer) => self.which(&question, answer),
             Request::Routers(answer) => {
                 let _ = answer.send(self.ask_routers(vrrp::Handle::status));
             }
@@ -57,6 +64,44 @@ impl Controller {
         });
         let names = self.model.config.services.iter().filter_map(named).collect();
         Ok(Walk { table, now, tick, names, reals: reals.collect() })
+    }
+
+    /// Looks a connection up beside the controller, since the maps may be being written.
+    fn which(&self, question: &Question, answer: Answer<Vec<Which>>) {
+        let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let asked = protocols.filter(|of| question.protocol.is_none_or(|protocol| protocol == *of)).map(|protocol| {
+            let Question { client, client_port, vip, port, .. } = *question;
+            let (client, vip) = (mapped_address(client), mapped_address(vip));
+            let sought = Sought {
+                client,
+                client_port: client_port.unwrap_or(0),
+                vip,
+                port,
+                protocol: protocol_number(protocol),
+            };
+            (protocol, sought)
+        });
+        let asked: Vec<(Protocol, Sought)> = asked.collect();
+        let (dataplane, config, question) = (self.dataplane.clone(), self.model.config.clone(), *question);
+        tokio::task::spawn_blocking(move || {
+            let mut dataplane = dataplane.blocking_lock();
+            let found = asked.iter().map(|(protocol, sought)| Ok((*protocol, dataplane.which(sought)?)));
+            let found = found.collect::<Result<Vec<_>, crate::dataplane::Error>>();
+            let told = found.map_err(|error| error.to_string()).and_then(|found| {
+                let told: Vec<Which> = found
+                    .into_iter()
+                    .filter_map(|(protocol, told)| {
+                        let told = told?;
+                        let named = config.services.iter().find(|service| key(service) == told.service)?;
+                        let real = |number| dataplane.real_of(&told.service, number).map(status::plain_address);
+                        Some(Which::new(named.name.clone(), protocol, &told, real))
+                    })
+                    .collect();
+                if told.is_empty() { Err(nobody(&config, &question)) } else { Ok(told) }
+            });
+            // Whoever asked may have gone.
+            let _ = answer.send(told);
+        });
     }
 
     /// The VRRP thread answers within microseconds.
@@ -116,8 +161,28 @@ impl Controller {
         let refused = self.refused.as_ref().map(ToString::to_string);
         let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
         let fault = (!faults.is_empty()).then(|| faults.join("\n"));
-        let status = status::status(&self.model, &self.desired, &self.stats, &self.swept, fault);
-        status.map(|status| Status { peers: self.peers(), ..status }).map_err(|error| {
+        let held = status::Held {
+            model: &self.model,
+            desired: &self.desired,
+            stats: &self.stats,
+            sampled: &self.sampled,
+            swept: &self.swept,
+        };
+        // Before VRRP is there, and at the agent's end, there are none.
+        let routers = self.ask_routers(vrrp::Handle::status).unwrap_or_default();
+        let owners: HashMap<IpAddr, VipOwner> = routers
+            .into_iter()
+            .flat_map(|router| {
+                let owner = VipOwner { router: router.name, state: router.state };
+                router.addresses.into_iter().map(move |address| (address, owner.clone()))
+            })
+            .collect();
+        let owned = |mut status: Status| {
+            status.services.iter_mut().for_each(|service| service.vrrp = owners.get(&service.address).cloned());
+            status
+        };
+        let told = |status| Status { peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
+        status::status(&held, fault).map(owned).map(told).map_err(|error| {
             error!("the counters can't be read: {error}");
             format!("the counters can't be read: {error}")
         })
@@ -135,6 +200,27 @@ impl Controller {
         }
     }
 }
+
+/// No service has the address and port: those that there are at the VIP, or the VIPs.
+fn nobody(config: &config::Config, question: &Question) -> String {
+    let protocol = question.protocol.map(|of| format!("{} ", of.label())).unwrap_or_default();
+    let asked = endpoint(question.vip, Some(question.port));
+    let mut here: Vec<String> = config
+        .services
+        .iter()
+        .filter(|service| service.address == question.vip)
+        .map(|service| format!("{} {}", service.protocol.label(), endpoint(service.address, service.port)))
+        .collect();
+    let more = here.len().saturating_sub(LISTED);
+    here.truncate(LISTED);
+    here.extend((more > 0).then(|| format!("{more} more")));
+    let here =
+        if here.is_empty() { "no service has this VIP".to_owned() } else { format!("there: {}", here.join(", ")) };
+    format!("no service is at {protocol}{asked}: its packets pass to the director's own stack.\n{here}")
+}
+
+/// Services that a refusal names at most.
+const LISTED: usize = 8;
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| error.to_string())

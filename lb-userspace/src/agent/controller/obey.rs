@@ -19,6 +19,7 @@ impl Controller {
             return Err(format!("the maps can't be written, so that nothing has changed: {error:#}"));
         }
         said.iter().for_each(|line| info!("{line}"));
+        self.tell_changes(Some(&format!("`lb {}`", order.verb())));
         self.tell_routers();
         if self.model.overrides != before
             && let Some(fault) = self.keep_overrides()

@@ -11,6 +11,7 @@ use super::{Controller, Ownership};
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
 use crate::config::{self, Config};
+use crate::events::{Kind, Said};
 use crate::planner::allocation::Allocation;
 use crate::planner::model::Model;
 
@@ -28,6 +29,17 @@ impl fmt::Display for Refusal {
         let at = humantime::format_rfc3339_seconds(self.at);
         write!(f, "the reload at {at} was refused, and a restart would be:\n{}", self.why)
     }
+}
+
+/// Changes that an event names at most.
+const NAMED: usize = 5;
+
+/// The first of some lines.
+fn few(lines: &[String]) -> String {
+    let more = lines.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("{more} more"));
+    let named = lines.iter().take(NAMED).cloned().chain(more).collect::<Vec<_>>();
+    if named.is_empty() { "nothing that is in force changed".to_owned() } else { named.join("; ") }
 }
 
 /// Whether the director or a real of a configuration names an interface.
@@ -51,6 +63,9 @@ impl Controller {
         match self.try_reload().await {
             Ok(reloaded) => {
                 self.refused = None;
+                let told = [&reloaded.changes[..], &reloaded.without_effect].concat();
+                self.events.record(Said::new(Kind::Reload, "lb", "reloaded").because(few(&told)));
+                self.tell_changes(Some("reload"));
                 info!("{}: reloaded", self.path.display());
                 reloaded.changes.iter().take(LOGGED).for_each(|line| info!("reload: {line}"));
                 if let Some(more) = reloaded.changes.len().checked_sub(LOGGED).filter(|more| *more > 0) {
@@ -63,6 +78,8 @@ impl Controller {
                 let why = format!("{fault:#}");
                 error!("reload refused, the configuration in force stays:\n{why}");
                 self.refused = Some(Refusal { at: SystemTime::now(), why: why.clone() });
+                let refused = Said::new(Kind::Reload, "lb", "refused, the configuration in force stays");
+                self.events.record(refused.because(why.lines().next().unwrap_or_default()));
                 Err(why)
             }
         }

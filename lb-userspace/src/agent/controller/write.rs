@@ -15,6 +15,7 @@ use crate::pulse::BEAT;
 impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
+        self.tell_changes(None);
         // That it would do the traffic no good holds before it is written; the opposite only after.
         if self.awaited.is_none() && !self.model.is_ready() {
             self.tell_awaited(waiting::awaited(&self.model));

@@ -1,7 +1,7 @@
 //! The list as it is printed, in 80 columns.
 
 use super::*;
-use crate::api::{InterfaceStatus, VerdictStatus};
+use crate::api::{InterfaceStatus, VerdictStatus, VipOwner};
 use crate::dataplane::Hook;
 
 fn real(address: &str, state: State) -> RealStatus {
@@ -16,12 +16,14 @@ fn real(address: &str, state: State) -> RealStatus {
 fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -> ServiceStatus {
     ServiceStatus {
         pool: None,
+        vrrp: None,
         name: Some(name.to_owned()),
         protocol: "tcp".to_owned(),
         address: address.parse().unwrap(),
         port: Some(80),
         scheduler: scheduler.to_owned(),
         counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
+        rates: None,
         reals,
     }
 }
@@ -40,13 +42,16 @@ fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>
         interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
         services,
         drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
-        verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000 }],
+        verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000, per_second: None }],
         fault: fault.map(str::to_owned),
         peers: None,
         log_dropped: 0,
+        maps: Vec::new(),
+        program: None,
+        rates_over: None,
     };
     let arguments = Arguments { stats, verdicts: true, ..Arguments::default() };
-    let text = render(&status, &arguments, 1_000_065);
+    let text = render(&status, &arguments, 1_000_065, Shape { columns: 80, paint: Paint::plain() });
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     text
 }
@@ -61,15 +66,15 @@ lb 0.1.0, director on eth1 (native)
 WAITED FOR: bond0 since 1970-01-12T13:46:40Z (1m 5s):
   there is no interface bond0
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
-Prot LocalAddress:Port Scheduler         Service
+Prot LocalAddress:Port Scheduler VIP     Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr                web         1000      7000    50000K
   -> 172.28.128.40:80            Route        1       500      3500    25000K
   -> 172.28.128.50:80            Route        1       500      3500    25000K
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
 
-Verdict                               Packets
-forwarded                                7000
+Verdict               Packets  Of what
+forwarded                7000  a packet for a service
 ";
     assert_eq!(text, expected, "\n{text}");
 }
@@ -88,7 +93,7 @@ fn connections_drains_and_what_was_set_are_told() {
     let expected = "\
 lb 0.1.0, director on eth1 (native)
 NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
-Prot LocalAddress:Port Scheduler         Service
+Prot LocalAddress:Port Scheduler VIP     Service
   -> RemoteAddress               Forward Weight ActiveConn InActConn       Conns
 TCP  172.28.128.210:80 rr                web            24         6        1000
   -> 172.28.128.40:80            Route        1         12         3         500
@@ -108,8 +113,8 @@ TCP  [fd28::210]:80 mh                   v6              -         -        1000
      DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
        its connections go on, new ones go elsewhere
 
-Verdict                               Packets
-forwarded                                7000
+Verdict               Packets  Of what
+forwarded                7000  a packet for a service
 ";
     assert_eq!(text, expected, "\n{text}");
 }
@@ -129,7 +134,7 @@ NOT SENT: eth2: 3 frames not handed on, 12345K not taken by its driver
 FAULT: the reload was refused:
   line 1
   … (`lb check` and `lb list --json` have all of it)
-Prot LocalAddress:Port Scheduler         Service
+Prot LocalAddress:Port Scheduler VIP     Service
   -> RemoteAddress               Forward Weight     Conns    InPkts   InBytes
 TCP  172.28.128.210:80 rr
           a-name-that-is-longer-than-its-column      1000      7000    50000K
@@ -143,8 +148,45 @@ TCP  [fd28::210]:80 mh
      nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
                                                      1000      7000    50000K
 
-Verdict                               Packets
-forwarded                                7000
+Verdict               Packets  Of what
+forwarded                7000  a packet for a service
 ";
     assert_eq!(text, expected, "\n{text}");
+}
+
+#[test]
+fn rates_owners_and_a_wide_terminal_have_their_places_and_colours_their_terminal() {
+    let rates = |packets: f64| Some(Rates { connections: packets / 10.0, packets, bytes: 1e9 });
+    let mut web = service("web", "172.28.128.210", "rr", vec![real("172.28.128.40", State::Up)]);
+    web.rates = rates(123_456.4);
+    web.vrrp = Some(VipOwner { router: "web".to_owned(), state: crate::vrrp::State::Master });
+    let mut six = service("six", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:210", "wrr", vec![real("fd28::50", State::Down)]);
+    six.vrrp = Some(VipOwner { router: "six".to_owned(), state: crate::vrrp::State::Backup });
+    let status: Status = serde_json::from_value(serde_json::json!({
+        "version": "0.1.0", "agent": true, "interfaces": [], "services": [web, six], "verdicts": [], "fault": null,
+    }))
+    .unwrap();
+    let arguments = Arguments { rate: true, ..Arguments::default() };
+    let of = |columns, paint| render(&status, &arguments, 1_000_065, Shape { columns, paint });
+    let expected = "\
+lb 0.1.0, director on no interface yet
+Prot LocalAddress:Port Scheduler VIP     Service
+  -> RemoteAddress               Forward Weight       CPS     InPPS     InBPS
+TCP  172.28.128.210:80 rr MASTER         web        12346    123456     1000M
+  -> 172.28.128.40:80            Route        1         -         -         -
+TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 wrr BACKUP
+                                         six            -         -         -
+  -> [fd28::50]:80               Route        1         -         -         -
+     DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
+";
+    let text = of(80, Paint::plain());
+    assert_eq!(text, expected, "\n{text}");
+    let wide = of(132, Paint::plain());
+    let six =
+        "TCP  [2001:db8:aaaa:bbbb:cccc:dddd:eeee:210]:80 wrr BACKUP                                   six            -";
+    assert!(wide.contains(six) && wide.lines().all(|line| line.chars().count() <= 132), "{wide}");
+    let painted = of(80, Paint::bright());
+    assert!(
+        painted.contains("\x1b[31m     DOWN since") && painted.replace("\x1b[31m", "").replace("\x1b[0m", "") == text
+    );
 }

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use lb_common::{Action, Verdict};
-
 use super::load;
 use crate::config::reference;
 
@@ -51,24 +49,6 @@ fn the_reference_page_names_every_key() {
         }
     }
     assert_eq!(lists, 13);
-}
-
-#[test]
-fn the_page_of_packets_has_every_verdict_and_what_becomes_of_it() {
-    let page = include_str!("../../../../docs/packets.md");
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    assert_eq!(rows.len(), Verdict::COUNT);
-    for (verdict, row) in Verdict::ALL.iter().zip(rows) {
-        let becomes = match verdict.action() {
-            Action::Pass => "passes",
-            Action::Transmit => "out of the interface that it came in by",
-            Action::Redirect => "out of another interface",
-            Action::Drop => "dropped",
-            Action::Abort => "aborted",
-        };
-        let start = format!("| `{}` | {becomes} | ", verdict.name());
-        assert!(row.starts_with(&start), "{row:?} doesn't start with {start:?}");
-    }
 }
 
 /// What is generated from the keys' declarations; `LB_REGENERATE=1` writes it anew.
