@@ -235,13 +235,13 @@ address = "192.0.2.2"
             status: vec![(204, 204), (301, 301), (400, 499)],
             body: None,
             body_limit: 2048,
-            tls: Some(Tls {
+            tls: Some(Box::new(Tls {
                 sni: Some("inner.example.org".to_owned()),
                 ca: Some(file("/etc/lb/ca.pem")),
                 insecure: false,
                 identity: Some(Identity { cert: file("/etc/lb/check.pem"), key: file("/etc/lb/check.key") }),
                 certificate_days: Some(14),
-            }),
+            })),
         })
     );
     assert!(!format!("{check:?}").contains("T0ken"), "{check:?}");

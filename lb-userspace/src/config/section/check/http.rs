@@ -30,7 +30,7 @@ pub struct Http {
     /// Bytes of the body that are read at most.
     pub body_limit: u32,
     /// Within TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
 }
 
 /// What is looked for in a body, in its first [`Http::body_limit`] bytes.
@@ -127,12 +127,12 @@ impl Asks for Http {
             },
             body,
             body_limit: keys.body_limit.copied()?,
-            tls: keys.tls.cloned().flatten(),
+            tls: keys.tls.cloned().flatten().map(Box::new),
         })
     }
 
     fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+        self.tls.as_deref()
     }
 
     fn words(&self, port: u16) -> String {

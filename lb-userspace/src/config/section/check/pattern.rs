@@ -4,18 +4,21 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::RegexBuilder;
 
 use crate::config::read::value::short;
 use crate::config::read::{Shown, Text};
 use crate::config::report::Fault;
+
+type Matches = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 /// A regular expression over bytes: its text, and what was made of it. Two of the same text are the same. It is
 /// matched in a time that grows with what it reads alone.
 #[derive(Clone)]
 pub struct Pattern {
     text: String,
-    regex: Arc<Regex>,
+    /// The compiled pattern, as a function: its caches are no part of what is compared.
+    matches: Arc<Matches>,
 }
 
 /// Bytes of a pattern at most.
@@ -30,7 +33,7 @@ pub const PATTERN: Text<Pattern> =
 impl Pattern {
     /// Whether it matches somewhere.
     pub fn matches(&self, bytes: &[u8]) -> bool {
-        self.regex.is_match(bytes)
+        (self.matches)(bytes)
     }
 
     /// As in the file.
@@ -74,7 +77,7 @@ pub fn pattern(text: &str) -> Result<Pattern, Fault> {
         return Err(Fault::new(message, "a shorter one will do"));
     }
     match RegexBuilder::new(text).size_limit(COMPILED_BYTES).dfa_size_limit(COMPILED_BYTES).build() {
-        Ok(regex) => Ok(Pattern { text: text.to_owned(), regex: Arc::new(regex) }),
+        Ok(regex) => Ok(Pattern { text: text.to_owned(), matches: Arc::new(move |bytes| regex.is_match(bytes)) }),
         Err(regex::Error::CompiledTooBig(_)) => Err(Fault::new(
             format!("\"{}\" is too large a pattern once its repetitions are written out", short(text)),
             "repeat less: {10} in place of {100000}",

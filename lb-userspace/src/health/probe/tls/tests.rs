@@ -28,7 +28,7 @@ use crate::health::machine::Outcome;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nall is well";
 
 async fn ask(tls: &Tls, host: Option<&str>, port: u16, memory: &Memory) -> Outcome {
-    let http = Http { tls: Some(tls.clone()), host: host.map(str::to_owned), ..Http::default() };
+    let http = Http { tls: Some(Box::new(tls.clone())), host: host.map(str::to_owned), ..Http::default() };
     super::super::run(&target(CheckKind::Http(http), port, GENEROUS), &Vips::default(), memory).await
 }
 
@@ -137,7 +137,7 @@ async fn a_certificate_is_held_against_name_authority_and_time() {
 async fn status_and_body_are_judged_within_a_session() {
     let ours = Authority::new("ours").unwrap();
     let (ca, (port, _seen)) = (file(&ours.pem()), serve(&ours.issue(&["127.0.0.1"], (-1, 9)).unwrap(), None).await);
-    let http = Http { tls: Some(trusting(&ca)), ..Http::default() };
+    let http = Http { tls: Some(Box::new(trusting(&ca))), ..Http::default() };
     let rows = [
         (Http { status: vec![(404, 404)], ..http.clone() }, wrong("status 200, expected 404")),
         (Http { body: Some(Body::Text("is well".to_owned())), ..http.clone() }, Outcome::Good),
@@ -222,7 +222,7 @@ async fn what_is_no_tls_costs_its_timeout_at_most() {
     ];
     for (text, again, expected) in rows {
         let port = babbling(text, again).await;
-        let http = Http { tls: Some(Tls { insecure: true, ..Tls::default() }), ..Http::default() };
+        let http = Http { tls: Some(Box::new(Tls { insecure: true, ..Tls::default() })), ..Http::default() };
         let outcome =
             super::super::run(&target(CheckKind::Http(http), port, brief), &Vips::default(), &Memory::default()).await;
         assert_eq!(outcome, expected, "{:?}", text.get(..20).unwrap_or(text));
@@ -253,14 +253,14 @@ fn files_that_cant_be_used_are_named_at_their_places() {
         (with(&cert, &not_its), 20..30, "is not the key of"),
     ];
     for (tls, place, message) in rows {
-        let kind = CheckKind::Http(Http { tls: Some(tls), ..Http::default() });
+        let kind = CheckKind::Http(Http { tls: Some(Box::new(tls)), ..Http::default() });
         let told = unusable(&kind);
         let [Unusable { place: at, message: said, mend }] = told.as_slice() else { panic!("{kind:?}: {told:?}") };
         assert!(*at == Some(place) && said.contains(message) && !mend.is_empty(), "{told:?}");
     }
     let good = [by(&path(&cert)), with(&cert, &key)];
     for tls in good {
-        assert_eq!(unusable(&CheckKind::Http(Http { tls: Some(tls), ..Http::default() })), []);
+        assert_eq!(unusable(&CheckKind::Http(Http { tls: Some(Box::new(tls)), ..Http::default() })), []);
     }
 }
 
