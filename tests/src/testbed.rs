@@ -13,7 +13,7 @@ use lb_common::maps::{FlowLine, FragmentEntry, FragmentKey, Loads, Service, Turn
 use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes as _};
 
 use crate::fixture::IFINDEX;
 use crate::side::{Counts, Outcome, Side, age, counts, xdp_number};
@@ -123,6 +123,24 @@ impl Testbed {
     pub fn apply(&mut self, desired: &Desired) -> Result<()> {
         self.services = desired.services.values().map(|service| (service.id, *service)).collect();
         Ok(self.dataplane.apply(desired)?)
+    }
+
+    /// What the program remembers: its flows, turns and counts of live connections, as bytes.
+    ///
+    /// # Errors
+    /// A map can't be read.
+    pub fn memory(&self) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for index in 0..self.flows.len() {
+            all.extend_from_slice(self.flows.get(&index, 0)?.as_bytes());
+        }
+        for index in 0..self.turns.len() {
+            all.extend_from_slice(self.turns.get(&index, 0)?.as_bytes());
+        }
+        for index in 0..self.loads.len() {
+            all.extend_from_slice(self.loads.get(&index, 0)?.as_bytes());
+        }
+        Ok(all)
     }
 
     /// Puts one frame through the program, as if it came in by interface 1. What doesn't fit into a page follows

@@ -129,12 +129,29 @@ fn without_privilege_it_says_what_it_needs() {
             if !running && let Some(agent) = agent.take() {
                 agent.stop()?;
             }
-            for verb in [&["list"][..], &["vrrp"], &["reload"], &["release"], &["detach"]] {
+            let which = ["which", "10.0.0.9:1", "10.0.0.1:80"];
+            let drain = ["drain", "10.0.0.2"];
+            for verb in [
+                &["list"][..],
+                &["status"],
+                &which,
+                &["events", "--follow"],
+                &drain,
+                &["vrrp"],
+                &["reload"],
+                &["release"],
+                &["detach"],
+            ] {
                 let arguments = [&nobody[..], &["--", &binary], verb].concat();
                 let output = director.output("setpriv", &arguments)?;
                 let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
                 let (code, words) = match verb {
-                    ["vrrp" | "reload"] if !running => (3, &["no agent answers"][..]),
+                    ["vrrp" | "reload"] | ["which" | "drain", ..] if !running => (3, &["no agent answers"][..]),
+                    // What is written down anybody may read.
+                    ["events", ..] if !running => {
+                        assert_eq!(output.status.code(), Some(3), "{told}");
+                        continue;
+                    }
                     _ => (4, &["not permitted", "un it as root"][..]),
                 };
                 assert_eq!(output.status.code(), Some(code), "{verb:?}: {told}");
@@ -143,6 +160,43 @@ fn without_privilege_it_says_what_it_needs() {
         }
         lb_tests::agent::lb(director, &["detach"])?;
         is_clean(director)
+    });
+}
+
+#[test]
+fn where_nothing_is_and_nobody_answers_each_verb_says_so_by_its_exit_code() {
+    scenario(Lab::builder(), |lab| {
+        let lb = binary()?.display().to_string();
+        let code = |verb: &[&str]| lab.director().output(&lb, verb).map(|output| output.status.code());
+        for verb in [
+            &["list"][..],
+            &["list", "--json"],
+            &["status"],
+            &["status", "--quiet"],
+            &["events"],
+            &["events", "--json", "--follow"],
+            &["which", "10.0.0.9:1", "10.0.0.1:80"],
+            &["vrrp"],
+            &["vrrp", "release", "web"],
+            &["reload"],
+            &["drain", "10.0.0.2"],
+            &["undrain", "10.0.0.2"],
+            &["weight", "web", "10.0.0.2", "1"],
+            &["disable", "10.0.0.2"],
+            &["enable", "10.0.0.2"],
+            &["reset"],
+        ] {
+            assert_eq!(code(verb)?, Some(3), "{verb:?}");
+        }
+        for verb in [&["release"][..], &["detach"]] {
+            assert_eq!(code(verb)?, Some(0), "{verb:?}");
+        }
+        for verb in
+            [&["list", "--x"][..], &["which"], &["which", "10.0.0.9", "web"], &["events", "--kind", "x"], &["x"]]
+        {
+            assert_eq!(code(verb)?, Some(2), "{verb:?}");
+        }
+        is_clean(lab.director())
     });
 }
 

@@ -22,6 +22,11 @@ pub(super) enum Code {
     Broken = 70,
 }
 
+/// No agent runs, and nothing else can be told either.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoAgent(pub(super) String);
+
 impl Code {
     /// The code of an error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
@@ -30,6 +35,9 @@ impl Code {
         }
         if error.is::<Misconfigured>() {
             return Self::Configuration;
+        }
+        if error.is::<NoAgent>() {
+            return Self::NoAgent;
         }
         let is_denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
         match error.downcast_ref::<ClientError>() {
@@ -60,6 +68,7 @@ mod tests {
             (ClientError::NoAgent { path: path.clone(), error: denied() }.into(), Code::NoAgent),
             (ClientError::Permission { path, mend: String::new() }.into(), Code::Permission),
             (denied().into(), Code::Permission),
+            (NoAgent("nothing is pinned".to_owned()).into(), Code::NoAgent),
             (Broken("the VRRP thread ended".to_owned()).into(), Code::Broken),
         ];
         for (error, code) in cases {

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::exit::Code;
+use super::exit::{Code, NoAgent};
 use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
 
@@ -105,14 +105,16 @@ pub(super) fn status_of_maps() -> Result<Status> {
     // Where nobody may look, nothing is there.
     require(Capability::Bpf, "to see what is pinned, where no agent answers,")?;
     if !pins.exist() {
-        if let Some(other) = pins.others().first() {
-            bail!(
+        let why = match pins.others().first() {
+            Some(other) => format!(
                 "no agent runs, and {} was pinned by another version of lb, whose program goes on forwarding.\n\
                  That version lists it; `lb run` takes it over.",
                 other.directory().display()
-            );
-        }
-        bail!("no agent runs and nothing is pinned: this machine forwards nothing.\nStart it with `lb run`.");
+            ),
+            None => "no agent runs and nothing is pinned: this machine forwards nothing.\nStart it with `lb run`."
+                .to_owned(),
+        };
+        return Err(NoAgent(why).into());
     }
     let adopted = Maps::open(&pins)?.read()?;
     let stats = StatsReader::open(&pins)?;

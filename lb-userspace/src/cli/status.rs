@@ -1,5 +1,6 @@
 //! `lb status`: whether all is well, on one screen.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,9 @@ pub(super) struct Arguments {
 const COLUMNS: usize = 80;
 /// Events that are shown.
 const EVENTS: usize = 5;
+/// Findings and VIPs that are shown: the bad ones come first.
+const FINDINGS: usize = 15;
+const VIPS: usize = 12;
 
 /// All that is shown.
 #[derive(Debug, Serialize)]
@@ -106,7 +110,8 @@ impl Page {
         let _ = writeln!(out, "lb {}{at}: {verdict}", status.version);
         self.program(&mut out, status);
         self.counts(&mut out, status);
-        for finding in findings {
+        let (shown, more) = findings.split_at(findings.len().min(FINDINGS));
+        for finding in shown {
             let mark = if finding.bad { self.paint.of(Colour::Bad, "!") } else { " ".to_owned() };
             // The mark is one column wide, whatever colours it.
             let text = wrapped(&finding.to_string(), Some(self.columns.saturating_sub(2)), 4);
@@ -116,6 +121,10 @@ impl Page {
             if let Some(mend) = &finding.mend {
                 self.line(&mut out, &format!("    -> {mend}"), 7);
             }
+        }
+        if !more.is_empty() {
+            let bad = more.iter().filter(|finding| finding.bad).count();
+            let _ = writeln!(out, "  and {} more, {bad} of them bad (`lb status --json`)", more.len());
         }
         self.vips(&mut out, vips, routers, status.agent);
         if let Some(status) = &status.peers {
@@ -186,8 +195,9 @@ impl Page {
             return;
         }
         out.push_str("\nVIPs\n");
-        let width = vips.iter().map(|vip| vip.address.to_string().len()).max().unwrap_or_default();
-        for vip in vips {
+        let width = vips.iter().take(VIPS).map(|vip| vip.address.to_string().len()).max().unwrap_or_default();
+        let (shown, more) = vips.split_at(vips.len().min(VIPS));
+        for vip in shown {
             let router = routers.iter().find(|router| Some(&router.name) == vip.router.as_ref());
             let text = match router {
                 None if !agent => "nobody knows whose it is: the agent does".to_owned(),
@@ -205,6 +215,16 @@ impl Page {
                 }
             };
             self.line(out, &format!("  {:<width$}  {text}", vip.address.to_string()), 4);
+        }
+        if !more.is_empty() {
+            let mut states: BTreeMap<String, usize> = BTreeMap::new();
+            more.iter().for_each(|vip| *states.entry(vip.word()).or_default() += 1);
+            let states = states.iter().map(|(word, count)| match word.as_str() {
+                "" => format!("{count} of no [vrrp.*]"),
+                word => format!("{count} {word}"),
+            });
+            let states = states.collect::<Vec<_>>().join(", ");
+            self.line(out, &format!("  and {} more: {states} (`lb vrrp`)", more.len()), 4);
         }
     }
 }

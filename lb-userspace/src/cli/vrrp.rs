@@ -52,9 +52,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
                 return output::print_json(&routers);
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |duration| duration.as_secs());
-            output::print(&render(&routers, now))
+            output::print(&fitted(&render(&routers, now), output::columns()))
         }
     }
+}
+
+/// Long lines go on below what they tell of.
+fn fitted(text: &str, columns: Option<usize>) -> String {
+    text.lines().map(|line| output::wrapped(line, columns, 12) + "\n").collect()
 }
 
 fn render(routers: &[RouterStatus], now: u64) -> String {
@@ -116,5 +121,22 @@ fn reason(router: &RouterStatus) -> String {
             format!(" (configured {})", router.configured_priority)
         }
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::tests::router;
+
+    #[test]
+    fn many_vips_of_ipv6_keep_to_80_columns() {
+        let addresses = (0..4).map(|n| format!("2001:db8:aaaa:bbbb:cccc:dddd:eeee:{n}").parse().unwrap()).collect();
+        let why = Some("100 by the script \"/usr/local/bin/is-the-uplink-there --and-well\", which fails".to_owned());
+        let text = render(&[RouterStatus { addresses, why, ..router() }], 1_000_065);
+        let shown = fitted(&text, Some(80));
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        assert!(shown.contains("  VIPs      2001:db8:aaaa:bbbb:cccc:dddd:eeee:0,\n            2001:"), "{shown}");
+        assert_eq!(fitted(&text, None), text);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Snapshot;
 use crate::api::{RealStatus, RouterStatus, ServiceStatus, State};
+use crate::findings::findings;
 use crate::peers;
 
 /// How often a browser asks again, in seconds.
@@ -25,7 +26,7 @@ pub fn render(snapshot: &Snapshot, now: SystemTime) -> String {
          <style>{STYLE}</style></head><body>\n<h1>lb {}</h1>\n",
         Text(&status.version)
     );
-    troubles(&mut out, snapshot);
+    troubles(&mut out, snapshot, now);
     if !snapshot.routers.is_empty() {
         out.push_str("<h2>Virtual routers</h2>\n");
         table(&mut out, &["Name", "Interface", "VIPs", "State", "Priority", "Master"], &snapshot.routers, router);
@@ -47,29 +48,12 @@ pub fn render(snapshot: &Snapshot, now: SystemTime) -> String {
     out
 }
 
-/// What an operator has to look at.
-fn troubles(out: &mut String, snapshot: &Snapshot) {
-    let status = &snapshot.status;
-    let mut tell = |what: &dyn Display| {
-        let _ = writeln!(out, "<p class=bad>{what}</p>");
-    };
-    if let Some(fault) = &status.fault {
-        tell(&Text(fault));
-    }
-    for interface in &status.interfaces {
-        if let Some(why) = &interface.awaited {
-            tell(&format_args!("{} is waited for: {}", Text(&interface.name), Text(why)));
-        }
-    }
-    for drops in &status.drops {
-        let (refused, unsent) = (drops.refused, drops.unsent);
-        let name = Text(&drops.interface);
-        tell(&format_args!("{name}: {refused} frames not handed on, {unsent} not taken by its driver"));
-    }
-    for router in &snapshot.routers {
-        if let Some(obstacle) = &router.obstacle {
-            tell(&format_args!("{}: {}", Text(&router.name), Text(obstacle)));
-        }
+/// What an operator has to look at, as `lb status` has it.
+fn troubles(out: &mut String, snapshot: &Snapshot, now: SystemTime) {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    for finding in findings(&snapshot.status, &snapshot.routers, now).iter().filter(|finding| finding.bad) {
+        let mend = finding.mend.as_ref().map(|mend| format!(" <span class=dim>{}</span>", Text(mend)));
+        let _ = writeln!(out, "<p class=bad>{}{}</p>", Text(&finding.to_string()), mend.unwrap_or_default());
     }
 }
 

@@ -131,8 +131,8 @@ fn the_page_about_metrics_has_each_family() {
 fn the_status_page_shows_troubles_and_takes_no_html_from_anybody() {
     let page = page::render(&snapshot(), UNIX_EPOCH + Duration::from_secs(1_000_065));
     for expected in [
-        "<p class=bad>maps:\n&quot;services&quot; &lt;full&gt;</p>",
-        "bond0 is waited for: there is no bond0",
+        "<p class=bad>lb: maps: &quot;services&quot; &lt;full&gt; <span class=dim>",
+        "bond0: nothing is forwarded by it, and it is waited for: there is no bond0",
         "DOWN for 1m 5s: said &lt;b&gt;&quot;no&quot;&lt;/b&gt;",
         "1 of 2 reals up",
         "in step",

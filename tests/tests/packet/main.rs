@@ -19,6 +19,7 @@ mod tracked;
 mod truncation;
 mod verified;
 mod vlan;
+mod which;
 mod world;
 
 use std::collections::BTreeSet;

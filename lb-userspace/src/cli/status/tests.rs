@@ -68,3 +68,18 @@ fn what_is_bad_stands_first_with_its_mend() {
     assert!(text.contains(start) && text.contains(": 1 TROUBLE\n"), "{text}");
     assert!(text.contains("  192.0.2.1  no [vrrp.*] has it"), "{text}");
 }
+
+#[test]
+fn a_thousand_services_that_fail_are_still_a_screen() {
+    let mut status = well();
+    let mut service = status.services.remove(0);
+    service.reals.clear();
+    for n in 0..1000_u32 {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + n).into();
+        status.services.push(crate::api::ServiceStatus { address, ..service.clone() });
+    }
+    let text = render(&overview(status, vec![router()]));
+    assert!(text.contains(": 1000 TROUBLES\n") && text.contains("  and 985 more, 985 of them bad"), "{text}");
+    assert!(text.contains("  and 989 more: 988 of no [vrrp.*], 1 MASTER (`lb vrrp`)\n"), "{text}");
+    assert!(text.lines().count() < 60, "{text}");
+}
