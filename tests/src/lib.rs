@@ -2,6 +2,7 @@
 //! tests; the network-namespace lab, the reals that answer in it and the clients that ask.
 
 pub mod agent;
+pub mod certificates;
 pub mod client;
 pub mod config;
 pub mod demo;

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode, Real, Service};
 use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
-use crate::health::{Failure, Health};
+use crate::health::{self, Failure, Health};
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 use crate::host::stack;
@@ -81,7 +81,7 @@ pub struct Misconfigured(pub config::Error);
 /// Reads the configuration and holds it against the machine, where an interface may be missing that is `awaited` by name.
 ///
 /// # Errors
-/// Every fault of the file, at its place.
+/// Every fault of the file, at its place; or every one of the files that its checks name.
 pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
     let mut loaded = config::read(path).map_err(Misconfigured)?;
     if let Some(peers) = &loaded.config.peers {
@@ -90,6 +90,7 @@ pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded
     }
     let links = links::snapshot().await?;
     config::machine::check(&loaded, &segments(&links), awaited)?;
+    config::check_files(&loaded, health::unusable)?;
     Ok((loaded, links))
 }
 

@@ -6,6 +6,7 @@
 //! accepted file against a machine, [`words`] says what it asks for, [`reference`] documents the keys.
 
 mod doubts;
+mod files;
 pub mod fuzz;
 pub mod machine;
 mod read;
@@ -18,11 +19,13 @@ use std::io::Read;
 use std::path::Path;
 
 pub use doubts::{Obstacle, doubts};
+pub use files::{Unusable, check_files};
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
 pub(crate) use report::{foreign, text::wrap};
-pub use section::check::{Check, CheckKind, Damping, Http, Origin, Ping, Tcp, Udp, Via};
+pub use section::check::tls::Identity;
+pub use section::check::{Body, Check, CheckKind, Damping, Header, Http, Origin, Pattern, Ping, Tcp, Tls, Udp, Via};
 pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::flows::Flows;

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::read::{Declared, Keys, schema};
 use super::section::File;
+use super::section::check::tls::TlsKeys;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
 use super::section::flows::FlowsKeys;
@@ -38,6 +39,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("reals".to_owned(), table(&RealKeys::declared())),
         ("check".to_owned(), table(&CheckKeys::declared())),
         ("check types".to_owned(), kinds()),
+        ("check tls".to_owned(), table(&TlsKeys::declared())),
     ];
     let own = check::kinds().map(|kind| (format!("check {}", kind.word), (kind.declared)()));
     tables.extend(own.filter(|(_, keys)| !keys.is_empty()).map(|(name, keys)| (name, table(&keys))));

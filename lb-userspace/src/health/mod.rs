@@ -15,6 +15,6 @@ pub mod via;
 
 pub use event::*;
 pub use look::{Look, Seen};
-pub use probe::Vips;
+pub use probe::{Vips, unusable};
 pub use runner::{Handle, Runner};
 pub use via::Hops;

@@ -14,6 +14,7 @@ mod ping;
 mod source;
 mod tcp;
 mod through;
+mod tls;
 mod udp;
 
 use std::io;
@@ -29,9 +30,10 @@ use tokio_util::either::Either;
 use super::via::{self, Passage, Road};
 use super::{Failure, Target};
 pub use source::Vips;
+pub use tls::Memory;
 
 use super::machine::Outcome;
-use crate::config::{CheckKind, Http, Via};
+use crate::config::{CheckKind, Unusable, Via};
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +68,12 @@ pub enum Fault {
         expected: String,
     },
     /// The status is good, but the body isn't.
-    #[error("the body has no \"{text}\"{}", cut(*.is_cut))]
+    #[error("the body has no \"{text}\"{}", cut(*.limit))]
     Body {
         /// What is looked for, for people.
         text: String,
-        /// Whether there may be more of the body than was read.
-        is_cut: bool,
+        /// The bytes that were read, where there may be more.
+        limit: Option<usize>,
     },
     /// Frames can't be sent to it, so it can't be asked on a VIP.
     #[error("its MAC address is not known")]
@@ -79,6 +81,23 @@ pub enum Fault {
     /// A real that has the VIP too can't answer to it.
     #[error("this director has no address but VIPs to ask from")]
     NoOwn,
+    /// As [`Self::Body`], by a pattern.
+    #[error("the body doesn't match {text}{}", cut(*.limit))]
+    Pattern {
+        /// As in the file.
+        text: String,
+        /// The bytes that were read, where there may be more.
+        limit: Option<usize>,
+    },
+    /// A connection, but no TLS session in time.
+    #[error("timed out after {} in the TLS handshake", humantime::format_duration(*.0))]
+    Shaking(Duration),
+    /// A TLS session that isn't good.
+    #[error(transparent)]
+    Tls(#[from] tls::Fault),
+    /// A file that the check names can't be used.
+    #[error("{0}")]
+    File(String),
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
@@ -97,7 +116,9 @@ impl Fault {
     /// Whether the fault lies with this director, so that it says nothing about the real.
     fn is_own(&self) -> bool {
         let error = match self {
-            Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::NoSource(_) | Self::Request(_) => return true,
+            Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::NoSource(_) | Self::Request(_) | Self::File(_) => {
+                return true;
+            }
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -109,11 +130,20 @@ impl Fault {
     /// What it says of the real.
     fn kind(&self) -> Failure {
         match self {
-            Self::NotHttp | Self::TooLarge | Self::Status { .. } | Self::Body { .. } | Self::Answer => Failure::Wrong,
+            Self::NotHttp
+            | Self::TooLarge
+            | Self::Status { .. }
+            | Self::Body { .. }
+            | Self::Pattern { .. }
+            | Self::Answer => Failure::Wrong,
+            Self::Tls(tls::Fault::Closed) => Failure::Unreachable,
+            Self::Tls(_) => Failure::Wrong,
             Self::Io(_)
             | Self::Local(_)
             | Self::Connecting(_)
+            | Self::Shaking(_)
             | Self::Waiting(_)
+            | Self::File(_)
             | Self::Closed
             | Self::NoMac
             | Self::NoOwn
@@ -124,30 +154,36 @@ impl Fault {
     }
 }
 
-/// Checks the target once, from an address that is none of the VIPs, on the addresses that it says.
-pub async fn run_by(target: &Target, vips: &Vips, passage: &Passage) -> Outcome {
+/// What is wrong with the files that a check names, as they are now.
+#[must_use]
+pub fn unusable(kind: &CheckKind) -> Vec<Unusable> {
+    tls::unusable(kind)
+}
+
+/// Checks the target once, from an address that is none of the VIPs, on the addresses that it says. `memory` is this target's.
+pub async fn run_by(target: &Target, vips: &Vips, passage: &Passage, memory: &Memory) -> Outcome {
     match &target.check.via {
-        Via::Real => run(target, vips).await,
-        Via::Vip(on) => through::run(target, on, false, vips, passage).await,
-        Via::Both(on) => through::run(target, on, true, vips, passage).await,
+        Via::Real => run(target, vips, memory).await,
+        Via::Vip(on) => through::run(target, on, false, vips, passage, memory).await,
+        Via::Both(on) => through::run(target, on, true, vips, passage, memory).await,
     }
 }
 
 /// Checks it once, on its own address.
-pub async fn run(target: &Target, vips: &Vips) -> Outcome {
-    outcome(on_its_own(target, vips, &Deadline::new(target.check.timeout)).await)
+pub async fn run(target: &Target, vips: &Vips, memory: &Memory) -> Outcome {
+    outcome(on_its_own(target, vips, memory, &Deadline::new(target.check.timeout)).await)
 }
 
-async fn on_its_own(target: &Target, vips: &Vips, deadline: &Deadline) -> Result<(), Fault> {
+async fn on_its_own(target: &Target, vips: &Vips, memory: &Memory, deadline: &Deadline) -> Result<(), Fault> {
     let real = SocketAddr::new(target.asked(), target.check.port);
     let source = source::wanted(real, target.check.source.as_ref(), vips).map_err(Fault::NoSource)?;
-    ask(target, Way { real, source, through: None }, deadline).await
+    ask(target, Way { real, source, through: None }, memory, deadline).await
 }
 
-async fn ask(target: &Target, way: Way<'_>, deadline: &Deadline) -> Result<(), Fault> {
+async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline) -> Result<(), Fault> {
     match &target.check.kind {
         CheckKind::Tcp(_) => tcp::check(way, deadline).await,
-        CheckKind::Http(question) => http::check(way, question, deadline).await,
+        CheckKind::Http(question) => http::check(way, question, memory, deadline).await,
         CheckKind::Ping(_) => ping::check(way, deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, deadline).await,
     }
@@ -219,8 +255,12 @@ fn begin(Way { real, source, .. }: Way<'_>) -> Result<TcpStream, Fault> {
 }
 
 /// Said of a body that wasn't read to its end.
-fn cut(is_cut: bool) -> String {
-    if is_cut { format!(" in its first {} KiB", Http::BODY / 1024) } else { String::new() }
+fn cut(limit: Option<usize>) -> String {
+    match limit {
+        None => String::new(),
+        Some(bytes) if bytes % 1024 == 0 => format!(" in its first {} KiB", bytes / 1024),
+        Some(bytes) => format!(" in its first {bytes} bytes"),
+    }
 }
 
 /// What the kernel says of a connection, in the words that an operator greps for.

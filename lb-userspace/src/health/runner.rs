@@ -119,6 +119,8 @@ struct Id(u64);
 #[derive(Debug)]
 struct Slot {
     target: Arc<Target>,
+    /// Of its checks.
+    memory: Arc<probe::Memory>,
     machine: Machine,
     queued: Option<Instant>,
     running: Option<AbortHandle>,
@@ -258,8 +260,8 @@ impl Runner {
         let machine = Machine::new(&target.check, known, within, now, fastrand::u64(..));
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
-        let history = History::default();
-        let slot = Slot { target, machine, queued: None, running: None, began: now, history, event: None };
+        let (history, memory) = (History::default(), Arc::default());
+        let slot = Slot { target, memory, machine, queued: None, running: None, began: now, history, event: None };
         self.slots.insert(id, slot);
         self.enqueue(id);
     }
@@ -343,8 +345,8 @@ impl Runner {
             self.late.note(now.monotonic.duration_since(due));
             slot.began = now.monotonic;
             let (target, vips) = (Arc::clone(&slot.target), Arc::clone(&self.vips));
-            let passage = Arc::clone(&self.passage);
-            let check = async move { (id, ticket, probe::run_by(&target, &vips, &passage).await) };
+            let (passage, memory) = (Arc::clone(&self.passage), Arc::clone(&slot.memory));
+            let check = async move { (id, ticket, probe::run_by(&target, &vips, &passage, &memory).await) };
             slot.running = Some(self.checks.spawn(check));
         }
         self.enqueue(id);

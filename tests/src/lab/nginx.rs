@@ -46,11 +46,19 @@ pub fn set_ill(host: &Host, ill: bool) -> Result<()> {
 /// # Errors
 /// When it can't be started; the message has its log.
 pub fn start_at(host: &Host, port: u16) -> Result<Process> {
+    start_with(host, port, "")
+}
+
+/// As [`start_at`], with more within its `http { … }`: further servers, say.
+///
+/// # Errors
+/// When it can't be started; the message has its log.
+pub fn start_with(host: &Host, port: u16, more: &str) -> Result<Process> {
     let dir = host.dir().join("nginx");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let file = dir.join("nginx.conf");
     let shown = dir.display();
-    fs::write(&file, config(host.title(), &shown.to_string(), port))
+    fs::write(&file, config(host.title(), &shown.to_string(), port, more))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let (file, prefix) = (file.display().to_string(), format!("{shown}/"));
     let mut nginx = host.spawn(NGINX, ["-e", "stderr", "-p", &prefix, "-c", &file])?;
@@ -61,7 +69,7 @@ pub fn start_at(host: &Host, port: u16) -> Result<Process> {
 }
 
 /// One process, in the foreground, with all its files in `dir`.
-fn config(title: &str, dir: &str, port: u16) -> String {
+fn config(title: &str, dir: &str, port: u16, more: &str) -> String {
     format!(
         "daemon off;
 master_process off;
@@ -86,6 +94,7 @@ http {{
         }}
         location / {{ return 200 \"I am {title}\\n\"; }}
     }}
+{more}
 }}
 "
     )

@@ -168,6 +168,7 @@ impl Shown for std::net::IpAddr {}
 impl Shown for std::net::SocketAddr {}
 impl Shown for ipnet::IpNet {}
 impl Shown for Endpoint {}
+impl Shown for std::path::PathBuf {}
 
 /// A whole number within a range.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! The strings that more than one section has.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::kind::Text;
 use super::value;
@@ -22,6 +23,10 @@ pub const ASKED: Text<IpAddr> =
 
 /// One argument of a command.
 pub const ARGUMENT: Text<String> = Text { read: value::argument, example: "\"/path/script\"", values: "strings" };
+
+/// A file of this machine.
+pub const FILE_PATH: Text<PathBuf> =
+    Text { read: value::file, example: "\"/path/file\"", values: "a path from the root" };
 
 /// Any text, which a rule looks at later.
 pub const ANY: Text<String> = Text { read: any, example: "\"text\"", values: "a string" };

@@ -1,6 +1,7 @@
 //! Single values of the file: each is read from its text alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -253,6 +254,17 @@ pub fn argument(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("an argument has a zero byte", "remove it: the kernel takes none"));
     }
     Ok(text.to_owned())
+}
+
+/// A file of this machine, by its whole path. It isn't looked at.
+pub fn file(text: &str) -> Result<PathBuf, Fault> {
+    if text.starts_with('/') && !text.contains('\0') {
+        return Ok(text.into());
+    }
+    Err(Fault::new(
+        format!("\"{}\" is not a path from the root", short(text)),
+        "write it whole, such as \"/etc/lb/peers.key\"",
+    ))
 }
 
 /// A MAC address of one interface.

@@ -1,9 +1,12 @@
 //! `check`: how the reals of a service are checked. What all kinds of checks have is here; what one asks, in the
 //! file of its kind.
 
+mod headers;
 mod http;
+mod pattern;
 mod ping;
 mod tcp;
+pub mod tls;
 mod udp;
 
 use std::net::IpAddr;
@@ -11,9 +14,12 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-pub use http::Http;
+pub use headers::Header;
+pub use http::{Body, Http};
+pub use pattern::Pattern;
 pub use ping::Ping;
 pub use tcp::Tcp;
+pub use tls::Tls;
 pub use udp::Udp;
 
 use super::times::{self, INTERVAL, TIMEOUT_WORDS};
@@ -119,6 +125,11 @@ trait Asks: Sized {
 
     /// What is asked, in words.
     fn words(&self, port: u16) -> String;
+
+    /// The TLS session that it asks within.
+    fn tls(&self) -> Option<&Tls> {
+        None
+    }
 }
 
 /// Makes the kinds of checks out of their list.
@@ -136,6 +147,12 @@ macro_rules! kinds {
         impl CheckKind {
             fn words(&self, port: u16) -> String {
                 match self { $( Self::$Asked(asked) => asked.words(port), )* }
+            }
+
+            /// The TLS session that it asks within, if it does.
+            #[must_use]
+            pub fn tls(&self) -> Option<&Tls> {
+                match self { $( Self::$Asked(asked) => asked.tls(), )* }
             }
 
             /// Its word in the file.

@@ -11,8 +11,9 @@ use super::director::DirectorKeys;
 use super::seen::FirstSeen;
 use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
-use crate::config::read::value::{peer, short, socket};
-use crate::config::read::{List, Read, Shown, Text, Time, hours, key, keys};
+use crate::config::read::texts::FILE_PATH;
+use crate::config::read::value::{peer, socket};
+use crate::config::read::{List, Read, Text, Time, hours, key, keys};
 use crate::config::report::{Fault, Findings, text::wrap};
 
 /// The port where none is written: the one after IPVS's connection sync, which is another protocol.
@@ -37,11 +38,8 @@ const ADDRESSES: List<Text<SocketAddr>> = List {
     item: Text { example: "\"192.0.2.3\"", ..LISTEN },
     empty: ("there is nobody to share state with", "name the other directors, or remove the section"),
 };
-const KEY_FILE: Text<PathBuf> = Text { read: path, example: "\"/etc/lb/peers.key\"", values: "a path from the root" };
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-impl Shown for PathBuf {}
 
 keys! {
     #[derive(Debug)]
@@ -52,7 +50,7 @@ keys! {
         addresses: Vec<Spanned<SocketAddr>> = key(ADDRESSES).required()
             .values("list of addresses, of `listen`'s family");
         /// the secret that all directors share: at least 32 bytes, a file of mode 0600 of root's or the agent's own
-        key_file: PathBuf = key(KEY_FILE).required();
+        key_file: PathBuf = key(FILE_PATH).example("\"/etc/lb/peers.key\"").required();
         /// how long a director that starts waits for the others' state before it takes a VIP from a living master
         bulk_wait: Duration = key(Time::of(Duration::from_secs(1)..=HOUR).zero("don't wait"))
             .or(Duration::from_secs(10));
@@ -146,14 +144,4 @@ fn address(text: &str) -> Result<SocketAddr, Fault> {
         peer(&address.ip().to_string())?;
     }
     Ok(address)
-}
-
-fn path(text: &str) -> Result<PathBuf, Fault> {
-    if text.starts_with('/') && !text.contains('\0') {
-        return Ok(text.into());
-    }
-    Err(Fault::new(
-        format!("\"{}\" is not a path from the root", short(text)),
-        "write it whole, such as \"/etc/lb/peers.key\"",
-    ))
 }

@@ -18,11 +18,24 @@ fn every_example_of_the_reference_page_is_good() {
 }
 
 #[test]
+fn the_page_of_checks_has_a_part_for_each_kind_and_good_examples() {
+    let page = include_str!("../../../../docs/checks.md");
+    for kind in crate::config::section::check::kinds() {
+        assert!(page.contains(&format!("\n## {}\n", kind.word)), "{} has no part", kind.word);
+    }
+    for example in page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        if let Err(error) = load(example) {
+            panic!("{example}\n{error}");
+        }
+    }
+}
+
+#[test]
 fn the_reference_page_names_every_key() {
     let page = include_str!("../../../../docs/configuration.md");
     // A key that nobody has, in each kind of section: the mend lists those that there are.
     let text = "x = 1\n[director]\nx = 1\n[flows]\nx = 1\n[limits]\nx = 1\n[peers]\nx = 1\n[vrrp.a]\nx = 1\n\
-                announce = { x = 1 }\ntrack = [{ x = 1 }]\n[pool.a]\nx = 1\n[service.a]\nx = 1\ncheck = { x = 1 }\nreals = [{ x = 1 }]\n";
+                announce = { x = 1 }\ntrack = [{ x = 1 }]\n[pool.a]\nx = 1\n[service.a]\nx = 1\ncheck = { x = 1, tls = { x = 1 } }\nreals = [{ x = 1 }]\n";
     let error = load(text).unwrap_err();
     let mut lists = 0;
     for diagnostic in error.diagnostics() {
@@ -35,7 +48,7 @@ fn the_reference_page_names_every_key() {
             assert!(table.iter().any(|form| page.contains(form)), "{key} is not described");
         }
     }
-    assert_eq!(lists, 12);
+    assert_eq!(lists, 13);
 }
 
 /// What is generated from the keys' declarations; `LB_REGENERATE=1` writes it anew.

@@ -4,9 +4,18 @@ use std::time::Duration;
 
 use super::{REFERENCE, load};
 use crate::config::{
-    Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Http, Join,
-    Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Track, Udp, Vip, Vrrp, WhenAgentDies,
+    Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Header, Http,
+    Identity, Join, Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Tls, Track, Udp, Vip,
+    Vrrp, WhenAgentDies,
 };
+
+fn header(name: &str, value: &str) -> Header {
+    Header { name: name.to_owned(), value: value.to_owned() }
+}
+
+fn file(path: &str) -> toml::Spanned<std::path::PathBuf> {
+    toml::Spanned::new(0..0, path.into())
+}
 
 fn plain_real(address: &str) -> Real {
     Real { address: address.parse().unwrap(), weight: 1, mac: None, interface: None, vlan: None, checks: None }
@@ -71,13 +80,7 @@ fn the_shipped_file_is_the_reference_lab() {
             scheduler: Scheduler::Rr,
             ring_size: 65_537,
             checks: alone(Check {
-                kind: CheckKind::Http(Http {
-                    method: "GET".to_owned(),
-                    path: "/".to_owned(),
-                    host: None,
-                    status: vec![(200, 299)],
-                    body: None,
-                }),
+                kind: CheckKind::Http(Http::default()),
                 port: 80,
                 interval: Duration::from_secs(2),
                 fast: Duration::from_secs(2),
@@ -162,6 +165,14 @@ method = "HEAD"
 path = "/alive?deep=1"
 host = "www.example.org"
 status = [204, "301", "400-499"]
+headers = { Authorization = "Bearer T0ken", X-Check = "lb" }
+body_limit = 2048
+[service.web.check.tls]
+sni = "inner.example.org"
+ca = "/etc/lb/ca.pem"
+cert = "/etc/lb/check.pem"
+key = "/etc/lb/check.key"
+certificate_days = 14
 [[service.web.reals]]
 address = "192.0.2.3"
 [[service.web.reals]]
@@ -222,10 +233,20 @@ address = "192.0.2.2"
             method: "HEAD".to_owned(),
             path: "/alive?deep=1".to_owned(),
             host: Some("www.example.org".to_owned()),
+            headers: vec![header("authorization", "Bearer T0ken"), header("x-check", "lb")],
             status: vec![(204, 204), (301, 301), (400, 499)],
             body: None,
+            body_limit: 2048,
+            tls: Some(Box::new(Tls {
+                sni: Some("inner.example.org".to_owned()),
+                ca: Some(file("/etc/lb/ca.pem")),
+                insecure: false,
+                identity: Some(Identity { cert: file("/etc/lb/check.pem"), key: file("/etc/lb/check.key") }),
+                certificate_days: Some(14),
+            })),
         })
     );
+    assert!(!format!("{check:?}").contains("T0ken"), "{check:?}");
 }
 
 #[test]

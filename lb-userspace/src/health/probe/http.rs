@@ -1,5 +1,6 @@
-//! The HTTP check: one HTTP/1.1 request on a connection of its own; the status decides, and the body
-//! where the check names what it has. A real can't make it hold more than [`HEAD`] bytes of head and [`Http::BODY`] of body.
+//! The HTTP check: one HTTP/1.1 request on a connection of its own, within TLS where the check says so; the status
+//! decides, and the body where the check names what it has. A real can't make it hold more than [`HEAD`] bytes of head and the check's
+//! `body_limit` of body. Redirects are answers like others: none is followed.
 
 use std::error::Error as _;
 use std::io;
@@ -9,31 +10,41 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Connection, Deadline, Fault, Way, connect};
-use crate::config::{Http, short};
+use super::{Deadline, Fault, Memory, Way, connect, tls};
+use crate::config::{Body, Http, short};
 
 /// Bytes of a response head that are read at most.
 pub(super) const HEAD: usize = 16 * 1024;
 /// Time that is given at most to a body that decides nothing; reading it lets the real close first.
 const BODY_WITHIN: Duration = Duration::from_millis(50);
 
-pub(super) async fn check(way: Way<'_>, question: &Http, deadline: &Deadline) -> Result<(), Fault> {
+pub(super) async fn check(way: Way<'_>, question: &Http, memory: &Memory, deadline: &Deadline) -> Result<(), Fault> {
     let request = request(way.real, question)?;
     let connection = connect(way, deadline).await?;
-    timeout_at(deadline.at, ask(connection, request, question, deadline))
-        .await
-        .map_err(|_| Fault::Waiting(deadline.timeout))?
+    let asked = async {
+        match &question.tls {
+            None => ask(connection, request, question, deadline).await,
+            Some(tls) => {
+                let host = question.host.as_deref();
+                let asked = tls::Asked { tls, host, real: way.real, alpn: &[b"http/1.1"] };
+                let session = tls::wrap(connection, &asked, memory, deadline).await?;
+                ask(session, request, question, deadline).await
+            }
+        }
+    };
+    timeout_at(deadline.at, asked).await.map_err(|_| Fault::Waiting(deadline.timeout))?
 }
 
 /// Sends the request and judges the response. The connection is driven here, not in a task of its own: it
 /// goes with this future.
 async fn ask(
-    stream: Connection,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Empty<Bytes>>,
     question: &Http,
     deadline: &Deadline,
@@ -45,12 +56,12 @@ async fn ask(
         let response = sender.send_request(request).await.map_err(failure)?;
         let status = response.status().as_u16();
         let is_good = question.status.iter().any(|(low, high)| (*low..=*high).contains(&status));
-        if is_good && let Some(text) = &question.body {
-            return find(text, response).await;
+        if is_good && let Some(wanted) = &question.body {
+            return find(wanted, bytes(question.body_limit), response).await;
         }
         let end = deadline.at.min(Instant::now() + BODY_WITHIN);
         // The head has decided; how the body goes says nothing more.
-        let _ = timeout_at(end, read_some(response)).await;
+        let _ = timeout_at(end, read_some(response, bytes(question.body_limit))).await;
         if is_good { Ok(()) } else { Err(Fault::Status { status, expected: ranges(&question.status) }) }
     };
     tokio::pin!(answer);
@@ -62,9 +73,13 @@ async fn ask(
     }
 }
 
-async fn read_some(response: Response<Incoming>) {
+fn bytes(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+async fn read_some(response: Response<Incoming>, limit: usize) {
     let mut body = response.into_body();
-    let mut left = Http::BODY;
+    let mut left = limit;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         left = left.saturating_sub(length);
@@ -74,24 +89,31 @@ async fn read_some(response: Response<Incoming>) {
     }
 }
 
-/// Reads the body until it has `text`, ends or is as long as is read.
-async fn find(text: &str, response: Response<Incoming>) -> Result<(), Fault> {
+/// Reads the body until it has what is wanted, ends or is as long as is read.
+async fn find(wanted: &Body, limit: usize, response: Response<Incoming>) -> Result<(), Fault> {
     let mut body = response.into_body();
     let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
+    let mut is_cut = false;
+    while !is_cut && let Some(frame) = body.frame().await {
         let frame = frame.map_err(failure)?;
         let part = frame.data_ref().map_or(&[][..], Bytes::as_ref);
-        // Only what is new, and as much before it as a text that spans both can have there.
-        let from = read.len().saturating_sub(text.len());
-        read.extend_from_slice(part.get(..Http::BODY - read.len()).unwrap_or(part));
-        if read.get(from..).is_some_and(|new| has(new, text.as_bytes())) {
+        let known = read.len();
+        read.extend_from_slice(part.get(..limit - known).unwrap_or(part));
+        is_cut = read.len() >= limit;
+        // A text decides as soon as it is there. Only what is new is searched, and as much before it as a text that spans
+        // both can have there.
+        if let Body::Text(text) = wanted
+            && read.get(known.saturating_sub(text.len())..).is_some_and(|new| has(new, text.as_bytes()))
+        {
             return Ok(());
         }
-        if read.len() >= Http::BODY {
-            return Err(Fault::Body { text: short(text), is_cut: true });
-        }
     }
-    Err(Fault::Body { text: short(text), is_cut: false })
+    let limit = is_cut.then_some(limit);
+    match wanted {
+        Body::Text(text) => Err(Fault::Body { text: short(text), limit }),
+        Body::Match(pattern) if pattern.matches(&read) => Ok(()),
+        Body::Match(pattern) => Err(Fault::Pattern { text: short(pattern.text()), limit }),
+    }
 }
 
 fn has(bytes: &[u8], text: &[u8]) -> bool {
@@ -101,21 +123,29 @@ fn has(bytes: &[u8], text: &[u8]) -> bool {
 fn request(real: SocketAddr, question: &Http) -> Result<Request<Empty<Bytes>>, Fault> {
     let method = Method::from_bytes(question.method.as_bytes()).map_err(|_| Fault::Request("method"))?;
     let path: Uri = question.path.parse().map_err(|_| Fault::Request("path"))?;
+    let usual = if question.tls.is_some() { 443 } else { 80 };
     let host = match &question.host {
         Some(host) => host.clone(),
-        None if real.port() == 80 && real.is_ipv4() => real.ip().to_string(),
-        None if real.port() == 80 => format!("[{}]", real.ip()),
+        None if real.port() == usual && real.is_ipv4() => real.ip().to_string(),
+        None if real.port() == usual => format!("[{}]", real.ip()),
         None => real.to_string(),
     };
     let host = HeaderValue::try_from(host).map_err(|_| Fault::Request("host"))?;
-    Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header(HOST, host)
         .header(USER_AGENT, concat!("lb/", env!("CARGO_PKG_VERSION"), " (health check)"))
         .header(CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|_| Fault::Request("path"))
+        .map_err(|_| Fault::Request("path"))?;
+    for header in &question.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Fault::Request("headers"))?;
+        let value = HeaderValue::from_str(&header.value).map_err(|_| Fault::Request("headers"))?;
+        // One of `user-agent` takes the place of ours.
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 fn failure(error: hyper::Error) -> Fault {
@@ -125,12 +155,10 @@ fn failure(error: hyper::Error) -> Fault {
     if error.is_parse() {
         return Fault::NotHttp;
     }
-    if let Some(io) = error.source().and_then(|e| e.downcast_ref::<io::Error>())
-        && let Some(code) = io.raw_os_error()
-    {
-        return Fault::Io(io::Error::from_raw_os_error(code));
+    match error.source().and_then(|error| error.downcast_ref::<io::Error>()) {
+        Some(error) if error.raw_os_error().is_some() || error.get_ref().is_some_and(tls::is_tls) => tls::of_io(error),
+        _ => Fault::Closed,
     }
-    Fault::Closed
 }
 
 /// `200-299`, `200 or 204`, ….

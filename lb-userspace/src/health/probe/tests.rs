@@ -6,11 +6,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use super::*;
-use crate::config::{Check, Http, Origin, Ping, Tcp, Udp};
+use crate::config::{Body, Check, Http, Origin, Ping, Tcp, Udp};
 
-const GENEROUS: Duration = Duration::from_secs(20);
+/// One check of a target that nothing is known of.
+async fn run(target: &Target, vips: &Vips) -> Outcome {
+    super::run(target, vips, &Memory::default()).await
+}
 
-fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
+pub(super) const GENEROUS: Duration = Duration::from_secs(20);
+
+pub(super) fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
     Target {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         check: Check {
@@ -31,20 +36,14 @@ fn target(kind: CheckKind, port: u16, timeout: Duration) -> Target {
 }
 
 fn http() -> CheckKind {
-    CheckKind::Http(Http {
-        method: "GET".to_owned(),
-        path: "/health?full=1".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: None,
-    })
+    CheckKind::Http(Http { path: "/health?full=1".to_owned(), ..Http::default() })
 }
 
-fn bad(reason: &str) -> Outcome {
+pub(super) fn bad(reason: &str) -> Outcome {
     Outcome::Bad(Failure::Unreachable, reason.to_owned())
 }
 
-fn wrong(reason: &str) -> Outcome {
+pub(super) fn wrong(reason: &str) -> Outcome {
     Outcome::Bad(Failure::Wrong, reason.to_owned())
 }
 
@@ -133,7 +132,7 @@ async fn http_host_and_method_are_sent() {
         path: "/".to_owned(),
         host: Some("www.example.net".to_owned()),
         status: vec![(200, 200)],
-        body: None,
+        ..Http::default()
     });
     assert_eq!(run(&target(kind, port, GENEROUS), &Vips::default()).await, Outcome::Good);
     let request = server.await.unwrap().unwrap().to_lowercase();
@@ -268,13 +267,7 @@ async fn a_udp_port_that_is_unreachable_is_refused() {
 
 #[tokio::test]
 async fn a_question_that_cant_be_put_says_nothing_about_the_real() {
-    let kind = CheckKind::Http(Http {
-        method: "GET".to_owned(),
-        path: "/a b".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: None,
-    });
+    let kind = CheckKind::Http(Http { path: "/a b".to_owned(), ..Http::default() });
     assert_eq!(
         run(&target(kind, 1, GENEROUS), &Vips::default()).await,
         Outcome::Void("the check's path can't be sent in an HTTP request".to_owned())
@@ -325,7 +318,7 @@ fn each_failure_of_the_kernel_is_the_reals_or_the_directors_own() {
 async fn ask_body(text: &str, answer: &[u8], hold: bool, timeout: Duration) -> Outcome {
     let CheckKind::Http(http) = http() else { unreachable!() };
     let (port, _server) = answering(answer.to_vec(), hold).await;
-    let kind = CheckKind::Http(Http { body: Some(text.to_owned()), ..http });
+    let kind = CheckKind::Http(Http { body: Some(Body::Text(text.to_owned())), ..http });
     run(&target(kind, port, timeout), &Vips::default()).await
 }
 
@@ -333,7 +326,7 @@ async fn ask_body(text: &str, answer: &[u8], hold: bool, timeout: Duration) -> O
 async fn a_body_is_searched_up_to_its_bound() {
     let head = "HTTP/1.1 200 OK\r\n\r\n";
     let answer = |body: &str| [head.as_bytes(), body.as_bytes()].concat();
-    let nearly = "a".repeat(Http::BODY - 4);
+    let nearly = "a".repeat(16 * 1024 - 4);
     let rows = [
         (answer("all is well"), Outcome::Good),
         (answer("well"), Outcome::Good),
@@ -377,7 +370,7 @@ async fn a_body_that_trickles_is_not_waited_for() {
         bytes
     });
     let CheckKind::Http(http) = http() else { unreachable!() };
-    let kind = CheckKind::Http(Http { body: Some("well".to_owned()), ..http });
+    let kind = CheckKind::Http(Http { body: Some(Body::Text("well".to_owned())), ..http });
     let outcome = run(&target(kind, port, Duration::from_millis(200)), &Vips::default()).await;
     assert_eq!(outcome, bad("timed out after 200ms waiting for a response"));
     assert!(server.await.unwrap() > 0, "the connection was closed");

@@ -7,15 +7,23 @@ use futures_util::future::join_all;
 use nix::errno::Errno;
 use tokio::time::timeout_at;
 
-use super::{Deadline, Fault, Outcome, Vips, Way, ask, on_its_own, outcome, source};
+use super::{Deadline, Fault, Memory, Outcome, Vips, Way, ask, on_its_own, outcome, source};
 use crate::health::Target;
 use crate::health::via::Passage;
 
 /// Checks the target on these VIPs, and on its own address too if `both`.
-pub(super) async fn run(target: &Target, on: &[IpAddr], both: bool, vips: &Vips, passage: &Passage) -> Outcome {
+pub(super) async fn run(
+    target: &Target,
+    on: &[IpAddr],
+    both: bool,
+    vips: &Vips,
+    passage: &Passage,
+    memory: &Memory,
+) -> Outcome {
     let deadline = &Deadline::new(target.check.timeout);
-    let own = async { if both { Some(on_its_own(target, vips, deadline).await) } else { None } };
-    let asked = join_all(on.iter().map(async |vip| (*vip, on_vip(target, *vip, vips, passage, deadline).await)));
+    let own = async { if both { Some(on_its_own(target, vips, memory, deadline).await) } else { None } };
+    let asked =
+        join_all(on.iter().map(async |vip| (*vip, on_vip(target, *vip, vips, passage, memory, deadline).await)));
     let (own, asked) = tokio::join!(own, asked);
     judge(own, asked)
 }
@@ -25,13 +33,14 @@ async fn on_vip(
     vip: IpAddr,
     vips: &Vips,
     passage: &Passage,
+    memory: &Memory,
     deadline: &Deadline,
 ) -> Result<(), Fault> {
     let hop = timeout_at(deadline.at, passage.hop(target.address)).await.map_err(|_| Fault::NoMac)?;
     let own = source::own(target.address, target.check.source.as_ref(), vips)?;
     let vip = SocketAddr::new(vip, target.check.port);
     let road = passage.road(hop, own, vip).map_err(Fault::Local)?;
-    ask(target, Way { real: vip, source: None, through: Some(&road) }, deadline).await
+    ask(target, Way { real: vip, source: None, through: Some(&road) }, memory, deadline).await
 }
 
 /// What the answers on the real's own address, if it was asked, and on VIPs say together.

@@ -153,13 +153,7 @@ async fn a_flapping_real_is_followed() {
 async fn rise_and_fall_are_counted_in_checks() {
     let (listener, port) = listen().await;
     let mut target = target(port);
-    target.check.kind = CheckKind::Http(Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![(200, 200)],
-        body: None,
-    });
+    target.check.kind = CheckKind::Http(Http { status: vec![(200, 200)], ..Http::default() });
     target.check.rise = 2;
     target.check.fall = 3;
     // 200 once (decides at once), then 500 three times, then 200.
@@ -191,13 +185,7 @@ async fn a_silent_real_times_out_and_others_are_not_held_up() {
     let (silent, silent_port) = listen().await;
     let mut slow = target(silent_port);
     slow.check.timeout = Duration::from_millis(80);
-    slow.check.kind = CheckKind::Http(Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![(200, 299)],
-        body: None,
-    });
+    slow.check.kind = CheckKind::Http(Http { status: vec![(200, 299)], ..Http::default() });
     let (listener, port) = listen().await;
     accept_all(listener);
     let mut bench = Bench::new(100);
@@ -313,13 +301,7 @@ async fn beyond_the_limit_checks_wait_their_turn() {
 async fn cancelling_ends_the_loop_and_its_checks() {
     let (listener, port) = listen().await;
     let mut silent = target(port);
-    silent.check.kind = CheckKind::Http(Http {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        status: vec![],
-        body: None,
-    });
+    silent.check.kind = CheckKind::Http(Http { status: vec![], ..Http::default() });
     silent.check.timeout = GENEROUS;
     let bench = Bench::new(100);
     bench.handle.set_targets(targets([silent]));

@@ -1,0 +1,242 @@
+//! Each kind of check against a real server of its protocol, and against ones that mean no good: what the operator is
+//! told, and that it costs the director next to nothing.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::agent::{self, Agent};
+use lb_tests::certificates::{Authority, Issued};
+use lb_tests::config::{director, real, service};
+use lb_tests::lab::{DEADLINE, Host, Lab, VIP, nginx, scenario};
+use lb_userspace::api::{RealStatus, State};
+
+/// What each check has besides its kind.
+const TIMES: &str = "interval = \"500ms\", timeout = \"400ms\", fall = 1";
+
+/// One check of the lab's first real: its service's name, the port, the check's own keys, and what `lb list` says why
+/// it is down, or nothing.
+struct Row {
+    name: &'static str,
+    port: u16,
+    keys: String,
+    why: Option<&'static str>,
+}
+
+fn row(name: &'static str, port: u16, keys: impl Into<String>, why: impl Into<Option<&'static str>>) -> Row {
+    Row { name, port, keys: keys.into(), why: why.into() }
+}
+
+/// A director with a service for each check.
+fn config(lab: &Lab, rows: &[Row]) -> String {
+    let one = |(at, Row { name, port, keys, .. }): (u16, &Row)| {
+        let keys = format!("protocol = \"tcp\"\ncheck = {{ {keys}, port = {port}, {TIMES} }}");
+        service(name, format!("{VIP}:{at}"), &keys, [real(lab.real(1).v4(), "")])
+    };
+    director(&["eth1"]) + &(1..).zip(rows).map(one).collect::<String>()
+}
+
+/// Waits until each check has found what it is to find.
+fn expect(agent: &Agent<'_>, lab: &Lab, rows: &[Row]) -> Result<()> {
+    for Row { name, why, .. } in rows {
+        let stands = |real: &RealStatus| match why {
+            None => real.state == State::Up,
+            Some(why) => real.state == State::Down && real.why.as_ref().is_some_and(|said| said.contains(why)),
+        };
+        agent.wait_for_real(name, lab.real(1).v4(), stands).with_context(|| {
+            let found = agent.real(name, lab.real(1).v4());
+            format!("{name}, which is to be {why:?}, is {found:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes a file of a host's, and tells where.
+fn write(host: &Host, name: &str, text: &str) -> Result<PathBuf> {
+    let path = host.dir().join(name);
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// A virtual server of nginx that speaks TLS.
+fn tls_server(host: &Host, port: u16, issued: &Issued, more: &str) -> Result<String> {
+    let cert = write(host, &format!("{port}.pem"), &issued.cert)?;
+    let key = write(host, &format!("{port}.key"), &issued.key)?;
+    Ok(format!(
+        "server {{ listen {port} ssl; ssl_certificate {}; ssl_certificate_key {}; {more} }}\n",
+        cert.display(),
+        key.display()
+    ))
+}
+
+#[test]
+fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let (host, director) = (lab.real(1), lab.director());
+        let ours = Authority::new("the lab's").context("an authority")?;
+        let ca = write(director, "ca.pem", &ours.pem())?;
+        let own = ours.issue(&["director.example"], (-1, 9))?;
+        let (cert, key) = (write(director, "own.pem", &own.cert)?, write(director, "own.key", &own.key)?);
+        let good = ours.issue(&["www.example.org"], (-1, 90))?;
+        let well = "location / { return 200 \"all is well\\n\"; }";
+        let asking = format!(
+            "ssl_client_certificate {}; ssl_verify_client on; {well}",
+            write(host, "ca.pem", &ours.pem())?.display()
+        );
+        let old = ours.issue(&["www.example.org"], (-90, -3))?;
+        let servers = |old: &Issued| -> Result<String> {
+            Ok([
+                tls_server(host, 443, &good, well)?,
+                tls_server(host, 8441, &ours.issue(&["other.example.org"], (-1, 90))?, well)?,
+                tls_server(host, 8442, old, well)?,
+                tls_server(host, 8443, &ours.issue(&["www.example.org"], (-1, 13))?, well)?,
+                tls_server(host, 8444, &good, "location / { return 503; }")?,
+                tls_server(host, 8445, &good, &asking)?,
+            ]
+            .concat())
+        };
+        let mut server = nginx::start_with(host, 80, &servers(&old)?)?;
+        let tls = format!("type = \"http\", host = \"www.example.org\", tls = {{ ca = \"{}\"", ca.display());
+        let identity = format!(", cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
+        let mut rows = [
+            row("good", 443, format!("{tls} }}, body_regex = '^all is (well|fine)\\n$'"), None),
+            row("machine", 443, "type = \"http\", host = \"www.example.org\", tls = true", "is signed by nobody"),
+            row("body", 443, format!("{tls} }}, body = \"ill\""), "the body has no \"ill\""),
+            row(
+                "sni",
+                443,
+                format!("{tls}, sni = \"b.example\" }}"),
+                "certificate is for www.example.org, not b.example",
+            ),
+            row("name", 8441, format!("{tls} }}"), "certificate is for other.example.org, not www.example.org"),
+            row("apart", 8441, format!("{tls}, sni = \"other.example.org\" }}"), None),
+            row("any", 8441, "type = \"http\", tls = { insecure = true }", None),
+            row("ended", 8442, format!("{tls} }}"), "certificate ended 2 days ago"),
+            row("ending", 8443, format!("{tls}, certificate_days = 14 }}"), "certificate ends in 13 days"),
+            row("soon", 8443, format!("{tls}, certificate_days = 13 }}"), None),
+            row("status", 8444, format!("{tls} }}"), "status 503, expected 200-299"),
+            row("stranger", 8445, format!("{tls} }}"), "status 400, expected 200-299"),
+            row("known", 8445, format!("{tls}{identity}"), None),
+            row("plain", 80, format!("{tls} }}"), "the answer is not TLS"),
+            row("mixed", 443, "type = \"http\"", "status 400, expected 200-299"),
+        ];
+        let mut agent = Agent::start(director, &config(lab, &rows))?;
+        expect(&agent, lab, &rows)?;
+        let list = agent.lb(&["list"])?;
+        ensure!(list.contains("certificate ends in 13 days"), "{list}");
+        let address = host.v4();
+        agent.process().wait_for_log(DEADLINE, &format!("real {address}: down: certificate ended 2 days ago"))?;
+
+        // A real whose certificate was renewed is back, and one that dies is refused at once.
+        server.kill()?;
+        rows[0].why = Some("connection refused");
+        expect(&agent, lab, &rows[..1])?;
+        let _server = nginx::start_with(host, 80, &servers(&good)?)?;
+        rows[0].why = None;
+        rows[7].why = None;
+        expect(&agent, lab, &rows)?;
+
+        // What can't be used is refused by `lb check` and `lb reload`, at its line; the agent goes on.
+        let bad = [("/no/such/ca.pem", "can't be read: No such file"), ("/etc/passwd", "has no certificate in PEM")];
+        for (path, why) in bad {
+            let tls = format!("type = \"http\", tls = {{ ca = \"{path}\" }}");
+            let text = config(lab, &[row("good", 443, tls, None)]);
+            let file = agent::write(director, &text)?.display().to_string();
+            let program = agent::binary()?.display().to_string();
+            let said = on_one_line(&agent::refusal(director, &program, &["check", &file])?);
+            ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
+            let said = on_one_line(&agent.reload(&text).expect_err("it names no certificate").to_string());
+            ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
+        }
+        expect(&agent, lab, &rows[..1])
+    });
+}
+
+/// A text that was wrapped.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What a server says to one connection after the other.
+type Says = fn(&mut TcpStream) -> std::io::Result<()>;
+
+/// A server inside a host that answers as `says` does, for as long as the test runs.
+fn serve(host: &Host, port: u16, says: Says) -> Result<()> {
+    let listener = host.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))??;
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                // Whoever asks may hang up whenever it likes.
+                let _ = stream.read(&mut request).and_then(|_| says(&mut stream));
+                let _ = stream.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn endless(stream: &mut TcpStream, head: &[u8], part: &[u8], pause: Duration) -> std::io::Result<()> {
+    stream.write_all(head)?;
+    loop {
+        stream.write_all(part)?;
+        thread::sleep(pause);
+    }
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+const BYTE: Duration = Duration::from_millis(20);
+
+#[test]
+fn a_hostile_real_costs_a_bounded_time_and_memory() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let host = lab.real(1);
+        let servers: [(u16, Says); 7] = [
+            (8001, |stream| endless(stream, OK, &[b'a'; 65_536], Duration::ZERO)),
+            (8002, |stream| endless(stream, OK, b"a", BYTE)),
+            (8003, |stream| endless(stream, b"HTTP/1.1 200 OK\r\nx: ", &[b'a'; 65_536], Duration::ZERO)),
+            (8004, |stream| endless(stream, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", Duration::ZERO)),
+            (8005, |stream| endless(stream, b"", &[0x16; 65_536], Duration::ZERO)),
+            (8006, |stream| endless(stream, b"\x16\x03\x03\x40\x00", b"\x02", BYTE)),
+            (8007, |stream| stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
+        ];
+        for (port, says) in servers {
+            serve(host, port, says)?;
+        }
+        let tls = "type = \"http\", tls = { insecure = true }";
+        let large = "type = \"http\", body_limit = 1048576";
+        let rows = [
+            row("body", 8001, "type = \"http\", body = \"well\"", "the body has no \"well\" in its first 16 KiB"),
+            row("large", 8001, format!("{large}, body_regex = 'b'"), "the body doesn't match b in its first 1024 KiB"),
+            row("trickle", 8002, "type = \"http\", body = \"well\"", "timed out after 400ms waiting for a response"),
+            row("regex", 8002, "type = \"http\", body_regex = 'a$'", "timed out after 400ms waiting for a response"),
+            row("header", 8003, "type = \"http\"", "the response's headers are too large"),
+            row("headers", 8004, "type = \"http\"", "the response's headers are too large"),
+            row("garbage", 8005, tls, "the answer is not TLS"),
+            row("handshake", 8006, tls, "timed out after 400ms in the TLS handshake"),
+            row("redirect", 8007, "type = \"http\"", "status 302, expected 200-299"),
+            row("status", 8001, "type = \"http\"", None),
+        ];
+        let mut agent = Agent::start(lab.director(), &config(lab, &rows))?;
+        expect(&agent, lab, &rows)?;
+        let before = memory(&mut agent)?;
+        // Ten rounds more of each, which is what is measured.
+        thread::sleep(Duration::from_secs(5));
+        expect(&agent, lab, &rows)?;
+        let after = memory(&mut agent)?;
+        eprintln!("the agent's memory: {before} KiB, and {after} KiB five seconds later");
+        ensure!(after < before + 16 * 1024, "{before} KiB, then {after} KiB");
+        Ok(())
+    });
+}
+
+/// The agent's resident memory in KiB.
+fn memory(agent: &mut Agent<'_>) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.process().id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+}
