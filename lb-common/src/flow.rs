@@ -101,20 +101,33 @@ impl Flow {
     }
 }
 
-/// Whether others are to be told of a word, of which they were told as it was `told`: its flow became open or closing, is
-/// another one, moved, has gone, or is still alive `refresh` ticks later. Of one that nothing followed nobody is told.
+/// After how many ticks of its packets a flow that lives is told again.
+#[derive(Debug, Clone, Copy)]
+pub struct Refresh {
+    /// An open one.
+    pub open: u32,
+    /// One that closes.
+    pub closing: u32,
+}
+
+/// Whether others may have to be told of a word, of which they were told as it was `told`: its flow is another one, moved, became
+/// closing, has gone, or is still alive so much later. One that nothing followed is as an open one, if it was told; where
+/// `told` is opening it was looked at and not told, and is so once more when it is another word.
 #[inline(always)]
-pub fn is_news(word: u64, told: u64, refresh: u32) -> bool {
+pub fn is_news(word: u64, told: u64, refresh: Refresh) -> bool {
     if word == told {
         return false;
     }
-    let lives = Flow::of(word).filter(|flow| flow.stage != Stage::Opening);
-    match (lives, Flow::of(told)) {
-        (None, before) => before.is_some(),
-        (Some(_), None) => true,
-        // Half the clock's bits are the future.
-        (Some(flow), Some(before)) => Flow { seen: before.seen, ..flow } != before || before.idle(flow.seen) >= refresh,
-    }
+    let (Some(flow), before) = (Flow::of(word), Flow::of(told)) else {
+        return Flow::of(told).is_some_and(|before| before.stage != Stage::Opening);
+    };
+    let Some(before) = before.filter(|before| before.stage != Stage::Opening) else { return true };
+    let (stage, refresh) = match flow.stage {
+        Stage::Opening | Stage::Open => (Stage::Open, refresh.open),
+        Stage::Closing => (Stage::Closing, refresh.closing),
+    };
+    // Half the clock's bits are the future.
+    Flow { seen: before.seen, stage, ..flow } != before || before.idle(flow.seen) >= refresh
 }
 
 /// Places of the words that are news ([`is_news`]); `told` is what was told of each. At most as many as `found` holds, and
@@ -125,7 +138,7 @@ pub fn is_news(word: u64, told: u64, refresh: u32) -> bool {
 pub fn find_news(
     words: &[core::sync::atomic::AtomicU64],
     told: &[u64],
-    refresh: u32,
+    refresh: Refresh,
     found: &mut [u32],
 ) -> (usize, usize) {
     let (mut count, mut looked) = (0, 0);

@@ -109,7 +109,9 @@ pub fn pooled(pools: &[&[ServiceSpec]]) -> Desired {
             let size = spec.ring_size;
             let ring = *rings.entry(size).or_insert_with(|| {
                 let members = members.clone();
-                desired.rings.insert(slot, Ring { pool, seed: 0, size, members, in_use: true, taken: None });
+                desired
+                    .rings
+                    .insert(slot, Ring { pool, seed: 0, size, members, in_use: true, taken: None, holds: false });
                 slot += size.next_multiple_of(2);
                 slot - size.next_multiple_of(2)
             });

@@ -17,18 +17,11 @@ const COUNT: usize = 2000;
 /// The same to each service of a pool, whose rings are those of the others.
 const POOLED: usize = 250;
 
-/// Directors share their connections. Without that nobody but the master knows who has a tracked service's, or those of
-/// slots that changed.
-const EXCHANGE: bool = false;
-
 /// A service of either family has each.
 const SCHEDULERS: &[&str] = &["mh", "rr"];
 
 /// Those that count connections: apart, for two cores can't keep more connections talking.
 const COUNTED: &[&str] = &["wlc"];
-
-/// Those that take the client by a hash alone.
-const STATELESS: &[&str] = &["mh"];
 
 /// Takes the CPUs for itself.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -49,7 +42,8 @@ fn scene_of(
     let reals = BTreeMap::from([(1, 1), (2, 1), (3, 1)]);
     // A real whose check fails for a while keeps its connections.
     let keys = "on_failure = \"quiesce\"";
-    let exchange = EXCHANGE && directors > 1;
+    // Directors share their connections.
+    let exchange = directors > 1;
     let plan = Plan { schedulers, reals, check_interval: "250ms", keys, pool, apart: &[], exchange };
     scenario(plan.lab().directors(directors).reals(4), |lab| test(&mut Scene::start(lab, plan, count)?));
 }
@@ -149,9 +143,30 @@ fn a_pool() {
             scene.plan.pool = Some("site");
             scene.reload()
         })?;
+        // While two of its reals drain: slots have bases, and flows are remembered.
+        scene.keeps_all("services leave the pool", |scene| {
+            scene.plan.apart = &["rr"];
+            scene.reload()
+        })?;
         scene.keeps_all("the agent is killed and started again", |scene| {
             scene.kill(0)?;
             scene.start_again(0, None)
+        })?;
+        scene.keeps_all("they are back, and others leave it", |scene| {
+            scene.plan.apart = &["mh"];
+            scene.reload()
+        })?;
+        scene.keeps_all("all are back", |scene| {
+            scene.plan.apart = &[];
+            scene.reload()
+        })?;
+        scene.keeps_all("there is no pool any more", |scene| {
+            scene.plan.pool = None;
+            scene.reload()
+        })?;
+        scene.keeps_all("and there is one again", |scene| {
+            scene.plan.pool = Some("web");
+            scene.reload()
         })?;
         scene.keeps_all_with_new_ones("both reals are back", (3, true), both_return)?;
         scene.keeps_all_with_new_ones("a real's check fails, once for all services", (1, false), check_fails)?;
@@ -163,44 +178,49 @@ fn a_pool() {
 
 #[test]
 fn two_directors() {
-    scene(2, if EXCHANGE { SCHEDULERS } else { STATELESS }, |scene| {
-        if EXCHANGE {
-            scene.keeps_all_with_new_ones("a real is added", (4, true), fourth_joins)?;
-        }
-        scene.keeps_all("the master hands over", |scene| {
-            scene.vrrp(0, "release")?;
-            scene.wait_for_master(1)
-        })?;
-        scene.keeps_all("it takes the VIP back", |scene| {
-            scene.vrrp(0, "reclaim")?;
-            scene.wait_for_master(0)
-        })?;
-        scene.keeps_all("the master's agent is killed", |scene| {
-            scene.kill(0)?;
-            scene.wait_for_master(1)
-        })?;
-        scene.keeps_all("it is started again", |scene| {
-            scene.start_again(0, None)?;
-            scene.wait_for_master(0)
-        })?;
-        scene.keeps_all("the master is upgraded", |scene| {
-            scene.stop(0)?;
-            scene.wait_for_master(1)?;
-            scene.goes_on()?;
-            scene.start_again(0, None)?;
-            scene.wait_for_master(0)
-        })?;
-        scene.keeps_all("the master loses its power", |scene| {
-            scene.cable("director-a", false)?;
-            scene.kill(0)?;
-            scene.wait_for_master(1)
-        })?;
-        scene.keeps_all("it boots", |scene| {
-            // Nothing is left in its memory.
-            lb_tests::agent::lb(scene.director(0)?, &["detach"])?;
-            scene.cable("director-a", true)?;
-            scene.start_again(0, None)?;
-            scene.wait_for_master(0)
-        })
-    });
+    scene(2, SCHEDULERS, vips_go_to_and_fro);
+}
+
+#[test]
+fn two_directors_that_count() {
+    scene(2, COUNTED, vips_go_to_and_fro);
+}
+
+fn vips_go_to_and_fro(scene: &mut Scene<'_>) -> Result<()> {
+    scene.keeps_all_with_new_ones("a real is added", (4, true), fourth_joins)?;
+    scene.keeps_all("the master hands over", |scene| {
+        scene.vrrp(0, "release")?;
+        scene.wait_for_master(1)
+    })?;
+    scene.keeps_all("it takes the VIP back", |scene| {
+        scene.vrrp(0, "reclaim")?;
+        scene.wait_for_master(0)
+    })?;
+    scene.keeps_all("the master's agent is killed", |scene| {
+        scene.kill(0)?;
+        scene.wait_for_master(1)
+    })?;
+    scene.keeps_all("it is started again", |scene| {
+        scene.start_again(0, None)?;
+        scene.wait_for_master(0)
+    })?;
+    scene.keeps_all("the master is upgraded", |scene| {
+        scene.stop(0)?;
+        scene.wait_for_master(1)?;
+        scene.goes_on()?;
+        scene.start_again(0, None)?;
+        scene.wait_for_master(0)
+    })?;
+    scene.keeps_all("the master loses its power", |scene| {
+        scene.cable("director-a", false)?;
+        scene.kill(0)?;
+        scene.wait_for_master(1)
+    })?;
+    scene.keeps_all("it boots", |scene| {
+        // Nothing is left in its memory.
+        lb_tests::agent::lb(scene.director(0)?, &["detach"])?;
+        scene.cable("director-a", true)?;
+        scene.start_again(0, None)?;
+        scene.wait_for_master(0)
+    })
 }

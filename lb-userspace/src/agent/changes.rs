@@ -1,13 +1,9 @@
 //! What a reload changes, in words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lb_common::maps::ServiceKey;
-
 use crate::config::{Checks, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
-use crate::planner::allocation::{PoolName, succeeds};
-use crate::planner::plan::key;
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
@@ -39,30 +35,9 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
         by_name(&after.services, |it| &it.name),
         service,
     );
-    out.extend(moved(before, after));
     compare(&mut out, "pool", by_name(&before.pools, |it| &it.name), by_name(&after.pools, |it| &it.name), pool);
     compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
     out
-}
-
-/// Services that go to a pool where their reals have other numbers.
-fn moved(before: &Config, after: &Config) -> Vec<String> {
-    let names = |config: &Config| config.services.iter().map(PoolName::of).collect::<BTreeSet<_>>();
-    let (old, new) = (names(before), names(after));
-    let was: BTreeMap<ServiceKey, PoolName> =
-        before.services.iter().map(|held| (key(held), PoolName::of(held))).collect();
-    let kept = |name: &PoolName| {
-        let services = after.services.iter().filter(|held| PoolName::of(held) == *name);
-        succeeds(services.filter_map(|held| was.get(&key(held))), |name| new.contains(name))
-    };
-    let moves = |service: &&Service| {
-        let name = PoolName::of(service);
-        was.get(&key(service)).is_some_and(|was| *was != name && (old.contains(&name) || kept(&name) != Some(was)))
-    };
-    let line = |service: &Service| {
-        format!("service.{}: its remembered connections move: its reals have other numbers there", service.name)
-    };
-    after.services.iter().filter(moves).map(line).collect()
 }
 
 /// What of it has no effect before the director is made anew.
@@ -314,30 +289,6 @@ mod tests {
         ];
         for (before, after, expected) in rows {
             assert_eq!(changes(&config(before), &config(&after)), expected, "{after}");
-        }
-    }
-
-    #[test]
-    fn a_change_of_pools_says_whose_connections_move() {
-        let pool = |name: &str| format!("[pool.{name}]\nreals = [{{ address = \"192.0.2.40\" }}]\n");
-        let service = |name: &str, port: u16, rest: &str| {
-            format!("[service.{name}]\naddress = \"192.0.2.1:{port}\"\nprotocol = \"tcp\"\n{rest}\n")
-        };
-        let own = "reals = [{ address = \"192.0.2.40\" }]";
-        let both = |p: &str, a: &str, b: &str| pool(p) + &service("a", 80, a) + &service("b", 81, b);
-        let of = |p: &str| format!("pool = \"{p}\"");
-        let apart = service("a", 80, own) + &service("b", 81, own);
-        let rows: [(String, String, &[&str]); 5] = [
-            (both("p", &of("p"), &of("p")), both("q", &of("q"), &of("q")), &[]),
-            (both("p", own, &of("p")), both("p", &of("p"), &of("p")), &["a"]),
-            (both("p", &of("p"), &of("p")), both("p", own, &of("p")), &["a"]),
-            (both("p", &of("p"), own), apart.clone(), &[]),
-            (apart, both("p", &of("p"), &of("p")), &["b"]),
-        ];
-        for (before, after, expected) in rows {
-            let lines = moved(&config(&before), &config(&after));
-            let named: Vec<&str> = lines.iter().map(|line| &line[8..9]).collect();
-            assert_eq!(named, expected, "{before} -> {after}");
         }
     }
 

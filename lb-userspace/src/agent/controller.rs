@@ -37,7 +37,7 @@ use crate::{health, host};
 
 use super::devices::Devices;
 use super::guard::Guard;
-use super::routers::{self, Duty, Routers};
+use super::routers::{self, Routers, Word};
 use super::witness::Witness;
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
@@ -62,8 +62,8 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
-    /// The virtual routers: whose their VIPs' traffic is.
-    pub duties: mpsc::UnboundedReceiver<Duty>,
+    /// The virtual routers.
+    pub words: mpsc::UnboundedReceiver<Word>,
     /// SIGHUP: reload.
     pub hangup: Signal,
     /// SIGTERM: stop.
@@ -88,8 +88,8 @@ pub struct Parts {
     pub routers: Option<Ownership>,
     /// Which part of the agent failed, where that is the reason of the end.
     pub fault: Option<String>,
-    /// Peers are heard until the VIPs are handed over.
-    _exchange: Option<Exchange>,
+    /// Peers are told of connections until the VIPs are handed over.
+    pub exchange: Option<Exchange>,
 }
 
 /// See the module.
@@ -287,7 +287,7 @@ impl Controller {
                 Some(read) = self.sampling.join_next() => self.fold_sample(read),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
-                Some(duty) = inputs.duties.recv() => self.fold_duty(duty),
+                Some(word) = inputs.words.recv() => self.fold_word(word),
                 event = next_of(&mut self.exchange) => self.fold_exchange(event),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
@@ -301,7 +301,7 @@ impl Controller {
             neighbours: self.neighbours,
             routers: self.routers,
             fault,
-            _exchange: self.exchange,
+            exchange: self.exchange,
         }
     }
 
@@ -331,10 +331,15 @@ impl Controller {
         self.events.record_all(changes);
     }
 
-    fn fold_duty(&mut self, duty: Duty) {
-        if self.model.set_duty(duty.router, duty.here) {
-            self.offer_duty(duty.here);
-            self.settle();
+    fn fold_word(&mut self, word: Word) {
+        match word {
+            Word::Duty(duty) => {
+                if self.model.set_duty(duty.router, duty.here) {
+                    self.offer_duty(duty.here);
+                    self.settle();
+                }
+            }
+            Word::Asks(router) => self.ask_peers(router),
         }
     }
 

@@ -108,11 +108,11 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let heart = pulse.heart("the API's task");
     let server = api::Server::spawn(socket, listener, request_sender, events.clone(), cancel.clone(), heart);
     let (entered_sender, entered) = mpsc::unbounded_channel();
-    let (duty_sender, duties) = mpsc::unbounded_channel();
+    let (word_sender, words) = mpsc::unbounded_channel();
     let heart = pulse.heart("the VRRP thread");
     let heard = heart.listener();
     let named = controller.named();
-    let routers = Routers::spawn(&named, controller.gates(), &Pins::default(), entered_sender, duty_sender, heart)?;
+    let routers = Routers::spawn(&named, controller.gates(), &Pins::default(), entered_sender, word_sender, heart)?;
     let (fault_sender, fault) = oneshot::channel();
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
     let tracks = Tracks::spawn(named.clone(), routers.handle().clone(), links, pulse.heart("the tracks' task"));
@@ -122,7 +122,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
         health,
         neighbours,
         requests,
-        duties,
+        words,
         hangup,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
@@ -133,13 +133,18 @@ pub async fn run(path: PathBuf) -> Result<()> {
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let parts = controller.run(inputs).await;
-    let Parts { checks, neighbours: follower, routers: ownership, fault, .. } = parts;
+    let Parts { checks, neighbours: follower, routers: ownership, fault, exchange } = parts;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     events.record(Said::new(Kind::Agent, "lb", STOPS).because(fault.as_deref().unwrap_or("it was told to")));
     pulse.close();
     if let Some(Ownership { routers, tracks, notifier }) = ownership {
         drop(tracks);
-        if routers.shut_down().await {
+        let handed = routers.shut_down();
+        let ended = match exchange {
+            Some(exchange) => exchange.tell_during(handed).await,
+            None => handed.await,
+        };
+        if ended {
             notifier.join().await;
         }
     }

@@ -34,6 +34,16 @@ pub struct Duty {
     pub here: bool,
 }
 
+/// What the virtual routers say to the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// Whose the traffic of one's VIPs is.
+    Duty(Duty),
+    /// This one is about to displace a master: the peers are to be asked for what they know, and then it is told
+    /// ([`Handle::answered`]).
+    Asks(String),
+}
+
 /// What is waited for until the controller says more.
 pub const AWAITED: &str = "the first checks of the reals";
 /// The virtual routers that are released, by their names.
@@ -47,8 +57,8 @@ pub struct Routers {
 }
 
 impl Routers {
-    /// Starts the thread with the configuration's virtual routers. Their changes of state go to `entered`, and whether the
-    /// VIPs' traffic is this director's goes to `duties`.
+    /// Starts the thread with the configuration's virtual routers. Their changes of state go to `entered`, and what
+    /// the controller has to know goes to `words`.
     ///
     /// # Errors
     /// The settings are wrong, or the system refuses a socket.
@@ -57,7 +67,7 @@ impl Routers {
         gates: &GateNumbers,
         pins: &Pins,
         entered: mpsc::UnboundedSender<Status>,
-        duties: mpsc::UnboundedSender<Duty>,
+        words: mpsc::UnboundedSender<Word>,
         heart: Heart,
     ) -> Result<Self> {
         let gates = Arc::new(Mutex::new(gates.clone()));
@@ -67,7 +77,7 @@ impl Routers {
             gates: gates.clone(),
             owned: owned::read(),
             entered,
-            duties,
+            words,
         };
         let settings = settings_of(config);
         forget_old_macs(&mut host.maps, &settings)?;
@@ -147,7 +157,7 @@ struct Host {
     gates: Arc<Mutex<GateNumbers>>,
     owned: Vec<Owned>,
     entered: mpsc::UnboundedSender<Status>,
-    duties: mpsc::UnboundedSender<Duty>,
+    words: mpsc::UnboundedSender<Word>,
 }
 
 impl Host {
@@ -174,7 +184,7 @@ impl Owner for Host {
         }
         self.set_virtual_mac(settings, interface, open);
         // Who has gone needs no word.
-        let _ = self.duties.send(Duty { router: settings.name.clone(), here: open });
+        let _ = self.words.send(Word::Duty(Duty { router: settings.name.clone(), here: open }));
     }
 
     fn places(&self, settings: &Settings, interface: u32) -> io::Result<Vec<Placed>> {
@@ -228,6 +238,10 @@ impl Owner for Host {
         if let Err(error) = self.places.forget(settings, interface) {
             warn!("vrrp.{}: its macvlan can't be removed: {error}", settings.name);
         }
+    }
+
+    fn ask(&mut self, settings: &Settings) {
+        let _ = self.words.send(Word::Asks(settings.name.clone()));
     }
 
     fn entered(&mut self, status: &Status) {

@@ -2,7 +2,7 @@
 //! which has what reals that are gone have counted, so that the sum is the service's and never goes back.
 
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
-use lb_common::maps::{Service, Stats};
+use lb_common::maps::{Address, Service, Stats};
 
 use super::load::innermost;
 use super::{Dataplane, Desired, Error};
@@ -10,10 +10,22 @@ use super::{Dataplane, Desired, Error};
 const NAME: &str = "real_stats";
 
 impl Dataplane {
-    /// A real's number is free: what it counted for each of its pool's services is the service's alone.
-    pub(super) fn retire_counters(&mut self, desired: &Desired, pool: u32, index: u32) -> Result<(), Error> {
+    /// A real's number is free: what it counted for each of its pool's services is the service's alone. Services that were
+    /// of another pool, where the real `next` has this number too, go on counting.
+    pub(super) fn retire_counters(
+        &mut self,
+        desired: &Desired,
+        (pool, index): (u32, u32),
+        next: Option<Address>,
+    ) -> Result<(), Error> {
         let number = index.saturating_sub(pool);
-        let of_pool = |service: &&Service| service.reals == pool && number < service.room;
+        let goes_on = |service: &Service| {
+            let held = self.applied.services.get(&service.key).filter(|held| held.counters == service.counters);
+            let real =
+                held.filter(|held| held.reals != pool).and_then(|held| self.held_reals.get(&(held.reals + number)));
+            real.is_some_and(|real| Some(real.address) == next)
+        };
+        let of_pool = |service: &&Service| service.reals == pool && number < service.room && !goes_on(service);
         let held: Vec<u32> = desired.services.values().filter(of_pool).map(|service| service.counters).collect();
         for counters in held {
             let stats = &mut self.maps.real_stats;

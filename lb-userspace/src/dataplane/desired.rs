@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::maps::{Director, Filter, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
+use lb_common::maps::{Director, Filter, NOBODY, Port, Real, ReturnKey, Service, ServiceKey, Vip, VipKey};
 use lb_common::ring::{Member, ring};
 use lb_common::slot::Slot;
 use lb_common::{Ip, Scheduler, entries};
@@ -25,15 +25,19 @@ pub struct Ring {
     pub in_use: bool,
     /// What the director that has them has told of this ring: its words are kept here, so that a take-over goes on from them.
     pub taken: Option<Taken>,
+    /// Nobody says that he has them, of directors that share what they know: its words stay as they are, whoever is next.
+    pub holds: bool,
 }
 
 /// The words of a ring, as another director has told them in few words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Taken {
-    /// The reals that take new flows there.
+    /// The reals that take new flows there; nobody's numbers stand for those that aren't known here.
     pub members: Vec<Member>,
     /// The slots that aren't settled there, in order.
     pub slots: Vec<(u32, Slot)>,
+    /// Every connection is remembered there, and not here: so the settled ones have exceptions too.
+    pub loose: bool,
 }
 
 impl Ring {
@@ -44,12 +48,18 @@ impl Ring {
 
     /// The slots of a ring that isn't in use: those of whoever has it in use, or settled ones.
     pub fn idle(&self) -> Vec<Slot> {
-        let members = self.taken.as_ref().map_or(&self.members, |taken| &taken.members);
-        let mut slots: Vec<Slot> = ring(self.seed, self.size, members).into_iter().map(Slot::settled).collect();
-        for (index, slot) in self.taken.iter().flat_map(|taken| &taken.slots) {
+        let own = self.targets();
+        let Some(taken) = &self.taken else { return own.into_iter().map(Slot::settled).collect() };
+        let theirs = ring(self.seed, self.size, &taken.members);
+        let told = |current| if taken.loose { Slot { current, base: NOBODY } } else { Slot::settled(current) };
+        let mut slots: Vec<Slot> = theirs.into_iter().map(told).collect();
+        for (index, slot) in &taken.slots {
             if let Some(place) = slots.get_mut(*index as usize) {
                 *place = *slot;
             }
+        }
+        for (slot, own) in slots.iter_mut().zip(own).filter(|(slot, _)| slot.current == NOBODY) {
+            *slot = Slot { current: own, base: if slot.base == own { NOBODY } else { slot.base } };
         }
         slots
     }
@@ -104,6 +114,8 @@ pub struct Desired {
     pub pools: BTreeMap<u32, Pool>,
     /// By their first slot.
     pub rings: BTreeMap<u32, Ring>,
+    /// Rings that begin with the words of others, where they aren't there yet: both by their first slot.
+    pub copies: BTreeMap<u32, u32>,
     /// By their first word in `slots`.
     pub turns: BTreeMap<u32, Turns>,
     /// Frames that are not sent on.

@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use lb_common::maps::SlotPair;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Error;
@@ -27,6 +28,7 @@ unsafe impl<T> Send for Mapped<T> {}
 unsafe impl<T> Sync for Mapped<T> {}
 
 const WORD: usize = size_of::<u64>();
+const PROTECTION: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     const WORDS: usize = size_of::<T>() / WORD;
@@ -39,9 +41,21 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
         const { assert!(size_of::<T>().is_multiple_of(WORD), "the kernel rounds values up to eight bytes") };
         let bytes =
             NonZeroUsize::new(entries as usize * size_of::<T>()).ok_or_else(|| Error::map(name, "no entries"))?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the kernel refuses a length beyond the map's.
-        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map, 0) }
+        let start = unsafe { mmap(None, bytes, PROTECTION, MapFlags::MAP_SHARED, map, 0) }
+            .map_err(|error| Error::map(name, error))?;
+        Ok(Self { name, start: start.cast(), entries, values: PhantomData })
+    }
+
+    /// An array that no program shares: a flow table beside the kernel's.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn apart(name: &'static str, entries: u32) -> Result<Self, Error> {
+        let bytes =
+            NonZeroUsize::new(entries as usize * size_of::<T>()).ok_or_else(|| Error::map(name, "no entries"))?;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { mmap_anonymous(None, bytes, PROTECTION, MapFlags::MAP_PRIVATE) }
             .map_err(|error| Error::map(name, error))?;
         Ok(Self { name, start: start.cast(), entries, values: PhantomData })
     }
@@ -107,7 +121,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     ///
     /// # Errors
     /// There is none of this index.
-    pub(super) fn pointer(&self, index: u32) -> Result<*mut T, Error> {
+    pub fn pointer(&self, index: u32) -> Result<*mut T, Error> {
         if index >= self.entries {
             return Err(Error::map(self.name, format!("no entry {index}: it has {}", self.entries)));
         }
@@ -129,7 +143,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
 }
 
 /// The words of rings and turns.
-impl super::Words for Mapped<SlotPair> {
+impl super::Words for Arc<Mapped<SlotPair>> {
     fn word(&self, index: u32) -> u32 {
         self.half(index as usize).map_or(0, |word| word.load(Ordering::Relaxed))
     }

@@ -21,7 +21,7 @@ use super::{Error, Pins, Words as _};
 pub struct Maps {
     pub(super) services: Mapped<Service>,
     pub(super) vips: HashMap<MapData, VipKey, Vip>,
-    pub(super) slots: Mapped<SlotPair>,
+    pub(super) slots: Arc<Mapped<SlotPair>>,
     pub(super) reals: Mapped<Real>,
     pub(super) ports: Array<MapData, Port>,
     pub(super) director: Mapped<Director>,
@@ -101,7 +101,7 @@ impl Maps {
         Ok(Self {
             services: map(pins, "services")?,
             vips: open(pins, "vips")?,
-            slots: map(pins, "slots")?,
+            slots: Arc::new(map(pins, "slots")?),
             reals: map(pins, "reals")?,
             ports: open(pins, "ports")?,
             director: map(pins, "director")?,

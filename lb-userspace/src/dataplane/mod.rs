@@ -8,7 +8,7 @@
 mod attach;
 mod btf;
 mod changes;
-mod clock;
+pub mod clock;
 mod counters;
 mod desired;
 mod drops;
@@ -45,7 +45,7 @@ pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use mapped::Mapped;
 pub use maps::{Adopted, Maps, Room};
 pub use pin::{Pins, detach};
-pub use remembered::{At, Hears, KeyReader, News, Remembered, Watch};
+pub use remembered::{Arrays, At, Hears, KeyReader, News, Remembered, Watch};
 pub use slots::{Open, SlotNews, Slots, ToldRing, Words};
 pub use stats::{Counters, StatsReader};
 pub use sweep::{Live, Rules, Sweep, Swept};

@@ -33,6 +33,9 @@ impl Words for Vec<u32> {
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
     rings: BTreeMap<u32, Held>,
+    /// Rings that were made so far: the changes of each count from a number of its own, so that another one in its place is
+    /// never taken for it.
+    made: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -109,17 +112,19 @@ impl Slots {
             State::Exceptions => Some((index, None)),
         });
         // What happened before isn't known.
-        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: 0, loosened: Some(now) };
+        let held = Held { ring: None, size, unsettled: unsettled.collect(), changes: self.make(), loosened: Some(now) };
         self.rings.insert(start, held);
     }
 
     /// Brings the words to what is desired. The slots of rings in `loosened` may have remembered flows, settled or not.
     pub fn write(&mut self, words: &mut impl Words, desired: &Desired, loosened: &BTreeSet<u32>, now: Duration) {
+        self.copy(words, desired);
         self.rings.retain(|start, _| desired.rings.contains_key(start));
         for (start, ring) in &desired.rings {
             // A pool that has outgrown its room is elsewhere, and its reals have the numbers that they had.
             let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) else {
-                self.rings.insert(*start, Held::fill(words, *start, ring, now));
+                let held = Held::fill(words, *start, ring, (self.make(), now));
+                self.rings.insert(*start, held);
                 continue;
             };
             let lives = |number: u16| desired.lives(ring.pool, number);
@@ -133,6 +138,35 @@ impl Slots {
                 held.leave_the_dead(words, *start, lives);
             }
         }
+    }
+
+    /// What the changes of a ring that is made now count from.
+    fn make(&mut self) -> u64 {
+        self.made += 1;
+        self.made << 32
+    }
+
+    /// Rings that aren't there yet and go on from others.
+    fn copy(&mut self, words: &mut impl Words, desired: &Desired) {
+        for (start, from) in &desired.copies {
+            let size = desired.rings.get(start).map(|ring| ring.size);
+            let has = |at: &u32| self.rings.get(at).filter(|held| Some(held.size) == size);
+            let (None, Some(held)) = (has(start), has(from)) else { continue };
+            let held = held.clone();
+            let held = Held { changes: self.make(), ..held };
+            for slot in 0..held.size {
+                words.put(start.saturating_add(slot), words.word(from.saturating_add(slot)));
+            }
+            self.rings.insert(*start, held);
+        }
+    }
+
+    /// Whether two rings send every flow of equal clients to the same number, now and before.
+    pub fn are_equal(&self, words: &impl Words, one: u32, other: u32) -> bool {
+        let settled = |start| self.rings.get(&start).filter(|held| held.unsettled.is_empty());
+        let (Some(held), Some(like)) = (settled(one), settled(other)) else { return false };
+        let word = |start: u32, slot| words.word(start.saturating_add(slot));
+        held.size == like.size && (0..held.size).all(|slot| word(one, slot) == word(other, slot))
     }
 
     /// Gives up the bases of slots that have been moving for `patience`. Whether any did.
@@ -229,14 +263,13 @@ impl Slots {
 }
 
 impl Held {
-    /// Whether it is this director that says what becomes of its slots. Those that another one uses are as that one tells: the
-    /// flows by which they have exceptions may still be on their way.
+    /// Its slots change by what happens here. Those of one that isn't in use follow another director's.
     fn is_own(&self) -> bool {
         self.ring.as_ref().is_none_or(|ring| ring.in_use)
     }
 
     /// A ring that is new: nobody can have had a flow of it.
-    fn fill(words: &mut impl Words, start: u32, ring: &Ring, now: Duration) -> Self {
+    fn fill(words: &mut impl Words, start: u32, ring: &Ring, (changes, now): (u64, Duration)) -> Self {
         let mut unsettled = BTreeMap::new();
         for (slot, idle) in (0..).zip(ring.idle()) {
             match idle.state() {
@@ -246,7 +279,7 @@ impl Held {
             }
             words.put(start.saturating_add(slot), idle.word());
         }
-        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes: 0, loosened: None }
+        Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes, loosened: None }
     }
 
     fn change(
@@ -258,12 +291,16 @@ impl Held {
         now: Duration,
     ) {
         if ring.in_use {
+            // Where another director had it flows of the bases may have spoken until now.
+            if !self.is_own() {
+                self.unsettled.values_mut().flatten().for_each(|since| *since = now);
+            }
             // A slot is settled also while flows of its current real are remembered: when that real has died they aren't gone
             // before a sweep. If it came back until then, they would be taken for those of clients that use their ports again.
             for (slot, target) in (0..).zip(ring.targets()) {
                 self.set(words, start, slot, |held| held.change(target, lives, true), now);
             }
-        } else {
+        } else if !ring.holds {
             for (slot, idle) in (0..).zip(ring.idle()) {
                 self.set(words, start, slot, |_| idle, now);
             }

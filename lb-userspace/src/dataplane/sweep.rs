@@ -2,6 +2,7 @@
 //! and slots found in which no remembered flow is another real's than the current one's.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Swept {
     tally: Tally,
     /// How long it took.
     pub took: Duration,
+    /// The CPU's time of that.
+    pub worked: Duration,
 }
 
 /// A sweep that is about to begin: all that it needs, so that it holds nobody up.
@@ -71,7 +74,7 @@ impl Dataplane {
         let reals = self.held_reals.keys().copied().collect();
         let open = self.slots.open(&self.maps.slots, super::clock::now(), self.applied.timeouts);
         let rules = Rules::new(table.reader().clone(), reals, open, (now, *table.timeouts()));
-        Ok(Sweep { table, rules, loads: self.maps.loads.clone() })
+        Ok(Sweep::new(table, rules, self.maps.loads.clone()))
     }
 
     /// Sets live connections right, settles what a sweep has found settled, and gives up bases that have been silent for as
@@ -86,24 +89,46 @@ impl Dataplane {
 }
 
 impl Sweep {
+    /// A walk through this table by these rules, with the live connections that were counted.
+    pub fn new(table: Remembered, rules: Rules, loads: Arc<Mapped<Loads>>) -> Self {
+        Self { table, rules, loads }
+    }
+
     /// Walks through the whole table. It takes some 20 ms for a million entries.
     ///
     /// # Errors
     /// A line can't be read, which can't be.
     pub fn run(&self) -> Result<Swept, Error> {
+        let mut swept = self.begin()?;
+        self.part(&mut swept, 0..self.table.lines())?;
+        Ok(swept)
+    }
+
+    /// Nothing found yet.
+    ///
+    /// # Errors
+    /// A count of live connections can't be read, which can't be.
+    pub fn begin(&self) -> Result<Swept, Error> {
         let tally = Tally::begin(&self.loads, self.table.services())?;
-        let mut swept = Swept { tally, ..self.rules.begin() };
-        for line in 0..self.table.lines() {
+        Ok(Swept { tally, ..self.rules.begin() })
+    }
+
+    /// Walks through some lines.
+    ///
+    /// # Errors
+    /// There is no such line.
+    pub fn part(&self, swept: &mut Swept, lines: Range<u32>) -> Result<(), Error> {
+        for line in lines {
             for (way, word) in self.table.words(line)?.into_iter().enumerate() {
                 if let Some(flow) = Flow::of(word) {
                     let at = At { line, way };
                     // Where a packet came meanwhile, it isn't over.
                     let forget = || self.table.forget(at, word);
-                    self.rules.look(&mut swept, line, flow, self.table.key(at), forget);
+                    self.rules.look(swept, line, flow, self.table.key(at), forget);
                 }
             }
         }
-        Ok(swept)
+        Ok(())
     }
 }
 

@@ -29,11 +29,20 @@ impl Dataplane {
     /// applied, and the next call goes on from there. An entry that only frames of its own need (an interface, a
     /// return) keeps none of the others from being written.
     pub fn apply(&mut self, desired: &Desired) -> Result<(), Error> {
+        self.apply_and(desired, || ())
+    }
+
+    /// The same, and tells when the rings have their new words: from then on flows go to whom they shall.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_and(&mut self, desired: &Desired, tell: impl FnOnce()) -> Result<(), Error> {
         self.check_room(desired)?;
         let table = self.place_services(desired)?;
         let ports = self.write_tx_ports(desired).and(self.write_ports(desired));
         self.write_reals(desired)?;
         self.write_rings(desired);
+        tell();
         self.write_turns(desired);
         let told = Some((desired.hash_seed, desired.timeouts));
         let stays = self.told == told && table.is_none() && self.applied.returns == desired.returns;
@@ -55,6 +64,11 @@ impl Dataplane {
             self.succeed()?;
         }
         ports.and(returns).and(vips)
+    }
+
+    /// Whether all of these pairs of rings, given by their starts, have the same words, and each flow goes by them.
+    pub fn are_equal(&self, rings: &[(u32, u32, u32)]) -> bool {
+        rings.iter().all(|(one, other, _)| self.slots.are_equal(&self.maps.slots, *one, *other))
     }
 
     fn check_room(&self, desired: &Desired) -> Result<(), Error> {
@@ -140,7 +154,7 @@ impl Dataplane {
                 continue;
             }
             if held.is_none_or(|held| (held.pool, held.address) != (real.pool, real.address)) {
-                self.retire_counters(desired, real.pool, index)?;
+                self.retire_counters(desired, (real.pool, index), Some(real.address))?;
             }
             self.maps.reals.set(index, *real)?;
             self.held_reals.insert(index, *real);
@@ -284,7 +298,7 @@ impl Dataplane {
         let mut result = Ok(());
         for (index, real) in gone {
             let cleared =
-                self.maps.reals.set(index, FREE).and_then(|()| self.retire_counters(desired, real.pool, index));
+                self.maps.reals.set(index, FREE).and_then(|()| self.retire_counters(desired, (real.pool, index), None));
             result = result.and(cleared);
         }
         result

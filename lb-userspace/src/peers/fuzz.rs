@@ -48,6 +48,7 @@ fn size(told: &Told) -> usize {
         Told::Slots { slots, .. } => slots.len(),
         Told::Flows(flows) => flows.len(),
         Told::Begin | Told::Service { .. } | Told::Gone(_) | Told::Whole | Told::Lost => 1,
+        Told::Asked(_) | Told::Answered(_) => 1,
     }
 }
 

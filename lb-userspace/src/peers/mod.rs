@@ -20,6 +20,8 @@
 //! | `Slots` | for each word that is written: by a change, by settling, by a sweep. `whole` when a ring is made anew |
 //! | `Flows` | in batches of a few milliseconds, and before a VIP is given up: what became open, closed, moved or was forgotten, of services that are served here. *First* the table changes, then it is told: bulk is read from the table ([`state::Flows`]) |
 //! | `Gone` | when a reload removes a service |
+//! | `Ask` | before it displaces a master that lives: that one tells what it hasn't yet, and the connections are here before the packets |
+//! | `Answer` | when it was asked, after a look at the flow table that began later |
 //!
 //! What isn't served here may be told all the same: it is kept, and passed on when it begins to be served.
 //!
@@ -30,6 +32,8 @@
 //! | `Members`, `Slots` | for a service that the peer serves and this director doesn't: computes the ring from the members, puts the words over it, writes the slots that result. When this director takes the VIP over, its own opinion of the reals makes ordinary changes of those words |
 //! | `Flows` | writes the entry, dated back by its age; in a settled slot of a stateless service the slot becomes one with exceptions. `Gone` removes it. A real that this director doesn't know is kept by address, or dropped where there is no room for it |
 //! | `Gone` | forgets what this peer told of the service |
+//! | `Asked` | looks at the flow table, tells what is news, and answers |
+//! | `Answered` | goes on with what it had asked for |
 //! | `Whole` | forgets what is still marked as old; connections may be left to age |
 //! | `Lost` | keeps everything: it is what a take-over goes on from |
 //!

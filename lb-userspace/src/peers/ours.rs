@@ -46,7 +46,7 @@ impl Ours {
                     own.move_slots(*ring_size, *whole, slots);
                 }
             }
-            Change::Flows(_) => {}
+            Change::Flows(_) | Change::Ask(_) | Change::Answer(_) => {}
             Change::Gone(service) => {
                 self.services.remove(service);
             }

@@ -114,7 +114,7 @@ pub struct Flow {
     pub age: u32,
 }
 
-/// What became of a connection. One that nothing followed (a SYN alone) is never told.
+/// What became of a connection. One that nothing followed (a SYN alone) is told only where its slot doesn't name its real any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It lives.
@@ -149,6 +149,10 @@ pub enum Change {
     Flows(Vec<Flow>),
     /// A service left the configuration.
     Gone(ServiceId),
+    /// The others are to tell what they haven't yet, and then to answer with this number.
+    Ask(u64),
+    /// All was told that was to be told when this number was asked.
+    Answer(u64),
 }
 
 /// What a peer told.
@@ -182,6 +186,10 @@ pub enum Told {
     Flows(Vec<Flow>),
     /// A service left its configuration.
     Gone(ServiceId),
+    /// It asks for what it wasn't told yet, and for the answer to this number.
+    Asked(u64),
+    /// An answer; whoever didn't ask it needs none.
+    Answered(u64),
     /// All was told since [`Told::Begin`]; what wasn't is no more.
     Whole,
     /// The connection to it ended. What it told stays true for as long as nobody else says otherwise.
@@ -190,7 +198,7 @@ pub enum Told {
 
 /// The flow table, as bulk is read from it.
 pub trait Flows: Send + Sync {
-    /// Appends the live connections (not the opening ones) of one part of the table, and says where the next part
+    /// Appends the live connections of one part of the table (of the opening ones those alone that slots don't tell), and says where the next part
     /// begins; `None` after the last. Parts begin at 0; one has at most a few thousand connections, is read within a
     /// millisecond, and nothing is waited for. What [`Change::Flows`] has told must already stand in the table, so that
     /// a connection that moves while bulk is read is told rightly by the one or the other.

@@ -125,15 +125,22 @@ impl Draining {
             return false;
         }
         let before = self.reals.len();
-        let services: BTreeMap<PoolName, ServiceKey> =
-            config.owners().map(|service| (PoolName::of(service), key(service))).collect();
+        // A pool's services may have their reals in several places.
+        let mut places: BTreeMap<PoolName, BTreeSet<u32>> = BTreeMap::new();
+        for service in &config.services {
+            let placed = desired.services.get(&key(service)).map(|placed| placed.reals);
+            places.entry(PoolName::of(service)).or_default().extend(placed);
+        }
         self.reals.retain(|(pool, address), drained| {
-            let Some(placed) = services.get(pool).and_then(|key| desired.services.get(key)) else { return false };
             let wanted = mapped_address(*address);
-            let pool = desired.pools.get(&placed.reals).into_iter().flat_map(|pool| &pool.reals);
-            let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
-            // One that isn't in the maps yet will be.
-            drained.drain.since >= since || number.is_none_or(|number| named.contains(&(placed.reals, number)))
+            let is_named = |start: &u32| {
+                let pool = desired.pools.get(start).into_iter().flat_map(|pool| &pool.reals);
+                let number = pool.filter(|(_, real)| real.address == wanted).map(|(number, _)| *number).next();
+                // One that isn't in the maps yet will be.
+                number.is_none_or(|number| named.contains(&(*start, number)))
+            };
+            let places = places.get(pool).filter(|places| !places.is_empty());
+            places.is_some_and(|places| drained.drain.since >= since || places.iter().any(is_named))
         });
         self.reals.len() != before
     }

@@ -17,7 +17,8 @@ pub type GateNumbers = HashMap<String, u32>;
 
 /// The settings of every virtual router.
 pub fn settings_of(config: &Config) -> Vec<Settings> {
-    config.vrrp.iter().map(settings).collect()
+    let shares = config.peers.is_some();
+    config.vrrp.iter().map(|router| Settings { asks: shares, ..settings(router) }).collect()
 }
 
 fn settings(router: &Vrrp) -> Settings {
@@ -33,6 +34,7 @@ fn settings(router: &Vrrp) -> Settings {
         elsewhere: router.addresses.iter().filter_map(|vip| Some((vip.addr(), vip.interface.clone()?))).collect(),
         preempt: router.preempt,
         preempt_delay: router.preempt_delay,
+        asks: false,
         checksum: match router.checksum {
             config::Checksum::Auto => Policy::Auto,
             config::Checksum::PseudoHeader => Policy::Only(Form::PseudoHeader),

@@ -14,3 +14,4 @@ pub mod overrides;
 pub mod plan;
 mod space;
 pub mod theirs;
+pub mod told;

@@ -37,6 +37,11 @@ impl<T: Ord + Clone> Numbers<T> {
         number
     }
 
+    /// Whether the same things have the same numbers.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        self.held == other.held
+    }
+
     /// Takes back the numbers of all that isn't kept.
     pub(super) fn keep(&mut self, kept: impl Fn(&T) -> bool) {
         let gone: Vec<T> = self.held.keys().filter(|thing| !kept(thing)).cloned().collect();

@@ -10,7 +10,7 @@ use crate::config::{Flows, Protocol, Real, Service, Vip};
 use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
-use super::allocation::{Allocation, Kept, PoolName};
+use super::allocation::{Allocation, Kept, Part, PoolName};
 use super::gates::gates_by_vip;
 use super::model::{Interface, Model, protocol_number, reals};
 
@@ -27,29 +27,27 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     let gates = gates_by_vip(&model.config, &model.gates);
     let duties = duties(model);
     let mut kept = Kept::default();
-    let mut services: BTreeMap<PoolName, Vec<&Service>> = BTreeMap::new();
+    let mut pools: BTreeMap<PoolName, Vec<(ServiceKey, &Service)>> = BTreeMap::new();
     for service in &model.config.services {
-        services.entry(PoolName::of(service)).or_default().push(service);
+        pools.entry(PoolName::of(service)).or_default().push((key(service), service));
     }
-    let all: BTreeSet<PoolName> = services.keys().cloned().collect();
-    for (name, services) in services {
-        let Some(first) = services.first() else { continue };
-        let keys: Vec<ServiceKey> = services.iter().map(|service| key(service)).collect();
+    for Part { group, services, .. } in allocation.groups(pools) {
+        let Some((_, first)) = services.first().copied() else { continue };
         let reals = reals(first, &model.draining);
         let addresses: BTreeSet<Address> = reals.map(|real| mapped_address(real.address)).collect();
-        let (reals, numbers) = allocation.pool(&name, &keys, &addresses, |other| all.contains(other));
+        let (reals, numbers) = allocation.reals(group, &addresses);
         let members = add_reals(model, allocation, first, (reals.start, &numbers), &mut desired);
         desired.pools.entry(reals.start).or_default().room = reals.length;
         let undecided = members.is_empty() && model.is_undecided(first);
         let mut sizes = BTreeSet::new();
-        for (service, key) in services.into_iter().zip(keys) {
+        for (key, service) in services {
             let size = service.ring_size;
-            let ring = allocation.ring(&name, size);
+            let ring = allocation.ring(group, size);
             if sizes.insert(size) {
                 let members = members.clone();
-                desired
-                    .rings
-                    .insert(ring.start, Ring { pool: reals.start, seed, size, members, in_use: false, taken: None });
+                let pool = reals.start;
+                let new = Ring { pool, seed, size, members, in_use: false, taken: None, holds: false };
+                desired.rings.insert(ring.start, new);
             }
             // It is in use where one of those who share it is.
             if let Some(ring) = desired.rings.get_mut(&ring.start) {
@@ -59,6 +57,10 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 } else if ring.taken.is_none() {
                     ring.taken = model.theirs.words(key, size, &numbers);
                 }
+                if let Some(taken) = &mut ring.taken {
+                    taken.loose |= !service.scheduler.is_tracked() && model.theirs.tracks(key);
+                }
+                ring.holds = !ring.in_use && ring.taken.is_none() && model.config.peers.is_some();
             }
             let mut value = maps::Service {
                 key,
@@ -82,10 +84,11 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
             desired.services.insert(key, value);
             kept.services.insert(key);
         }
-        kept.pools.insert(name, (sizes, addresses));
+        kept.groups.insert(group, (sizes, addresses));
     }
     kept.interfaces = desired.tx_ports.values().copied().collect();
     allocation.keep(&kept);
+    desired.copies = allocation.copies();
     desired
 }
 
@@ -330,6 +333,49 @@ mod tests {
         let named = std::collections::HashSet::new();
         assert!(model.draining.end(&model.config, &drained, &named, SystemTime::now()));
         assert!(model.draining.is_empty());
+    }
+
+    #[test]
+    fn a_service_takes_its_numbers_and_rings_along_from_pool_to_pool() {
+        let mut model = model(Hook::Native, HOP);
+        let apart = |names: &[&str]| {
+            let mut config = pooled(&[40, 50]);
+            for service in config.services.iter_mut().filter(|service| names.contains(&service.name.as_str())) {
+                service.pool = None;
+            }
+            Arc::new(config)
+        };
+        let room = crate::dataplane::Room { slots: 1 << 24, ..ROOM };
+        let mut allocation = Allocation::adopt(&Adopted::default(), room);
+        let plan_of = |names: &[&str], allocation: &mut Allocation, model: &mut Model| {
+            model.set_config(apart(names), SystemTime::UNIX_EPOCH);
+            let desired = plan(model, allocation);
+            let [a, b] = [0, 1].map(|service| desired.services[&key(&model.config.services[service])]);
+            (desired, a, b)
+        };
+        let (before, a, b) = plan_of(&["c"], &mut allocation, &mut model);
+        assert_eq!((a.reals, a.ring), (b.reals, b.ring));
+        // It leaves, with a copy of the ring and with the same numbers.
+        let (left, still, own) = plan_of(&["b", "c"], &mut allocation, &mut model);
+        assert_eq!(still, a);
+        assert!(own.reals != a.reals && own.ring != a.ring && own.counters == b.counters);
+        assert_eq!(left.copies.get(&own.ring), Some(&a.ring));
+        let numbers = |desired: &Desired, pool: u32| {
+            desired.pools[&pool].reals.iter().map(|(number, real)| (*number, real.address)).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&left, own.reals), numbers(&before, a.reals));
+        // It is back, and has its own until the rings are found equal.
+        let (_, _, back) = plan_of(&["c"], &mut allocation, &mut model);
+        assert_eq!(back, own);
+        let pairs = allocation.pairs();
+        assert_eq!(
+            pairs.iter().map(|pair| pair.rings.clone()).collect::<Vec<_>>(),
+            [[(a.ring, own.ring, a.ring_size)]]
+        );
+        pairs.iter().for_each(|pair| allocation.join(pair));
+        let (joined, _, with) = plan_of(&["c"], &mut allocation, &mut model);
+        assert_eq!((with.reals, with.ring, with.counters), (a.reals, a.ring, b.counters));
+        assert!(joined.copies.is_empty() && joined.rings.len() == before.rings.len());
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::maps::{Address, ServiceKey};
+use lb_common::maps::{Address, NOBODY, ServiceKey};
 use lb_common::ring::Member;
 use lb_common::slot::Slot;
 
 use super::plan::mapped_address;
 use crate::dataplane::Taken;
 use crate::peers::Told;
-use crate::peers::state::{self, ServiceId, State};
+use crate::peers::state::{self, Kind, ServiceId, State};
 
 /// The rings of services that others serve.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,7 @@ pub struct Theirs {
 #[derive(Debug, Clone, Default)]
 struct Of {
     serving: bool,
+    kind: Option<Kind>,
     ring_size: u32,
     members: Vec<state::Member>,
     slots: BTreeMap<u32, state::Slot>,
@@ -33,7 +34,10 @@ impl Theirs {
     /// Takes what a peer told. Whether rings may be others now.
     pub fn take(&mut self, peer: SocketAddr, told: &Told, key: impl Fn(&ServiceId) -> ServiceKey) -> bool {
         match told {
-            Told::Service { service, serving, .. } => self.of(key(service), peer).serving = *serving,
+            Told::Service { service, serving, kind } => {
+                let of = self.of(key(service), peer);
+                (of.serving, of.kind) = (*serving, Some(*kind));
+            }
             Told::Members(service, members) => self.of(key(service), peer).members.clone_from(members),
             Told::Slots { service, ring_size, whole, slots } => {
                 let of = self.of(key(service), peer);
@@ -58,7 +62,7 @@ impl Theirs {
                     peers.retain(|held, of| *held != peer || !of.old);
                 }
             }
-            Told::Flows(_) | Told::Lost => return false,
+            Told::Flows(_) | Told::Asked(_) | Told::Answered(_) | Told::Lost => return false,
         }
         true
     }
@@ -74,27 +78,39 @@ impl Theirs {
         all.filter(|(held, _)| **held == peer).for_each(|(_, of)| change(of));
     }
 
-    /// The words of a service's ring of this size where it is served, in this director's own numbers. Slots of reals that it
-    /// doesn't have are as its own opinion makes them.
+    /// The words of a service's ring of this size where it is served, in this director's own numbers; nobody's in place of reals
+    /// that it doesn't have, whose slots go to whom it takes for right itself.
     pub fn words(&self, service: ServiceKey, size: u32, numbers: &BTreeMap<Address, u16>) -> Option<Taken> {
-        let mut peers: Vec<_> = self.services.get(&service)?.iter().filter(|(_, of)| of.serving).collect();
-        // Two that serve it are one too many; VRRP ends that.
-        peers.sort_by_key(|(peer, _)| **peer);
-        let (_, of) = peers.into_iter().find(|(_, of)| of.ring_size == size)?;
-        let number = |address: IpAddr| numbers.get(&mapped_address(address)).copied();
+        let of = self.serving(service).find(|of| of.ring_size == size)?;
+        let number = |address: IpAddr| numbers.get(&mapped_address(address)).copied().unwrap_or(NOBODY);
         let member = |member: &state::Member| {
             let takes = member.state == State::Up && !member.drained && member.weight > 0;
-            let real = number(member.real).filter(|_| takes)?;
-            Some(Member { address: mapped_address(member.real), weight: member.weight, real })
+            // All of them have their share: without one, others' slots would be others' too.
+            let (address, real) = (mapped_address(member.real), number(member.real));
+            takes.then_some(Member { address, weight: member.weight, real })
         };
         let slot = |slot: &state::Slot| {
-            let of = |real: Option<IpAddr>| real.map_or(Some(0), number);
-            Some((slot.slot, Slot { current: of(slot.current)?, base: of(slot.base)? }))
+            let of = |real: Option<IpAddr>| real.map_or(NOBODY, number);
+            (slot.slot, Slot { current: of(slot.current), base: of(slot.base) })
         };
         Some(Taken {
             members: of.members.iter().filter_map(member).collect(),
-            slots: of.slots.values().filter_map(slot).collect(),
+            slots: of.slots.values().map(slot).collect(),
+            loose: false,
         })
+    }
+
+    /// Whether a service remembers every connection where it is served: any slot may have some that aren't its current real's.
+    pub fn tracks(&self, service: ServiceKey) -> bool {
+        self.serving(service).any(|of| of.kind == Some(Kind::Tracked))
+    }
+
+    /// Those who serve it. Two are one too many; VRRP ends that.
+    fn serving(&self, service: ServiceKey) -> impl Iterator<Item = &Of> {
+        let mut peers: Vec<_> =
+            self.services.get(&service).into_iter().flatten().filter(|(_, of)| of.serving).collect();
+        peers.sort_by_key(|(peer, _)| **peer);
+        peers.into_iter().map(|(_, of)| of)
     }
 }
 
@@ -134,10 +150,11 @@ mod tests {
         let words = theirs.words(key(&service()), 251, &numbers).unwrap();
         assert_eq!(
             words.members.iter().map(|member| (member.real, member.weight)).collect::<Vec<_>>(),
-            [(1, 3), (2, 3)]
+            [(1, 3), (0, 3), (2, 3)],
+            "without the share of one that isn't known here others' slots would be others'"
         );
-        let expected = [(3, Slot { current: 2, base: 1 }), (5, Slot { current: 2, base: 0 })];
-        assert_eq!(words.slots, expected, "a real that isn't known here has no slot");
+        let [known, unknown] = [Slot { current: 2, base: 1 }, Slot { current: 0, base: 0 }];
+        assert_eq!(words.slots, [(3, known), (4, unknown), (5, Slot { current: 2, base: 0 })]);
         assert!(theirs.words(key(&service()), 509, &numbers).is_none(), "another size");
         theirs.take(peer(), &Told::Begin, key);
         assert!(theirs.words(key(&service()), 251, &numbers).is_some(), "until all is told");

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 /// How long to wait for what should take milliseconds: generous, since a shared machine can stall for seconds, and
 /// only a failing test ever waits that long.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(2);
 

@@ -7,7 +7,8 @@ use lb_common::flow::Stage;
 use lb_common::header::protocol::TCP;
 use lb_common::maps::{FlowLine, Service};
 
-use super::director::{Director, Name, Wish};
+use super::director::Director;
+use super::wish::{Name, Wish};
 
 const NOW: u64 = 5000;
 /// A sweep of the whole table.
@@ -18,6 +19,7 @@ fn director(flags: u16, lines: u32) -> Director {
     Director::new(
         Wish { protocol: TCP, flags, ring_size: 31, hash_seed: 7, weights, opinions: BTreeMap::new() },
         lines,
+        true,
         NOW,
     )
 }

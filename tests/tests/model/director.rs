@@ -1,83 +1,44 @@
 //! A director without a kernel: the tables that the packet path reads, and the part of the agent that writes them.
-#![expect(clippy::indexing_slicing, reason = "a test may stop where its own tables are wrong")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may stop where its own tables are wrong")]
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lb_common::Opens;
-use lb_common::flow::{Flow, Place, Stage};
+use lb_common::flow::{Flow, Place};
 use lb_common::maps::{
-    Director as Head, Filter, FlowKeys, FlowLine, FragmentEntry, NOBODY, Real, Service, ServiceKey, Table, Timeouts,
+    Director as Head, Filter, FlowLine, FragmentEntry, Loads, NOBODY, Real, Service, ServiceKey, Table, Timeouts,
     mapped,
 };
 use lb_common::ring::Member;
 use lb_common::slot::{Slot, State};
-use lb_common::{Ip, Load, Ports, Query, Scheduler, flow_hash, recall, scale, source_hash};
+use lb_common::{Ip, Load, Query, Scheduler, flow_hash, recall, scale, source_hash};
 use lb_userspace::dataplane::{
-    Adopted, Desired, FlowTimes, KeyReader, Pool, Ring, Room, Rules, Slots, Swept, Taken, Turns, Words as _,
+    Adopted, Arrays, At, Desired, FlowTimes, KeyReader, Mapped, Pool, Remembered, Ring, Room, Rules, Slots, Sweep,
+    Swept, Turns, Words as _,
 };
 use lb_userspace::planner::allocation::{Allocation, Kept, PoolName};
+use lb_userspace::planner::theirs::Theirs;
+use lb_userspace::planner::told::Names;
 use zerocopy::FromZeros;
 
-/// A tick is a second here.
+use super::exchange::Told;
+use super::wish::{Name, Opinion, VIP, Wish, address};
+
+pub const TICK: Duration = Duration::from_secs(1);
+/// In ticks.
 pub const TIMEOUTS: Timeouts = Timeouts { tcp: 901, udp: 301, opening: 61, closing: 121 };
 const ROOM: Room = Room { services: 4, reals: 256, slots: 1024 };
 
-/// What a director thinks of a real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opinion {
-    Up,
-    /// It answers wrongly: it keeps its connections.
-    Quiesced,
-    Down,
-}
-
-/// What a director wants of its only service.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    pub protocol: u8,
-    pub flags: u16,
-    pub ring_size: u32,
-    pub hash_seed: u64,
-    /// By the last byte of the real's address.
-    pub weights: BTreeMap<u8, u32>,
-    pub opinions: BTreeMap<u8, Opinion>,
-}
-
-impl Wish {
-    pub fn opinion(&self, real: u8) -> Opinion {
-        self.opinions.get(&real).copied().unwrap_or(Opinion::Up)
-    }
-}
-
-/// A connection's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Name {
-    pub client: u32,
-    pub port: u16,
-}
-
-impl Name {
-    fn address(self) -> Ip {
-        let [a, b, c, d] = self.client.to_be_bytes();
-        Ip::from(mapped([a, b, c, d]))
-    }
-
-    fn ports(self) -> Ports {
-        let [a, b] = self.port.to_be_bytes();
-        Ports::of([a, b, 0, 80])
-    }
-}
-
 /// What maps hold: it outlives an agent.
 pub struct Maps {
-    head: Head,
+    pub head: Head,
     service: Option<Service>,
     reals: BTreeMap<u32, Real>,
-    lines: Vec<UnsafeCell<FlowLine>>,
-    keys: RefCell<Vec<FlowKeys>>,
-    words: Vec<u32>,
+    pub arrays: Arrays,
     turn: Cell<u64>,
     now: Cell<u32>,
 }
@@ -92,7 +53,7 @@ impl lb_common::Tables for Maps {
     }
 
     fn slot(&self, index: u32) -> Option<u32> {
-        self.words.get(index as usize).copied()
+        (index < ROOM.slots).then(|| self.arrays.slots.word(index))
     }
 
     fn real(&self, index: u32) -> Option<&Real> {
@@ -100,11 +61,12 @@ impl lb_common::Tables for Maps {
     }
 
     fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
-        self.lines.get(index as usize).map(UnsafeCell::get)
+        self.arrays.lines.pointer(index).ok()
     }
 
     fn note_key(&self, line: u32, way: usize, key: [u64; 3]) {
-        self.keys.borrow_mut()[line as usize].keys[way] = zerocopy::transmute!(key);
+        let words = self.arrays.keys.entry(line).into_iter().flatten();
+        words.skip(way * key.len()).zip(key).for_each(|(place, word)| place.store(word, Ordering::Relaxed));
     }
 
     fn fragment(&self, _: [u64; 5]) -> Option<FragmentEntry> {
@@ -126,37 +88,27 @@ impl lb_common::Tables for Maps {
     }
 }
 
-/// The words and entries that another director has been told.
-#[derive(Clone)]
-pub struct Told {
-    words: Vec<u32>,
-    lines: Vec<FlowLine>,
-    keys: Vec<FlowKeys>,
-    desired: Desired,
-    allocation: Allocation,
-    holding: BTreeMap<u8, u64>,
-    turn: u64,
-}
-
+/// An agent, the maps that it writes, and what it knows of the other one.
 pub struct Director {
     pub wish: Wish,
-    maps: Maps,
-    desired: Desired,
-    slots: Slots,
+    /// It has the VIP.
+    pub serving: bool,
+    pub maps: Maps,
+    pub desired: Desired,
+    reader: KeyReader,
+    pub slots: Slots,
+    pub theirs: Theirs,
+    pub told: Told,
     allocation: Allocation,
     /// Reals that left the configuration, and when.
     draining: BTreeMap<u8, u64>,
-    walk: Option<(Rules, Swept, u32, u64)>,
-}
-
-pub const VIP: [u8; 4] = [192, 0, 2, 1];
-
-fn address(real: u8) -> [u8; 16] {
-    mapped([192, 0, 2, real])
+    walk: Option<(Sweep, Swept, u32, u64)>,
+    /// No service of these counts its connections.
+    loads: Arc<Mapped<Loads>>,
 }
 
 impl Director {
-    pub fn new(wish: Wish, lines: u32, now: u64) -> Self {
+    pub fn new(wish: Wish, lines: u32, serving: bool, now: u64) -> Self {
         let head = Head {
             hash_seed: wish.hash_seed,
             tables: [Table::default(); 2],
@@ -168,24 +120,25 @@ impl Director {
             vips: Filter::EMPTY,
             reals: Filter::EMPTY,
         };
-        let maps = Maps {
-            head,
-            service: None,
-            reals: BTreeMap::new(),
-            lines: (0..lines).map(|_| UnsafeCell::new(FlowLine::new_zeroed())).collect(),
-            keys: RefCell::new(vec![FlowKeys::new_zeroed(); lines as usize]),
-            words: vec![0; ROOM.slots as usize],
-            turn: Cell::new(0),
-            now: Cell::new(0),
+        let arrays = Arrays {
+            lines: Arc::new(Mapped::apart("flows", lines).unwrap()),
+            keys: Arc::new(Mapped::apart("flow_keys", lines).unwrap()),
+            slots: Arc::new(Mapped::apart("slots", ROOM.slots / 2).unwrap()),
         };
+        let maps = Maps { head, service: None, reals: BTreeMap::new(), arrays, turn: Cell::new(0), now: Cell::new(0) };
         let mut director = Self {
             wish,
+            serving,
             maps,
             desired: Desired::default(),
+            reader: KeyReader::new(&Desired::default(), lines),
             slots: Slots::default(),
+            theirs: Theirs::default(),
+            told: Told::default(),
             allocation: Allocation::adopt(&Adopted::default(), ROOM),
             draining: BTreeMap::new(),
             walk: None,
+            loads: Arc::new(Mapped::apart("loads", 1).unwrap()),
         };
         director.at(now);
         director.apply(now);
@@ -204,16 +157,29 @@ impl Director {
         self.apply(now);
     }
 
+    /// The reals that it has, with their weights: those that it is configured with, and those that drain.
+    pub fn reals(&self) -> Vec<(u8, u32)> {
+        let weights = self.wish.weights.iter().map(|(real, weight)| (*real, *weight));
+        weights.chain(self.draining.keys().map(|real| (*real, 0))).collect()
+    }
+
+    /// Whether it has this real.
+    pub fn has(&self, real: u8) -> bool {
+        self.wish.weights.contains_key(&real) || self.draining.contains_key(&real)
+    }
+
     /// What follows from the wish, as the planner has it, in the maps.
     pub fn apply(&mut self, now: u64) {
-        let weights = self.wish.weights.clone();
+        let weights = &self.wish.weights;
         self.draining.retain(|real, _| !weights.contains_key(real));
         let key =
             ServiceKey { address: mapped(VIP), port: 80u16.to_be_bytes(), protocol: self.wish.protocol, reserved: 0 };
         let name = PoolName::Of(key);
-        let all: Vec<(u8, u32)> = weights.into_iter().chain(self.draining.keys().map(|real| (*real, 0))).collect();
+        let all = self.reals();
         let addresses: BTreeSet<_> = all.iter().map(|(real, _)| address(*real)).collect();
-        let (room, numbers) = self.allocation.pool(&name, &[key], &addresses, |_| false);
+        let parts = self.allocation.groups(BTreeMap::from([(name, vec![(key, ())])]));
+        let group = parts[0].group;
+        let (room, numbers) = self.allocation.reals(group, &addresses);
         let (mut reals, mut members) = (BTreeMap::new(), Vec::new());
         for (real, weight) in all {
             let (number, opinion) = (numbers[&address(real)], self.wish.opinion(real));
@@ -225,7 +191,7 @@ impl Director {
             }
         }
         let (seed, size) = (self.wish.hash_seed, self.wish.ring_size);
-        let ring = self.allocation.ring(&name, size);
+        let ring = self.allocation.ring(group, size);
         let mut service = Service {
             key,
             id: self.allocation.id(key),
@@ -244,27 +210,35 @@ impl Director {
             desired.turns.insert(service.turns, turns);
         }
         desired.pools.insert(room.start, Pool { room: room.length, reals });
-        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use: true, taken: None });
+        let mut taken = if self.serving { None } else { self.theirs.words(key, size, &numbers) };
+        if let Some(taken) = &mut taken {
+            taken.loose = service.flags & Service::TRACKED == 0 && self.theirs.tracks(key);
+        }
+        let in_use = self.serving;
+        let holds = !in_use && taken.is_none();
+        desired.rings.insert(ring.start, Ring { pool: room.start, seed, size, members, in_use, taken, holds });
         desired.services.insert(key, service);
-        let pools = BTreeMap::from([(name, (BTreeSet::from([size]), addresses))]);
-        self.allocation.keep(&Kept { services: BTreeSet::from([key]), pools, interfaces: BTreeSet::new() });
+        let groups = BTreeMap::from([(group, (BTreeSet::from([size]), addresses))]);
+        self.allocation.keep(&Kept { services: BTreeSet::from([key]), groups, interfaces: BTreeSet::new() });
         self.write(desired, service, now);
     }
 
     fn write(&mut self, desired: Desired, service: Service, now: u64) {
         let loosened = desired.loosened(&self.desired.services);
-        self.slots.write(&mut self.maps.words, &desired, &loosened, Duration::from_secs(now));
+        let mut words = self.maps.arrays.slots.clone();
+        self.slots.write(&mut words, &desired, &loosened, Duration::from_secs(now));
         for (start, turns) in &desired.turns {
-            self.maps.words.put(*start, turns.entries().len() as u32);
-            (start + 1..).zip(turns.entries()).for_each(|(index, number)| self.maps.words.put(index, *number));
+            words.put(*start, turns.entries().len() as u32);
+            (start + 1..).zip(turns.entries()).for_each(|(index, number)| words.put(index, *number));
         }
         self.maps.head.hash_seed = desired.hash_seed;
         self.maps.reals = desired.reals().map(|(index, real)| (index, *real)).collect();
         self.maps.service = Some(service);
+        self.reader = KeyReader::new(&desired, self.lines());
         self.desired = desired;
     }
 
-    fn service(&self) -> Service {
+    pub fn service(&self) -> Service {
         self.maps.service.unwrap_or(Service::FREE)
     }
 
@@ -279,7 +253,7 @@ impl Director {
         let by_source = service.flags & Service::BY_SOURCE != 0;
         let seed = self.maps.head.hash_seed;
         let hash = if by_source { source_hash(seed, name.address()) } else { self.hash(name) };
-        Slot::of(self.maps.words.word(service.ring + scale(hash, service.ring_size)))
+        Slot::of(self.maps.arrays.slots.word(service.ring + scale(hash, service.ring_size)))
     }
 
     /// Who takes a packet, as `lb_common::select` asks; `None` for nobody.
@@ -312,12 +286,17 @@ impl Director {
         Place::of(self.hash(name), self.maps.head.flow_lines)
     }
 
-    fn line(&self, index: u32) -> FlowLine {
-        // SAFETY: packets and sweeps of a model are played one after the other.
-        #[expect(unsafe_code, reason = "the packet path has lines by pointer")]
-        unsafe {
-            *self.maps.lines[index as usize].get()
-        }
+    /// The flow table, as the agent has it.
+    pub fn table(&self) -> Remembered {
+        Remembered::new(self.reader.clone(), TIMEOUTS, self.maps.arrays.clone())
+    }
+
+    /// What names its entries.
+    pub fn names(&self) -> Names {
+        let pools = self.desired.pools.iter();
+        let reals =
+            pools.flat_map(|(pool, held)| held.reals.iter().map(|(number, real)| ((*pool, *number), real.address)));
+        Names::new(self.table(), reals, TICK)
     }
 
     /// Lines of its table.
@@ -327,8 +306,22 @@ impl Director {
 
     /// What a connection's two lines hold.
     pub fn around(&self, name: Name) -> Vec<Flow> {
-        let lines = self.place(name).lines.map(|line| self.line(line));
-        lines.iter().flat_map(|line| line.words).filter_map(Flow::of).collect()
+        self.entries_around(self.place(name)).into_iter().map(|(_, flow)| flow).collect()
+    }
+
+    /// Their tags.
+    pub fn tags_around(&self, name: Name) -> Vec<u32> {
+        self.around(name).iter().map(|flow| flow.tag).collect()
+    }
+
+    fn entries_around(&self, place: Place) -> Vec<(At, Flow)> {
+        let mut entries = Vec::new();
+        for line in place.lines {
+            let words = self.maps.arrays.lines.get(line).unwrap().words;
+            let flows = words.into_iter().enumerate().map(|(way, word)| (At { line, way }, Flow::of(word)));
+            entries.extend(flows.filter_map(|(at, flow)| Some((at, flow?))));
+        }
+        entries
     }
 
     pub fn entry(&self, name: Name) -> Option<Flow> {
@@ -338,15 +331,9 @@ impl Director {
 
     /// Whether a sweep sees whose a connection's entry is.
     pub fn is_known(&self, name: Name) -> bool {
-        let (place, reader) = (self.place(name), KeyReader::new(&self.desired, self.lines()));
-        place.lines.into_iter().any(|line| {
-            let (words, keys) = (self.line(line).words, self.maps.keys.borrow()[line as usize].keys);
-            let mut entries = words.into_iter().zip(keys);
-            entries.any(|(word, key)| {
-                let flow = Flow::of(word).filter(|flow| flow.tag == place.tag);
-                flow.is_some_and(|flow| reader.known(line, key, flow).is_some())
-            })
-        })
+        let (place, table) = (self.place(name), self.table());
+        let mut entries = self.entries_around(place).into_iter().filter(|(_, flow)| flow.tag == place.tag);
+        entries.any(|(at, flow)| table.known(at, flow).is_some())
     }
 
     /// A real is marked as one that has died, and the slots aren't written yet.
@@ -366,34 +353,23 @@ impl Director {
 
     /// The next step of the walk through the table, of so many lines.
     pub fn sweep(&mut self, lines: u32, now: u64) {
-        let (rules, mut swept, from, began) = self.walk.take().unwrap_or_else(|| {
+        let (sweep, mut swept, from, began) = self.walk.take().unwrap_or_else(|| {
             let reals = self.maps.reals.keys().copied().collect();
-            let open = self.slots.open(&self.maps.words, Duration::from_secs(now), FlowTimes::default());
-            let reader = KeyReader::new(&self.desired, self.maps.head.flow_lines);
-            let rules = Rules::new(reader, reals, open, (now as u32, TIMEOUTS));
-            let swept = rules.begin();
-            (rules, swept, 0, now)
+            let open = self.slots.open(&self.maps.arrays.slots, Duration::from_secs(now), FlowTimes::default());
+            let table = self.table();
+            let rules = Rules::new(table.reader().clone(), reals, open, (now as u32, TIMEOUTS));
+            let sweep = Sweep::new(table, rules, self.loads.clone());
+            let swept = sweep.begin().unwrap();
+            (sweep, swept, 0, now)
         });
-        let end = (from + lines).min(self.maps.head.flow_lines);
-        for line in from..end {
-            for way in 0..FlowLine::WAYS {
-                let Some(flow) = Flow::of(self.line(line).words[way]) else { continue };
-                let key = self.maps.keys.borrow()[line as usize].keys[way];
-                let mut gone = false;
-                rules.look(&mut swept, line, flow, Some(key), || {
-                    gone = true;
-                    true
-                });
-                if gone {
-                    self.maps.lines[line as usize].get_mut().words[way] = 0;
-                }
-            }
-        }
-        if end < self.maps.head.flow_lines {
-            self.walk = Some((rules, swept, end, began));
+        let end = from.saturating_add(lines).min(self.lines());
+        sweep.part(&mut swept, from..end).unwrap();
+        if end < self.lines() {
+            self.walk = Some((sweep, swept, end, began));
             return;
         }
-        swept.end(&mut self.slots, &mut self.maps.words, &self.desired, Duration::from_secs(now));
+        let mut words = self.maps.arrays.slots.clone();
+        swept.end(&mut self.slots, &mut words, &self.desired, Duration::from_secs(now));
         let service = self.service();
         let pool = self.desired.pools.get(&service.reals).map(|pool| pool.reals.clone()).unwrap_or_default();
         let number = |real: u8| pool.iter().find(|(_, held)| held.address == address(real)).map(|(number, _)| *number);
@@ -415,56 +391,12 @@ impl Director {
         let adopted = Adopted { services, pools, turns, ..Adopted::default() };
         self.allocation = Allocation::adopt(&adopted, ROOM);
         self.slots = Slots::default();
-        self.slots.adopt(&self.maps.words, service.ring, service.ring_size, Duration::from_secs(now));
+        self.slots.adopt(&self.maps.arrays.slots, service.ring, service.ring_size, Duration::from_secs(now));
         self.walk = None;
+        self.told.start_anew();
+        self.theirs = Theirs::default();
         // Reals that are in the maps and not in the file go on draining.
         self.draining.values_mut().for_each(|since| *since = now);
-        self.apply(now);
-    }
-
-    /// What the others know of this director: words, and entries that somebody follows.
-    pub fn tell(&self) -> Told {
-        let mut lines: Vec<FlowLine> = (0..self.maps.head.flow_lines).map(|line| self.line(line)).collect();
-        let keys = self.maps.keys.borrow().clone();
-        for word in lines.iter_mut().flat_map(|line| &mut line.words) {
-            if Flow::of(*word).is_some_and(|flow| flow.stage == Stage::Opening) {
-                *word = 0;
-            }
-        }
-        let (words, desired, allocation) = (self.maps.words.clone(), self.desired.clone(), self.allocation.clone());
-        let mut holding = self.draining.clone();
-        holding.extend(self.wish.weights.keys().map(|real| (*real, 0)));
-        Told { words, lines, keys, desired, allocation, holding, turn: self.maps.turn.get() }
-    }
-
-    /// Goes on from what another director told: its words, then this one's own wish by the rule of change.
-    pub fn take_over(&mut self, told: Told, now: u64) {
-        for (line, held) in self.maps.lines.iter_mut().zip(told.lines) {
-            *line.get_mut() = held;
-        }
-        self.maps.keys.replace(told.keys);
-        self.maps.turn.set(told.turn);
-        self.allocation = told.allocation;
-        let Some(service) = told.desired.services.values().next().copied() else { return };
-        self.maps.head.hash_seed = told.desired.hash_seed;
-        self.maps.service = Some(service);
-        // As another director tells them: its members, and the slots that aren't settled.
-        let slot = |index: u32| Slot::of(told.words.word(service.ring + index));
-        let open = (0..service.ring_size).filter(|index| !slot(*index).is_settled());
-        let slots: Vec<(u32, Slot)> = open.map(|index| (index, slot(index))).collect();
-        let mut idle = told.desired.clone();
-        for ring in idle.rings.values_mut() {
-            ring.in_use = false;
-            ring.taken = Some(Taken { members: ring.members.clone(), slots: slots.clone() });
-        }
-        self.slots = Slots::default();
-        self.slots.write(&mut self.maps.words, &idle, &BTreeSet::new(), Duration::from_secs(now));
-        for (start, turns) in &told.desired.turns {
-            self.maps.words.put(*start, turns.entries().len() as u32);
-        }
-        self.desired = told.desired;
-        self.draining.extend(told.holding.into_keys().map(|real| (real, now)));
-        self.walk = None;
         self.apply(now);
     }
 

@@ -1,31 +1,22 @@
 //! A random history of two directors, their reals and their clients, against a reference that remembers everything.
 #![expect(clippy::indexing_slicing, reason = "a test may stop where its own tables are wrong")]
 
+mod clients;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
 
 use fastrand::Rng;
-use lb_common::Opens;
-use lb_common::flow::Stage;
 use lb_common::header::protocol::{TCP, UDP};
 use lb_common::maps::Service;
+use lb_userspace::peers::Told;
+use lb_userspace::peers::state::Stage;
 
-use super::director::{Director, Name, Opinion, TIMEOUTS, Told, Wish};
-
-/// Why a connection to a living real may go to another one. ARCHITECTURE.md lists them by these names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exception {
-    SilentForLong,
-    HalfClosed,
-    OnePacket,
-    OpenerAgain,
-    TableFull,
-    TakenForDead,
-    WithinLag,
-    OnlyOpened,
-    Rebooted,
-    OtherHash,
-    BecameTracked,
-}
+use super::director::Director;
+use super::exception::Exception;
+use super::wish::{Name, Opinion, Wish};
 
 /// A connection that the reference knows.
 struct Connection {
@@ -55,9 +46,14 @@ struct History {
     now: u64,
     master: Director,
     backup: Director,
-    /// What the backup was told, with the step at which it was.
-    told: VecDeque<(u64, Told)>,
-    lag: u64,
+    /// What was told at these steps and isn't heard yet.
+    told: VecDeque<(u64, Vec<Told>)>,
+    /// How many tellings are on their way.
+    lag: usize,
+    /// What was so before this step the backup knows; nothing, since it was met.
+    heard: Option<u64>,
+    /// When the master last was another one than before.
+    swapped: u64,
     step: u64,
     /// When each connection that was opened within the lag was.
     alive: BTreeSet<u8>,
@@ -68,64 +64,77 @@ struct History {
     quic: bool,
     /// Directors lose what they know, and hashes change.
     rough: bool,
-    log: VecDeque<String>,
+    /// Events are kept.
+    telling: bool,
+    log: RefCell<Vec<String>>,
+    seed: u64,
     outcome: Outcome,
 }
 
 const REALS: u8 = 12;
 
-/// Plays one history.
+/// Plays one history; where it finds a fault once more, for all that led to it.
 pub fn play(seed: u64, steps: u64) -> Outcome {
-    let mut random = Rng::with_seed(seed);
-    let flags = [0, Service::BY_SOURCE, Service::TRACKED][random.usize(..3)];
-    let (protocol, kind) = [(TCP, 0), (UDP, 0), (UDP, Service::QUIC)][random.usize(..3)];
-    let weights: BTreeMap<u8, u32> = (1..=random.u8(1..=7)).map(|real| (real, random.u32(1..4))).collect();
-    let wish = Wish {
-        protocol,
-        flags: flags | kind,
-        ring_size: [7, 13, 31][random.usize(..3)],
-        hash_seed: 0,
-        weights,
-        opinions: BTreeMap::new(),
-    };
-    // The smallest table has room for few, and the clock's bits wrap in some histories.
-    let lines = [2, 64, 64][random.usize(..3)];
-    let now = [1000, (1 << 18) - 400][random.usize(..2)];
-    let mut history = History {
-        master: Director::new(wish.clone(), lines, now),
-        backup: Director::new(wish, lines, now),
-        told: VecDeque::new(),
-        lag: random.u64(0..4),
-        step: 0,
-        alive: (1..=REALS).collect(),
-        connections: Vec::new(),
-        touched: BTreeMap::new(),
-        next: 0,
-        rough: seed.is_multiple_of(4),
-        quic: kind == Service::QUIC,
-        log: VecDeque::new(),
-        outcome: Outcome::default(),
-        random,
-        now,
-    };
-    for _ in 0..steps {
-        history.step();
-        if let Some(fault) = &mut history.outcome.fault {
-            let events: Vec<String> = history.log.into();
-            *fault = format!("history {seed}: {fault}\n  {}", events.join("\n  "));
-            break;
-        }
-    }
-    history.outcome.settled += u64::from(history.master.unsettled() == 0);
-    history.outcome
+    let outcome = History::new(seed, false).play(steps);
+    if outcome.fault.is_none() { outcome } else { History::new(seed, true).play(steps) }
 }
 
 impl History {
+    fn new(seed: u64, telling: bool) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let flags = [0, Service::BY_SOURCE, Service::TRACKED][random.usize(..3)];
+        let (protocol, kind) = [(TCP, 0), (UDP, 0), (UDP, Service::QUIC)][random.usize(..3)];
+        let weights: BTreeMap<u8, u32> = (1..=random.u8(1..=7)).map(|real| (real, random.u32(1..4))).collect();
+        let wish = Wish {
+            protocol,
+            flags: flags | kind,
+            ring_size: [7, 13, 31][random.usize(..3)],
+            hash_seed: 0,
+            weights,
+            opinions: BTreeMap::new(),
+        };
+        // The smallest table has room for few, and the clock's bits wrap in some histories.
+        let lines = [2, 64, 64][random.usize(..3)];
+        let now = [1000, (1 << 18) - 400][random.usize(..2)];
+        Self {
+            master: Director::new(wish.clone(), lines, true, now),
+            backup: Director::new(wish, lines, false, now),
+            told: VecDeque::new(),
+            lag: random.usize(0..3),
+            step: 0,
+            heard: None,
+            swapped: 0,
+            alive: (1..=REALS).collect(),
+            connections: Vec::new(),
+            touched: BTreeMap::new(),
+            next: 0,
+            rough: seed.is_multiple_of(4),
+            quic: kind == Service::QUIC,
+            telling,
+            log: RefCell::default(),
+            seed,
+            outcome: Outcome::default(),
+            random,
+            now,
+        }
+    }
+
+    fn play(mut self, steps: u64) -> Outcome {
+        for _ in 0..steps {
+            self.step();
+            if let Some(fault) = &mut self.outcome.fault {
+                *fault = format!("{fault}\n  {}", self.log.borrow().join("\n  "));
+                break;
+            }
+        }
+        self.outcome.settled += u64::from(self.master.unsettled() == 0);
+        self.outcome
+    }
+
     fn step(&mut self) {
         self.step += 1;
-        self.told.push_back((self.step, self.master.tell()));
-        while self.told.len() > 5 {
-            self.told.pop_front();
+        if self.random.u32(..4) == 0 {
+            self.exchange(self.lag);
         }
         match self.random.u32(..1000) {
             0..220 => self.open(),
@@ -148,138 +157,47 @@ impl History {
         }
     }
 
-    fn note(&mut self, event: String) {
-        if self.log.len() >= 400 {
-            self.log.pop_front();
+    /// Each tells its news; the last `lag` tellings are on their way.
+    fn exchange(&mut self, lag: usize) {
+        // Words of one that doesn't serve change nothing on their way.
+        for told in self.backup.tell(self.now) {
+            self.master.hear(&told, self.now);
         }
-        self.log.push_back(format!("{} s: {event}", self.now));
+        self.told.push_back((self.step, self.master.tell(self.now)));
+        while self.told.len() > lag {
+            let Some((step, told)) = self.told.pop_front() else { break };
+            told.iter().for_each(|told| self.hear(told));
+            self.heard = Some(step);
+        }
     }
 
-    fn opener(&self) -> Opens {
-        if self.master.wish.protocol == TCP || self.quic { Opens::Yes } else { Opens::Unknown }
-    }
-
-    fn follower(&self) -> Opens {
-        if self.master.wish.protocol == TCP { Opens::No } else { Opens::Unknown }
-    }
-
-    fn send(&mut self, name: Name, opens: Opens) -> Option<u8> {
-        self.outcome.packets += 1;
-        let before: BTreeSet<u32> = self.master.around(name).iter().map(|flow| flow.tag).collect();
-        let real = self.master.packet(name, opens);
-        let after: BTreeSet<u32> = self.master.around(name).iter().map(|flow| flow.tag).collect();
-        for gone in before.difference(&after) {
-            let master = &self.master;
-            for (_, held) in self.connections.iter_mut().filter(|(held, _)| master.place(*held).tag == *gone) {
-                held.excused.insert(Exception::TableFull);
+    /// The backup hears of slots, reals and connections; some may find no place in its table, or no real.
+    fn hear(&mut self, told: &Told) {
+        let Told::Flows(flows) = told else { return self.backup.hear(told, self.now) };
+        for flow in flows {
+            let IpAddr::V4(client) = flow.client.0 else { continue };
+            let name = Name { client: client.to_bits(), port: flow.client.1 };
+            let IpAddr::V4(real) = flow.real else { continue };
+            if !self.backup.has(real.octets()[3]) {
+                self.excuse(Exception::NotConfigured, |held| held == name);
             }
-        }
-        real
-    }
-
-    /// Nothing of this connection is in a table whose lines are full: it couldn't be remembered.
-    fn is_refused(&self, name: Name) -> bool {
-        self.master.around(name).len() == 16 && self.master.entry(name).is_none()
-    }
-
-    fn open(&mut self) {
-        self.next += 1;
-        let name = Name { client: 0x0a00_0000 + self.random.u32(..64), port: self.next as u16 };
-        let real = self.send(name, self.opener());
-        let refused = self.is_refused(name);
-        let Some(real) = real.filter(|real| self.alive.contains(real)) else { return };
-        let excused = if refused { BTreeSet::from([Exception::TableFull]) } else { BTreeSet::new() };
-        self.note(format!(
-            "{} opens to {real}, {:?}, {:?}",
-            self.next,
-            self.master.slot(name),
-            self.master.entry(name)
-        ));
-        let connection =
-            Connection { real, last: self.now, packets: 1, tracked: self.master.is_tracked(), closing: false, excused };
-        self.connections.push((name, connection));
-        self.touched.insert(usize::from(name.port), self.step);
-        // Most clients go on at once.
-        if self.random.u32(..4) > 0 {
-            self.speak_on(self.connections.len() - 1, self.follower());
-        }
-    }
-
-    fn pick(&mut self) -> Option<usize> {
-        let count = self.connections.len();
-        (count > 0).then(|| count - 1 - self.random.usize(..count.min(40)))
-    }
-
-    fn speak(&mut self) {
-        if let Some(index) = self.pick() {
-            self.speak_on(index, self.follower());
-        }
-    }
-
-    fn open_again(&mut self) {
-        if let Some(index) = self.pick()
-            && self.opener() == Opens::Yes
-        {
-            self.connections[index].1.excused.insert(Exception::OpenerAgain);
-            self.speak_on(index, Opens::Yes);
-        }
-    }
-
-    /// A client's FIN; half of them have all then, the others listen and acknowledge.
-    fn end(&mut self) {
-        let Some(index) = self.pick() else { return };
-        if self.random.bool() || self.master.wish.protocol != TCP {
-            self.connections.swap_remove(index);
-            return;
-        }
-        self.connections[index].1.closing = true;
-        self.speak_on(index, Opens::Ends);
-    }
-
-    fn speak_on(&mut self, index: usize, opens: Opens) {
-        let name = self.connections[index].0;
-        let before = (self.master.slot(name), self.master.entry(name));
-        let real = self.send(name, opens);
-        let refused = self.is_refused(name);
-        let tracked = self.master.is_tracked();
-        let (now, udp) = (self.now, self.master.wish.protocol != TCP);
-        let (_, held) = &mut self.connections[index];
-        let idle = (now - held.last) as u32;
-        if idle > if udp { TIMEOUTS.udp - 2 } else { TIMEOUTS.tcp - 2 } {
-            held.excused.insert(Exception::SilentForLong);
-        }
-        if held.closing && idle >= TIMEOUTS.closing - 1 {
-            held.excused.insert(Exception::HalfClosed);
-        }
-        if (tracked || held.tracked) && held.packets == 1 && idle >= TIMEOUTS.opening - 1 {
-            held.excused.insert(Exception::OnePacket);
-        }
-        if real == Some(held.real) {
-            if refused && (tracked || self.master.is_moving(name)) {
-                held.excused.insert(Exception::TableFull);
+            let before = self.backup.tags_around(name);
+            self.backup.hear(&Told::Flows(vec![*flow]), self.now);
+            let (tag, after) = (self.backup.place(name).tag, self.backup.tags_around(name));
+            let mut lost = before;
+            lost.retain(|tag| !after.contains(tag));
+            if flow.stage != Stage::Gone && !after.contains(&tag) {
+                lost.push(tag);
             }
-            held.last = now;
-            held.packets += 1;
-            self.touched.insert(usize::from(name.port), self.step);
-            let event =
-                format!("{} says {opens:?} to {real:?}, {before:?}, now {:?}", name.port, self.master.entry(name));
-            self.note(event);
-            return;
+            self.excuse_lost(&lost);
         }
-        let told = format!(
-            "{} moves from {} to {real:?} after {idle} s, packet {}, {before:?}, now {:?} {:?}",
-            name.port,
-            held.real,
-            held.packets,
-            self.master.slot(name),
-            self.master.entry(name)
-        );
-        match held.excused.first().copied() {
-            Some(exception) => *self.outcome.excused.entry(exception).or_default() += 1,
-            None => self.outcome.fault = Some(told.clone()),
+    }
+
+    /// Keeps an event for whoever reads of a fault.
+    pub fn note(&self, event: fmt::Arguments<'_>) {
+        if self.telling {
+            self.log.borrow_mut().push(format!("{} s: {event}", self.now));
         }
-        self.connections.swap_remove(index);
-        self.note(told);
     }
 
     fn pass(&mut self) {
@@ -292,11 +210,12 @@ impl History {
         self.now += seconds;
         self.master.at(self.now);
         self.backup.at(self.now);
-        self.note(format!("{seconds} s pass"));
+        self.note(format_args!("{seconds} s pass"));
         // In parts, so that packets and changes come between; whole where much time passes, as it would be.
         let lines = if seconds > 5 { u32::MAX / 2 } else { 200 };
         for _ in 0..1 + u32::from(seconds > 5) {
             self.master.sweep(lines, self.now);
+            self.backup.sweep(lines, self.now);
         }
     }
 
@@ -313,14 +232,11 @@ impl History {
         };
         let which = self.random.u32(..4);
         if which != 0 {
-            self.note(format!(
-                "real {real}: {}",
-                if leaves { "removed".to_owned() } else { format!("weight {weight}") }
-            ));
+            self.note(format_args!("real {real}: {}", if leaves { "removed" } else { "weight" }));
             self.master.configure(change, self.now);
         }
         if which != 1 {
-            change(&mut self.backup.wish);
+            self.backup.configure(change, self.now);
         }
     }
 
@@ -334,9 +250,10 @@ impl History {
             [Opinion::Up, Opinion::Up, Opinion::Quiesced, Opinion::Quiesced, Opinion::Down][self.random.usize(..5)];
         if self.random.u32(..3) == 0 {
             self.backup.wish.opinions.insert(real, opinion);
+            self.backup.apply(self.now);
             return;
         }
-        self.note(format!("real {real} is thought to be {opinion:?}"));
+        self.note(format_args!("real {real} is thought to be {opinion:?}"));
         self.master.wish.opinions.insert(real, opinion);
         self.excuse_dead();
         self.master.apply(self.now);
@@ -356,7 +273,7 @@ impl History {
         if self.alive.len() < 3 || !self.alive.remove(&real) {
             return;
         }
-        self.note(format!("real {real} dies"));
+        self.note(format_args!("real {real} dies"));
         self.connections.retain(|(_, held)| held.real != real);
         self.backup.wish.opinions.insert(real, Opinion::Down);
         self.master.wish.opinions.insert(real, Opinion::Down);
@@ -365,15 +282,17 @@ impl History {
             self.open();
         }
         self.master.apply(self.now);
+        self.backup.apply(self.now);
     }
 
     fn come_back(&mut self) {
         let real = self.random.u8(1..=REALS);
         if self.alive.insert(real) {
-            self.note(format!("real {real} is back"));
+            self.note(format_args!("real {real} is back"));
             self.backup.wish.opinions.insert(real, Opinion::Up);
             self.master.wish.opinions.insert(real, Opinion::Up);
             self.master.apply(self.now);
+            self.backup.apply(self.now);
         }
     }
 
@@ -383,86 +302,97 @@ impl History {
         if flags & Service::BY_SOURCE != 0 {
             return;
         }
-        self.note("a ring and turns change places".to_owned());
-        self.connections.iter_mut().for_each(|(_, held)| held.tracked = true);
-        if flags & Service::TRACKED == 0 && self.master.wish.protocol != TCP {
-            self.connections.iter_mut().for_each(|(_, held)| held.excused.extend([Exception::BecameTracked]));
+        let flags = flags ^ Service::TRACKED;
+        let which = self.random.u32(..5);
+        self.note(format_args!("flags {flags} for {}", ["the other one", "this one", "both"][which.min(2) as usize]));
+        if which != 1 {
+            self.backup.configure(|wish| wish.flags = flags, self.now);
         }
-        self.backup.wish.flags = flags ^ Service::TRACKED;
-        self.master.configure(|wish| wish.flags = flags ^ Service::TRACKED, self.now);
+        if which != 0 {
+            self.follow_scheduler(flags);
+            self.master.configure(|wish| wish.flags = flags, self.now);
+        }
     }
 
-    /// What nobody means: SYNs, stray ACKs, datagrams, RSTs.
-    fn flood(&mut self) {
-        let opens = match self.master.wish.protocol {
-            TCP => [Opens::Yes, Opens::No, Opens::Ends][self.random.usize(..3)],
-            _ => Opens::Unknown,
-        };
-        self.note(format!("a flood of {opens:?}"));
-        for _ in 0..300 {
-            let name = Name { client: 0x0b00_0000 + self.random.u32(..1 << 20), port: self.random.u16(..) };
-            let _ = self.send(name, opens);
+    /// What serves has another scheduler from now on.
+    fn follow_scheduler(&mut self, flags: u16) {
+        self.connections.iter_mut().for_each(|(_, held)| held.tracked = true);
+        if flags & Service::TRACKED != 0 && self.master.wish.protocol != TCP {
+            self.excuse(Exception::BecameTracked, |_| true);
         }
     }
 
     fn restart(&mut self) {
-        self.note("the agent restarts".to_owned());
+        self.note(format_args!("the agent restarts"));
         self.master.restart(self.now);
+        self.backup.told.start_anew();
+        self.heard = None;
     }
 
-    /// The backup takes over: in order, with all that the master knows, or with what it was told before.
+    /// The backup takes over: in order, with all that the master knows, or when it died, with what it was told before. Then
+    /// that one starts with empty maps.
     fn swap(&mut self) {
         let orderly = self.random.bool();
-        let lag = if orderly { 0 } else { self.lag };
-        let told = if orderly {
-            self.master.tell()
-        } else {
-            let at = self.step.saturating_sub(lag);
-            match self.told.iter().rev().find(|(step, _)| *step <= at) {
-                Some((_, told)) => told.clone(),
-                None => return,
-            }
-        };
-        self.note(format!("the other director takes over, {lag} steps behind"));
+        self.note(format_args!(
+            "the other director takes over, {}",
+            if orderly { "in order" } else { "without warning" }
+        ));
         for (name, held) in &mut self.connections {
             let touched = self.touched.get(&usize::from(name.port)).copied().unwrap_or_default();
-            if !orderly && touched + lag >= self.step {
+            if !orderly && self.heard.is_none_or(|heard| touched >= heard) {
                 held.excused.insert(Exception::WithinLag);
             }
-            let opening = self.master.entry(*name).is_some_and(|flow| flow.stage == Stage::Opening);
-            if opening || held.packets == 1 {
+            if held.packets == 1 {
                 held.excused.insert(Exception::OnlyOpened);
             }
         }
-        self.backup.take_over(told, self.now);
-        std::mem::swap(&mut self.master, &mut self.backup);
-        self.excuse_dead();
+        if orderly {
+            self.exchange(0);
+            self.master.serve(false, self.now);
+            // The successor hears of that before or after it begins to serve.
+            if self.random.bool() {
+                let told = self.master.tell(self.now);
+                told.iter().for_each(|told| self.hear(told));
+            }
+        } else {
+            self.master = Director::new(self.master.wish.clone(), self.master.lines(), false, self.now);
+        }
+        self.heard = None;
         self.told.clear();
+        if self.backup.is_tracked() != self.master.is_tracked() {
+            self.follow_scheduler(self.backup.wish.flags);
+        }
+        self.backup.serve(true, self.now);
+        std::mem::swap(&mut self.master, &mut self.backup);
+        self.swapped = self.now;
+        self.excuse_dead();
+        for (_, held) in self.connections.iter_mut().filter(|(_, held)| !self.master.has(held.real)) {
+            held.excused.insert(Exception::NotConfigured);
+        }
     }
 
-    /// A director reboots. With another one beside it that serves meanwhile it has everything from there when it is back.
+    /// A director reboots, and nobody is beside it.
     fn reboot(&mut self) {
         if !self.rough || self.random.u32(..4) > 0 {
             self.swap();
             return;
         }
-        self.note("the only director reboots".to_owned());
-        for (_, held) in &mut self.connections {
-            held.excused.insert(Exception::Rebooted);
-        }
-        self.master = Director::new(self.master.wish.clone(), self.master.lines(), self.now);
+        self.note(format_args!("the only director reboots"));
+        self.excuse(Exception::Rebooted, |_| true);
+        self.master = Director::new(self.master.wish.clone(), self.master.lines(), true, self.now);
+        self.backup = Director::new(self.backup.wish.clone(), self.master.lines(), false, self.now);
+        self.heard = None;
         self.told.clear();
     }
 
     fn hash_otherwise(&mut self) {
         let (size, seed) = ([7, 13, 31][self.random.usize(..3)], self.random.u64(..3));
-        self.note(format!("rings of {size} slots, seed {seed}"));
+        self.note(format_args!("rings of {size} slots, seed {seed}"));
         for (_, held) in &mut self.connections {
             held.excused.insert(Exception::OtherHash);
         }
         let change = |wish: &mut Wish| (wish.ring_size, wish.hash_seed) = (size, seed);
-        change(&mut self.backup.wish);
+        self.backup.configure(change, self.now);
         self.master.configure(change, self.now);
-        self.told.clear();
     }
 }

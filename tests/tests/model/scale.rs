@@ -6,7 +6,8 @@ use lb_common::Opens;
 use lb_common::header::protocol::{TCP, UDP};
 use lb_common::maps::Service;
 
-use super::director::{Director, Name, Wish};
+use super::director::Director;
+use super::wish::{Name, Wish};
 
 /// `flows` in the configuration; the table has eleven words for eight of them.
 const FLOWS: u32 = 1 << 15;
@@ -17,7 +18,7 @@ fn director(protocol: u8, flows: u32) -> Director {
     let weights: BTreeMap<u8, u32> = (1..=5).map(|real| (real, 1)).collect();
     let wish =
         Wish { protocol, flags: Service::TRACKED, ring_size: 251, hash_seed: 7, weights, opinions: BTreeMap::new() };
-    Director::new(wish, flows / 8 * 11 / 8, NOW)
+    Director::new(wish, flows / 8 * 11 / 8, true, NOW)
 }
 
 fn name(number: u32) -> Name {

@@ -8,35 +8,36 @@ mod teller;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use lb_common::flow::Stage;
-use lb_common::maps::FlowKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
-use super::Controller;
+use super::{Controller, Ownership};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Watch};
-use crate::peers::state::{self, Flow, Offer, ServiceId};
+use crate::peers::state::{Flow, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
-use crate::planner::plan::mapped_address;
 use crate::planner::theirs::Theirs;
+use crate::planner::told::service_key;
 use bulk::{Bulk, Shared, View};
 use teller::{Members, Teller};
-use words::{members, offer, service_id, service_key};
+use words::{members, offer, service_id};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(25);
 const SHARE: u32 = 10;
+/// Who asks for news waits so long for a look at most, and not for less: it can't make anybody look all the time.
+const ASKED: Duration = Duration::from_millis(5);
 /// Before a VIP is given up, so long is waited at most until the peers were told all.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The exchange that runs.
-pub(super) struct Exchange {
+pub(in crate::agent) struct Exchange {
     teller: Arc<Teller>,
     items: mpsc::Receiver<Item>,
     /// The peers' state, once all have told it or the wait is over.
@@ -49,6 +50,10 @@ pub(super) struct Exchange {
     next_look: Instant,
     /// When a VIP was lost whose last connections are to be told before that.
     left: Option<Instant>,
+    /// Peers that asked for what they weren't told yet, when, and by which number.
+    asked: BTreeMap<SocketAddr, (Instant, u64)>,
+    /// Virtual routers that wait for answers: the number of each, and who hasn't answered.
+    asking: BTreeMap<String, (u64, HashSet<SocketAddr>)>,
 }
 
 /// What a look found.
@@ -70,7 +75,7 @@ impl Exchange {
         let rings = lb_common::hash_sample().into_iter().fold(key.hash_seed(), |all, hash| all.rotate_left(7) ^ hash);
         let view = View::new(dataplane)?;
         // Before anybody can be met, who will read the table whole.
-        let watch = Some(Watch::new(&view.table));
+        let watch = Some(Watch::new(&view.names.table));
         let shared = Arc::new(Shared::new(view));
         let (handle, items) = peers::spawn(peers, key, rings, Arc::new(Bulk { shared: shared.clone() }));
         let (told, bulk) = oneshot::channel();
@@ -89,6 +94,8 @@ impl Exchange {
             watch,
             next_look: Instant::now(),
             left: None,
+            asked: BTreeMap::new(),
+            asking: BTreeMap::new(),
         }))
     }
 
@@ -111,6 +118,48 @@ impl Exchange {
             taken = bulk => Event::Bulk(taken),
             () = tokio::time::sleep_until(self.next_look.into()), if self.watch.is_some() => Event::Look,
         }
+    }
+
+    /// Goes on telling of connections until `handed`, when this director's VIPs are others' or stay, and once more then.
+    pub async fn tell_during<T>(mut self, handed: impl Future<Output = T>) -> T {
+        tokio::pin!(handed);
+        let mut outcome = None;
+        loop {
+            let mut watch = match self.watch.take() {
+                Some(watch) => watch,
+                None => match self.looking.join_next().await {
+                    Some(Ok(Ok(seen))) => seen.watch,
+                    _ => break,
+                },
+            };
+            let teller = self.teller();
+            let looked = tokio::task::spawn_blocking(move || {
+                teller.look(&mut watch);
+                watch
+            });
+            self.watch = looked.await.ok();
+            if outcome.is_some() {
+                break;
+            }
+            tokio::select! {
+                ended = &mut handed => outcome = Some(ended),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => handed.await,
+        };
+        let _ = tokio::time::timeout(PATIENCE, self.teller.handle.told()).await;
+        outcome
+    }
+
+    /// A peer has answered, or is gone. The virtual routers that need not wait any more.
+    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) -> Vec<String> {
+        for (_, waits) in self.asking.values_mut().filter(|(asked, _)| number.is_none_or(|number| number == *asked)) {
+            waits.remove(&peer);
+        }
+        self.asking.extract_if(.., |_, (_, waits)| waits.is_empty()).map(|(router, _)| router).collect()
     }
 
     fn status(&self) -> peers::Status {
@@ -194,6 +243,9 @@ impl Controller {
         for told in &item.told {
             match told {
                 Told::Flows(flows) => self.remember(flows),
+                Told::Asked(number) => self.asked(item.peer, *number),
+                Told::Answered(number) => self.answered(item.peer, Some(*number)),
+                Told::Lost => self.answered(item.peer, None),
                 told => rings |= self.model.theirs.take(item.peer, told, service_key),
             }
         }
@@ -206,21 +258,40 @@ impl Controller {
     fn remember(&self, flows: &[Flow]) {
         let Some(exchange) = &self.exchange else { return };
         let view = exchange.teller.shared.view();
-        let now = view.now();
-        for flow in flows {
-            let Some(service) = view.services.get(&service_key(&flow.service)) else { continue };
-            let Some(number) = view.numbers.get(&(service.reals, flow.real)) else { continue };
-            let [a, b] = flow.client.1.to_be_bytes();
-            let [c, d] = flow.port.to_be_bytes();
-            let client = mapped_address(flow.client.0);
-            let key = FlowKey { client, ports: [a, b, c, d], service: service.id };
-            let age = Duration::from_secs(flow.age.into()).as_millis() / view.tick.as_millis().max(1);
-            let seen = now.wrapping_sub(u32::try_from(age).unwrap_or(u32::MAX));
-            match flow.stage {
-                state::Stage::Open => drop(view.table.put(&key, service, *number, Stage::Open, seen)),
-                state::Stage::Closed => drop(view.table.put(&key, service, *number, Stage::Closing, seen)),
-                state::Stage::Gone => view.table.remove(&key, service),
+        view.names.take(flows, view.now());
+    }
+
+    /// A virtual router is about to take its VIPs from a master that lives: its connections are to be known before.
+    pub(super) fn ask_peers(&mut self, router: String) {
+        if let Some(exchange) = &mut self.exchange {
+            let (number, waits) = (fastrand::u64(..), exchange.teller.handle.live());
+            if !waits.is_empty() {
+                exchange.teller.handle.tell(Change::Ask(number));
+                exchange.asking.insert(router, (number, waits));
+                return;
             }
+        }
+        self.let_displace(router);
+    }
+
+    /// A peer asks for what it wasn't told yet.
+    fn asked(&mut self, peer: SocketAddr, number: u64) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.asked.insert(peer, (Instant::now(), number));
+        exchange.next_look = exchange.next_look.min(Instant::now() + ASKED);
+    }
+
+    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        for router in exchange.answered(peer, number) {
+            self.let_displace(router);
+        }
+    }
+
+    fn let_displace(&self, router: String) {
+        let Some(Ownership { routers, .. }) = &self.routers else { return };
+        if let Err(error) = routers.handle().answered(router) {
+            debug!("peers: nobody hears their answer: {error}");
         }
     }
 
@@ -304,6 +375,12 @@ impl Controller {
             Ok(seen) => {
                 exchange.watch = Some(seen.watch);
                 exchange.next_look = Instant::now() + LOOK.max(seen.took * SHARE);
+                for (_, (_, number)) in exchange.asked.extract_if(.., |_, (asked, _)| *asked <= seen.began) {
+                    exchange.teller.handle.tell(Change::Answer(number));
+                }
+                if !exchange.asked.is_empty() {
+                    exchange.next_look = Instant::now() + ASKED;
+                }
                 match exchange.left {
                     Some(left) if seen.began < left => exchange.next_look = Instant::now(),
                     Some(_) => {
@@ -316,7 +393,7 @@ impl Controller {
             Err(error) => {
                 warn!("peers: they aren't told of connections for the moment: {error:#}");
                 let view = exchange.teller.shared.view();
-                exchange.watch = Some(Watch::new(&view.table));
+                exchange.watch = Some(Watch::new(&view.names.table));
                 exchange.next_look = Instant::now() + 10 * LOOK;
             }
         }

@@ -8,11 +8,14 @@ use tracing::{debug, info, warn};
 
 use super::Controller;
 use super::exchange::Exchange;
-use crate::dataplane::Swept;
+use crate::dataplane::{Swept, clock};
 
 /// A walk begins so long after the last, and never takes more than a tenth of a CPU.
 const PAUSE: Duration = Duration::from_millis(900);
 const SHARE: u32 = 10;
+
+/// Groups that join their pools after a walk, at most.
+const AT_ONCE: usize = 64;
 
 impl Controller {
     /// Begins a walk, if one is due.
@@ -23,7 +26,7 @@ impl Controller {
         let dataplane = self.dataplane.clone();
         let teller = self.exchange.as_ref().map(Exchange::teller);
         self.sweeping.spawn_blocking(move || {
-            let began = Instant::now();
+            let (began, worked) = (Instant::now(), clock::worked());
             let sweep = dataplane.blocking_lock().begin_sweep()?;
             // The maps may be written meanwhile.
             let mut swept = sweep.run()?;
@@ -33,6 +36,7 @@ impl Controller {
                 teller.tell_slots(&dataplane);
             }
             swept.took = began.elapsed();
+            swept.worked = clock::worked().saturating_sub(worked);
             Ok(swept)
         });
     }
@@ -43,8 +47,9 @@ impl Controller {
         match ended {
             Ok(swept) => {
                 debug!("{} remembered connections, looked at in {:?}", swept.used, swept.took);
-                self.next_sweep = Instant::now() + PAUSE.max(swept.took * SHARE);
+                self.next_sweep = Instant::now() + PAUSE.max(swept.worked * SHARE);
                 self.end_drains(&swept);
+                self.join_groups();
                 self.swept = swept;
             }
             Err(error) => {
@@ -69,6 +74,24 @@ impl Controller {
             info!("{address}: its last connection has ended; it is gone");
         }
         self.follow();
+        self.settle();
+    }
+
+    /// Services that came to a pool share its rings as soon as nobody's connections tell one ring from the other.
+    fn join_groups(&mut self) {
+        let pairs = self.allocation.pairs();
+        if pairs.is_empty() || !self.writing.is_empty() {
+            return;
+        }
+        let Ok(dataplane) = self.dataplane.try_lock() else { return };
+        // Each takes a moment, and the rest has time.
+        let equal: Vec<_> = pairs.into_iter().filter(|pair| dataplane.are_equal(&pair.rings)).take(AT_ONCE).collect();
+        drop(dataplane);
+        if equal.is_empty() {
+            return;
+        }
+        equal.iter().for_each(|pair| self.allocation.join(pair));
+        debug!("{} rings are those of their pools now", equal.len());
         self.settle();
     }
 }

@@ -90,13 +90,18 @@ impl Controller {
     fn begin_write(&mut self) {
         self.stale = false;
         self.heard.1 = self.heard.0.take();
-        let (dataplane, desired) = (self.dataplane.clone(), self.desired.clone());
+        let (dataplane, desired, heard) = (self.dataplane.clone(), self.desired.clone(), self.heard.1);
         self.offer();
         let to_tell = self.to_tell();
         self.writing.spawn_blocking(move || {
             let start = Instant::now();
             let mut dataplane = dataplane.blocking_lock();
-            dataplane.apply(&desired)?;
+            let tell = || {
+                if let Some(heard) = heard {
+                    debug!("health in the slots after {:?}", heard.elapsed());
+                }
+            };
+            dataplane.apply_and(&desired, tell)?;
             debug!("written in {:?}", start.elapsed());
             if let Some((teller, members)) = to_tell {
                 teller.wrote(&mut dataplane, members)?;

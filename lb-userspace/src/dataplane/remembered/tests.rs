@@ -1,18 +1,13 @@
 //! A table in memory that is mapped as the kernel's is.
 
-use lb_common::maps::mapped;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::ftruncate;
+use lb_common::maps::{NOBODY, mapped};
 
 use super::*;
 
 const LINES: u32 = 16;
 
-/// Memory that is mapped as the kernel's arrays are.
-fn array<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy>() -> Arc<Mapped<T>> {
-    let memory = memfd_create(c"array", MFdFlags::empty()).unwrap();
-    ftruncate(&memory, i64::from(LINES) * size_of::<T>() as i64).unwrap();
-    Arc::new(Mapped::new("array", &memory, LINES).unwrap())
+fn array<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy>(entries: u32) -> Arc<Mapped<T>> {
+    Arc::new(Mapped::apart("array", entries).unwrap())
 }
 
 pub(in crate::dataplane) fn service(id: u32, flags: u16) -> Service {
@@ -21,15 +16,14 @@ pub(in crate::dataplane) fn service(id: u32, flags: u16) -> Service {
 }
 
 pub(in crate::dataplane) fn table() -> Remembered {
+    table_of(Service::TRACKED)
+}
+
+fn table_of(flags: u16) -> Remembered {
     Remembered {
-        reader: KeyReader {
-            services: Arc::new(HashMap::from([(3, service(3, Service::TRACKED))])),
-            seed: 7,
-            lines: LINES,
-        },
+        reader: KeyReader { services: Arc::new(HashMap::from([(3, service(3, flags))])), seed: 7, lines: LINES },
         timeouts: Timeouts { tcp: 900, udp: 300, opening: 60, closing: 120 },
-        lines: array(),
-        keys: array(),
+        arrays: Arrays { lines: array(LINES), keys: array(LINES), slots: array(256) },
     }
 }
 
@@ -82,8 +76,8 @@ fn news_is_what_changed_since_it_was_told() {
     assert!(news.contains(&(1, 5, Some(Stage::Open), 0)) && news.contains(&(2, 6, Some(Stage::Open), 11)));
     table.put(&key(1), &service, 5, Stage::Open, 150);
     assert!(look(150).is_empty(), "it lives, as it was told");
-    table.put(&key(1), &service, 5, Stage::Open, 150 + REFRESH);
-    assert_eq!(look(150 + REFRESH).len(), 1, "it lives on, which others don't see");
+    table.put(&key(1), &service, 5, Stage::Open, 176);
+    assert_eq!(look(176).len(), 1, "it lives on, which others don't see: datagrams are over after 300");
     table.put(&key(1), &service, 7, Stage::Open, 300);
     assert_eq!(look(300).first().map(|news| news.real), Some(7), "it moved");
     table.put(&key(1), &service, 7, Stage::Closing, 301);
@@ -93,9 +87,38 @@ fn news_is_what_changed_since_it_was_told() {
     assert!(look(303).is_empty());
 }
 
+#[test]
+fn what_nothing_followed_is_told_when_its_slot_names_its_real_no_more() {
+    let table = table_of(0);
+    let mut watch = Watch::new(&table);
+    let service = service(3, 0);
+    let mut slots = table.arrays.slots.clone();
+    let mut all = |slot: Slot| (0..251).for_each(|index| slots.put(index, slot.word()));
+    let mut look = |changed| {
+        let mut news = Vec::new();
+        watch.look(&table, 100, changed, |one| {
+            news.push((one.real, one.stage));
+            Hears::Others
+        });
+        news
+    };
+    all(Slot { current: 6, base: 5 });
+    table.put(&key(3), &service, 5, Stage::Opening, 100);
+    assert!(look(true).is_empty(), "its slot tells of it");
+    all(Slot { current: 6, base: NOBODY });
+    assert!(look(false).is_empty(), "it was looked at");
+    assert_eq!(look(true), [(5, Some(Stage::Open))], "the slot told of it until now");
+    all(Slot { current: 5, base: 6 });
+    assert!(look(true).is_empty(), "it is told on");
+    table.put(&key(3), &service, 5, Stage::Open, 100);
+    assert!(look(false).is_empty(), "as it was told");
+    table.remove(&key(3), &service);
+    assert_eq!(look(false), [(5, None)]);
+}
+
 fn heard(watch: &mut Watch, table: &Remembered, now: u32, by: Hears) -> Vec<News> {
     let mut news = Vec::new();
-    watch.look(table, now, |one| {
+    watch.look(table, now, false, |one| {
         news.push(one);
         by
     });

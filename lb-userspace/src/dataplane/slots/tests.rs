@@ -17,7 +17,10 @@ fn desired(weights: &[(u16, u32)]) -> Desired {
     let members = weights.iter().map(member).filter(|member| member.weight > 0).collect();
     Desired {
         pools: BTreeMap::from([(0, Pool { room: 8, reals: weights.iter().map(real).collect() })]),
-        rings: BTreeMap::from([(4, Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None })]),
+        rings: BTreeMap::from([(
+            4,
+            Ring { pool: 0, seed: 0, size: SIZE, members, in_use: true, taken: None, holds: false },
+        )]),
         ..Desired::default()
     }
 }
@@ -173,24 +176,6 @@ fn what_changed_is_told_to_whom_has_heard_and_all_to_whom_hasnt() {
 }
 
 #[test]
-fn slots_that_another_director_uses_are_settled_by_its_word_alone() {
-    let (mut words, mut slots) = (vec![0; 300], Slots::default());
-    let mut kept = desired(&[(1, 1), (2, 1)]);
-    for ring in kept.rings.values_mut() {
-        ring.in_use = false;
-        let slots = vec![(3, Slot { current: 1, base: 0 }), (5, Slot { current: 2, base: 1 })];
-        ring.taken = Some(super::super::Taken { members: ring.members.clone(), slots });
-    }
-    slots.write(&mut words, &kept, &BTreeSet::new(), now(0));
-    let before = states(&words);
-    assert_eq!(before, [249, 1, 1]);
-    let open = slots.open(&words, now(900), FlowTimes::default());
-    slots.settle(&mut words, &open, &HashSet::new());
-    assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
-    assert_eq!(states(&words), before);
-}
-
-#[test]
 fn flows_that_were_opening_without_keys_are_waited_for() {
     let (mut words, mut slots) = (vec![0; 300], Slots::default());
     let both = desired(&[(1, 1), (2, 1)]);
@@ -198,4 +183,104 @@ fn flows_that_were_opening_without_keys_are_waited_for() {
     slots.write(&mut words, &both, &BTreeSet::from([4]), now(1));
     assert!(slots.open(&words, now(61), FlowTimes::default()).is_empty());
     assert!(!slots.open(&words, now(130), FlowTimes::default()).is_empty());
+}
+
+#[test]
+fn slots_of_a_ring_that_isnt_in_use_wait_for_whoever_has_it() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    let mut idle = desired(&[(1, 1), (2, 1)]);
+    let mut of_the_first = (0..).zip(idle.rings[&4].targets()).filter(|(_, real)| *real == 1).map(|(slot, _)| slot);
+    let told = [2, 0].map(|base| (of_the_first.next().unwrap(), Slot { current: 1, base }));
+    let told = told.to_vec();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    let taken = super::super::Taken { members: ring.members.clone(), slots: told, loose: false };
+    (ring.in_use, ring.taken) = (false, Some(taken));
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(0));
+    assert_eq!(states(&words), [249, 1, 1]);
+    assert!(slots.open(&words, now(2000), FlowTimes::default()).is_empty());
+    assert!(!slots.give_up_bases(&mut words, now(2000), now(900)));
+    // It takes over: flows of the base may have spoken until now.
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(2000));
+    assert!(!slots.give_up_bases(&mut words, now(2899), now(900)));
+    assert!(slots.give_up_bases(&mut words, now(2900), now(900)));
+    assert!(!slots.open(&words, now(2900), FlowTimes::default()).is_empty());
+}
+
+#[test]
+fn a_real_that_isnt_known_here_leaves_others_their_slots() {
+    let mut idle = desired(&[(1, 1), (2, 1)]);
+    let all = desired(&[(1, 1), (2, 1), (3, 1)]).rings[&4].clone();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    let mut members = all.members.clone();
+    members[2].real = 0;
+    ring.taken = Some(super::super::Taken { members, ..Default::default() });
+    for ((held, there), own) in ring.idle().into_iter().zip(all.targets()).zip(ring.targets()) {
+        let expected = if there == 3 { Slot { current: own, base: 0 } } else { Slot::settled(there) };
+        assert_eq!(held, expected);
+    }
+    // Where every connection is remembered there, and not here.
+    ring.taken.as_mut().unwrap().loose = true;
+    assert!(ring.idle().iter().all(|slot| slot.state() == State::Exceptions));
+}
+
+#[test]
+fn the_words_stay_while_nobody_says_that_he_has_the_ring() {
+    let (mut words, mut slots) = (vec![0; 300], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    let mut idle = desired(&[(1, 1), (2, 1), (3, 1)]);
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(1));
+    let before = words.clone();
+    let ring = idle.rings.get_mut(&4).unwrap();
+    (ring.in_use, ring.holds) = (false, true);
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(2));
+    assert_eq!(words, before);
+    idle.rings.get_mut(&4).unwrap().in_use = true;
+    slots.write(&mut words, &idle, &BTreeSet::new(), now(3));
+    assert_eq!(words, before, "it has it again");
+}
+
+#[test]
+fn another_ring_in_the_same_place_is_told() {
+    let (mut words, mut slots, mut told) = (vec![0; 300], Slots::default(), BTreeMap::new());
+    let service = Service { ring: 4, ring_size: SIZE, ..Service::FREE };
+    let all = BTreeMap::from([(4, vec![service])]);
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.news(&words, &all, &mut told);
+    slots.write(&mut words, &Desired::default(), &BTreeSet::new(), now(1));
+    let mut other = desired(&[(1, 1), (2, 1)]);
+    let ring = other.rings.get_mut(&4).unwrap();
+    let slot = (3, Slot { current: 1, base: 2 });
+    let taken = super::super::Taken { members: ring.members.clone(), slots: vec![slot], loose: false };
+    (ring.in_use, ring.taken) = (false, Some(taken));
+    slots.write(&mut words, &other, &BTreeSet::new(), now(2));
+    let news = slots.news(&words, &all, &mut told);
+    assert_eq!(news.first().map(|news| news.slots.clone()), Some(vec![slot]));
+}
+
+#[test]
+fn a_copy_goes_on_as_the_ring_that_it_is_of() {
+    let (mut words, mut slots) = (vec![0; 600], Slots::default());
+    slots.write(&mut words, &desired(&[(1, 1), (2, 1)]), &BTreeSet::new(), now(0));
+    slots.write(&mut words, &desired(&[(1, 1), (2, 0)]), &BTreeSet::new(), now(1));
+    let before = words.clone();
+    let mut two = desired(&[(1, 1), (2, 0)]);
+    let ring = Ring { pool: 8, ..two.rings[&4].clone() };
+    two.pools.insert(8, two.pools[&0].clone());
+    two.rings.insert(300, ring);
+    two.copies.insert(300, 4);
+    assert!(!slots.are_equal(&words, 4, 300));
+    slots.write(&mut words, &two, &BTreeSet::new(), now(2));
+    assert_eq!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+    assert!(!slots.are_equal(&words, 4, 300), "some flows are remembered");
+    // From now on each is its own.
+    let mut apart = two.clone();
+    apart.rings.get_mut(&300).unwrap().members.clear();
+    slots.write(&mut words, &apart, &BTreeSet::new(), now(3));
+    assert_eq!(words[..300], before[..300]);
+    assert_ne!(words[300..300 + SIZE as usize], before[4..4 + SIZE as usize]);
+    slots.write(&mut words, &two, &BTreeSet::new(), now(4));
+    assert!(slots.give_up_bases(&mut words, now(2000), now(900)));
+    let open = slots.open(&words, now(2000), FlowTimes::default());
+    slots.settle(&mut words, &open, &HashSet::new());
+    assert!(slots.are_equal(&words, 4, 300));
 }

@@ -15,6 +15,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -96,6 +97,13 @@ impl Handle {
         while self.shared.waits() {
             tick.tick().await;
         }
+    }
+
+    /// The peers that each change is told at once.
+    #[must_use]
+    pub fn live(&self) -> HashSet<SocketAddr> {
+        let peers = self.shared.peers.iter();
+        peers.filter(|peer| peer.record().state == State::Live).map(|peer| peer.address).collect()
     }
 
     /// Every peer, as it is now.

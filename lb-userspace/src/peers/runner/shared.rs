@@ -89,7 +89,7 @@ fn weight(change: &Change) -> usize {
         Change::Flows(flows) => flows.len(),
         Change::Slots { slots, .. } => slots.len(),
         Change::Members(_, members) => members.len(),
-        Change::Service(..) | Change::Gone(_) => 0,
+        Change::Service(..) | Change::Gone(_) | Change::Ask(_) | Change::Answer(_) => 0,
     }
 }
 

@@ -120,7 +120,7 @@ impl View {
                     self.flows.remove(name);
                 }
             }
-            Told::Lost => {}
+            Told::Asked(_) | Told::Answered(_) | Told::Lost => {}
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Outgoing {
     scan: Scan,
     /// Services whose connections are told by another scan, after the one that runs.
     again: BTreeSet<ServiceId>,
+    /// They are given when all of that was told.
+    answers: Vec<u64>,
     /// What bulk has told so far; `None` outside of it.
     counts: Option<Counts>,
     begun: bool,
@@ -163,8 +165,11 @@ impl Outgoing {
 
     /// There is bulk to read, and room for it.
     pub fn is_filling(&self) -> bool {
-        let more = !self.services.is_empty() || matches!(self.scan, Scan::At(..)) || self.counts.is_some();
-        self.begun && more && self.bytes < WINDOW
+        self.begun && self.is_reading() && self.bytes < WINDOW
+    }
+
+    fn is_reading(&self) -> bool {
+        !self.services.is_empty() || matches!(self.scan, Scan::At(..)) || self.counts.is_some()
     }
 
     /// Reads bulk while there is room, and no more than some parts of it: meanwhile nothing else of the peer's is done, and
@@ -199,6 +204,10 @@ impl Outgoing {
         let again = mem::take(&mut self.again);
         if !again.is_empty() {
             self.scan = Scan::At(0, Some(again));
+            return;
+        }
+        for number in mem::take(&mut self.answers) {
+            self.put(&Message::Answer(number));
         }
     }
 
@@ -302,6 +311,9 @@ impl Outgoing {
                     self.put(&Message::Gone(number));
                 }
             }
+            Change::Ask(number) => self.put(&Message::Ask(*number)),
+            Change::Answer(number) if self.is_reading() => self.answers.push(*number),
+            Change::Answer(number) => self.put(&Message::Answer(*number)),
         }
     }
 

@@ -82,6 +82,14 @@ impl Incoming {
                 told.push(Told::Whole);
                 Ok(())
             }
+            Message::Ask(number) => {
+                told.push(Told::Asked(number));
+                Ok(())
+            }
+            Message::Answer(number) => {
+                told.push(Told::Answered(number));
+                Ok(())
+            }
             Message::Begin | Message::Ping(_) | Message::Pong(_) => Ok(()),
         }
     }

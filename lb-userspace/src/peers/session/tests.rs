@@ -119,6 +119,15 @@ fn bulk_has_everything_and_deltas_follow() {
     ));
     side.tell(now, &offer(1, true, 2));
     assert!(matches!(side.says().as_slice(), [Message::Services(_)]));
+
+    // An answer comes behind all that was told before, and that is still to be read.
+    side.tell(now, &Change::Flows(vec![flow(web, 2, 1, Stage::Open)]));
+    side.tell(now, &Change::Answer(7));
+    assert!(matches!(side.says().as_slice(), [Message::Flows(_), Message::Answer(7)]));
+    side.tell(now, &offer(1, false, 2));
+    side.tell(now, &offer(1, true, 2));
+    side.tell(now, &Change::Answer(8));
+    assert!(matches!(side.says().as_slice(), [.., Message::Flows(_), Message::Answer(8)]));
     side.tell(now, &Change::Gone(web));
     assert_eq!(side.says(), [Message::Gone(0)]);
 }
@@ -143,7 +152,7 @@ fn who_cannot_be_talked_to() {
     let (_, newest) = VERSIONS;
     let good = Greeting::new(2, 1);
     let rows = [
-        (Greeting { oldest: newest + 1, newest: newest + 3, ..good }, "speaks versions 2 to 4"),
+        (Greeting { oldest: newest + 1, newest: newest + 3, ..good }, "speaks versions 3 to 5"),
         (Greeting { oldest: 0, newest: 0, ..good }, "speaks versions 0 to 0"),
         (Greeting::new(1, 1), "is this director itself"),
     ];

@@ -17,7 +17,7 @@ use crate::config::Protocol;
 pub const MOST: usize = 65519;
 
 /// The versions of this protocol that are spoken here, oldest and newest.
-pub const VERSIONS: (u16, u16) = (1, 1);
+pub const VERSIONS: (u16, u16) = (2, 2);
 
 const MAGIC: [u8; 4] = *b"lb\r\n";
 
@@ -95,6 +95,10 @@ pub enum Message {
     Pong(u64),
     /// Connections, as [`flow`] packs them.
     Flows(#[serde(skip)] flow::Records),
+    /// To be answered when all that changed until now was told.
+    Ask(u64),
+    /// The answer to such a number, to all.
+    Answer(u64),
 }
 
 /// How much was told between begin and end.

@@ -51,6 +51,8 @@ pub fn samples() -> Vec<Message> {
         Message::Ping(1),
         Message::End(Counts { services: 2, members: 1, slots: 2, flows: 6 }),
         Message::Gone(300),
+        Message::Ask(u64::MAX),
+        Message::Answer(7),
         Message::Ping(u64::MAX),
     ]
 }

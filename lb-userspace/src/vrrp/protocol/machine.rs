@@ -10,6 +10,8 @@
 //!   its VIPs again; one that is outranked says a last word, so that the winner knows that there were two
 //!   and announces again. A split brain heals with one advert;
 //! - a backup whose own timer was late doubts its ears before it takes over;
+//! - where directors share their connections, one that is about to displace a master that lives asks for what that one
+//!   hasn't told yet ([`Action::Ask`]), and waits a quarter of a second for the answer at most;
 //! - the owner (priority 255) is not deaf: a second owner is a misconfiguration, and two masters for ever
 //!   would be its result. The tie is broken by address, as any other. Nor does it take its addresses from another
 //!   before what is behind it is ready.
@@ -40,6 +42,9 @@ pub const OWNER: u8 = 255;
 /// The priority of a master that resigns.
 pub const RESIGN: u8 = 0;
 
+/// An answer to [`Action::Ask`] is waited for so long at most.
+const ANSWER: Duration = Duration::from_millis(250);
+
 /// Losing adverts make a master announce no more often than this.
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -69,6 +74,8 @@ pub struct Machine {
     held: bool,
     /// Backup: the VIPs are here since an agent before this one left them, until the election says whose they are.
     keeps: bool,
+    /// Backup: others were asked for what they know, and are waited for until then.
+    asked: Option<Time>,
     /// Backup: released, so it does not preempt.
     yielded: bool,
     /// Backup: it does not preempt before.
@@ -99,6 +106,7 @@ impl Machine {
             postponed: false,
             held: false,
             keeps: false,
+            asked: None,
             yielded: false,
             deferred: None,
             ending: None,
@@ -153,7 +161,7 @@ impl Machine {
 
     /// When [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        let preempts = self.inferior.filter(|_| !self.held).map(|inferior| inferior.until);
+        let preempts = self.inferior.filter(|_| !self.held && self.asked.is_none()).map(|inferior| inferior.until);
         self.timer.map(|timer| preempts.map_or(timer, |preempts| preempts.min(timer)))
     }
 
@@ -238,6 +246,11 @@ impl Machine {
             }
             (State::Backup, Event::Yield) if self.keeps => self.give_up(actions),
             (State::Backup, Event::TakeOver) if self.held => self.take_over(now, actions),
+            (State::Backup, Event::Answered) if self.asked.is_some() => {
+                self.asked = Some(now);
+                self.take_over(now, actions);
+            }
+            (_, Event::Answered) => {}
 
             (State::Master, Event::Advert(heard)) => self.hear_as_master(now, heard, actions),
             (State::Master, Event::Timer) => self.advertise_if_due(now, actions),
@@ -356,6 +369,7 @@ impl Machine {
     fn enter(&mut self, now: Time, state: State, cause: Cause, actions: &mut Vec<Action>) {
         self.held = false;
         self.keeps = false;
+        self.asked = None;
         self.state = state;
         self.cause = cause;
         self.since = now;

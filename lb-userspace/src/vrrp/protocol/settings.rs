@@ -39,6 +39,8 @@ pub struct Settings {
     pub preempt: bool,
     /// How long a master of lower priority is let be after it was first heard.
     pub preempt_delay: Duration,
+    /// Whether other directors are asked for what they know of connections before a master that lives is displaced.
+    pub asks: bool,
     /// The form of version 3 checksums over IPv4.
     pub checksum: Policy,
     /// With any, adverts go to these addresses instead of the multicast group.
@@ -121,6 +123,7 @@ impl Settings {
             elsewhere: BTreeMap::new(),
             preempt: true,
             preempt_delay: Duration::ZERO,
+            asks: false,
             checksum: Policy::Auto,
             peers: Vec::new(),
             minimum_ttl: None,
@@ -164,6 +167,7 @@ impl Settings {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
+            asks: self.asks,
             grouped: self.sync_group.is_some(),
             handover: self.handover.unwrap_or_else(|| machine::default_handover(self.interval)),
             address,

@@ -21,6 +21,7 @@ pub(super) enum Request {
     Event { instance: String, event: Event },
     Stand { instance: String, standing: Standing, why: String },
     Await(Option<String>),
+    Answered(String),
     Reload(Vec<Settings>),
     ShutDown,
 }
@@ -119,6 +120,14 @@ impl Handle {
     /// [`Error::Gone`].
     pub fn await_before_preemption(&self, awaited: Option<String>) -> Result<(), Error> {
         self.ask(Request::Await(awaited)).map(drop)
+    }
+
+    /// The other directors have told what they know of an instance's VIPs ([`super::Owner::ask`]).
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Gone`].
+    pub fn answered(&self, instance: String) -> Result<(), Error> {
+        self.ask(Request::Answered(instance)).map(drop)
     }
 
     /// Takes these settings in place of the running ones. An instance that stays the same router with the

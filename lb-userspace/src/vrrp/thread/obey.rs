@@ -53,6 +53,10 @@ impl<O: Owner> Runner<O> {
                 let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
                 self.stand(index, standing, why);
             }
+            Request::Answered(instance) => {
+                let index = self.find(&instance).ok_or(Error::Unknown(instance))?;
+                self.handle(index, Event::Answered);
+            }
             Request::Await(awaited) => self.set_awaited(awaited),
             Request::Reload(settings) => self.reload(settings)?,
             Request::ShutDown => {

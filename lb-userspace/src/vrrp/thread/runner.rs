@@ -326,6 +326,7 @@ impl<O: Owner> Runner<O> {
                         port.pacer.stop(&index);
                     }
                 }
+                Action::Ask => self.owner.ask(settings),
                 Action::Entered(state, cause) => {
                     info!("vrrp.{}: {state}: {cause}", settings.name);
                     self.owner.entered(&instance.status(now));

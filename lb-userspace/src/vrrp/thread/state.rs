@@ -71,6 +71,10 @@ pub trait Owner: Send {
     /// The instance is gone, and this host has none of its VIPs: undoes [`Self::prepare`].
     fn forget(&mut self, _settings: &Settings, _interface: u32) {}
 
+    /// The other directors are to be asked for what they know of the instance's VIPs: it waits to displace their master until
+    /// [`super::Handle::answered`], and not for long.
+    fn ask(&mut self, _settings: &Settings) {}
+
     /// The instance has entered another state, after everything else was done.
     fn entered(&mut self, _status: &Status) {}
 }

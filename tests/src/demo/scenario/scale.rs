@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CHECK: u32 = 100;
 /// What the agent's log has, at level debug, about a change of health: the time from the event to the maps.
 const WRITTEN: &str = "health in the maps after ";
+/// And to the slots' words, from which on flows go elsewhere.
+const IN_SLOTS: &str = "health in the slots after ";
 
 /// Sizes of the services' rings: the default one, and a hundred slots for each real.
 const RINGS: [u32; 2] = [65537, 1009];
@@ -34,8 +36,10 @@ pub(super) fn play(lab: &Lab) -> Result<()> {
         say!("{SERVICES} services of {REALS} reals each, with rings of {slots} slots:")?;
         load(lab.director(), lab.real(1), config(lab.real(1), slots))?;
     }
-    say!("\nThe first figure of an event is the agent's own, from the news to the maps;")?;
-    say!("the second is from the real's end or start, with a check every {CHECK} ms.")
+    say!(
+        "\nThe first two figures of an event are the agent's own, from the news to the slots' words and to all maps;"
+    )?;
+    say!("the third is from the real's end or start, with a check every {CHECK} ms.")
 }
 
 fn load(director: &Host, real: &Host, text: String) -> Result<()> {
@@ -59,7 +63,7 @@ fn load(director: &Host, real: &Host, text: String) -> Result<()> {
         wait_until(PATIENCE, "the real's state in the maps", || in_maps(&process.log(), real) == Some(up))
     };
     reaches(&process, true)?;
-    let first = written(&process.log()).len();
+    let first = [IN_SLOTS, WRITTEN].map(|what| times(&process.log(), what).len());
     let mut seen = Vec::new();
     for _ in 0..ROUNDS {
         for up in [false, true] {
@@ -69,11 +73,14 @@ fn load(director: &Host, real: &Host, text: String) -> Result<()> {
         }
     }
     drop(answering);
-    if let (Some(inside), Some(outside)) =
-        (spread(written(&process.log()).get(first..).unwrap_or_default()), spread(&seen))
-    {
-        say!("  one real's event to the maps {inside}")?;
-        say!("  one real's change, seen      {outside}")?;
+    let log = process.log();
+    for ((title, what), first) in [("to the slots", IN_SLOTS), ("to the maps ", WRITTEN)].into_iter().zip(first) {
+        if let Some(inside) = spread(times(&log, what).get(first..).unwrap_or_default()) {
+            say!("  one real's event {title} {inside}")?;
+        }
+    }
+    if let Some(outside) = spread(&seen) {
+        say!("  one real's change, seen       {outside}")?;
     }
     process.terminate(PATIENCE)?;
     lb(director, &["detach"]).map(|_| ())
@@ -146,8 +153,8 @@ fn in_maps(log: &str, real: &Host) -> Option<bool> {
 }
 
 /// The times that the log tells so far.
-fn written(log: &str) -> Vec<Duration> {
-    log.lines().filter_map(|line| parse(line.split_once(WRITTEN)?.1)).collect()
+fn times(log: &str, what: &str) -> Vec<Duration> {
+    log.lines().filter_map(|line| parse(line.split_once(what)?.1)).collect()
 }
 
 /// A time as `{:?}` prints it: `1.234ms`, `56.7µs`.

@@ -1,27 +1,21 @@
 //! The flow table, as peers that are met are told of it, and what it takes to name its entries.
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use lb_common::maps::{Service, ServiceKey};
+use lb_common::maps::ServiceKey;
 
-use super::words::told_flow;
-use crate::agent::status::plain_address;
-use crate::dataplane::{Dataplane, Error, Remembered};
+use crate::dataplane::{Dataplane, Error};
 use crate::peers::state;
+use crate::planner::told::Names;
 
 /// A view is made anew after so long, if the maps aren't written before.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// The table, services and reals as the maps have them, all of the same moment: a number means nothing without its pool.
+/// The table and what names its entries, of one moment, and the clock.
 pub(super) struct View {
-    pub(super) table: Remembered,
-    pub(super) services: HashMap<ServiceKey, Service>,
-    pub(super) reals: HashMap<(u32, u16), IpAddr>,
-    pub(super) numbers: HashMap<(u32, IpAddr), u16>,
-    pub(super) tick: Duration,
+    pub(super) names: Names,
     now: (u32, Instant),
 }
 
@@ -31,22 +25,14 @@ impl View {
     /// # Errors
     /// The clock can't be read.
     pub(super) fn new(dataplane: &mut Dataplane) -> Result<Self, Error> {
-        let table = dataplane.remembered();
-        let reals: HashMap<_, _> = dataplane.reals().map(|(place, real)| (place, plain_address(real))).collect();
-        Ok(Self {
-            services: table.services().map(|service| (service.key, *service)).collect(),
-            numbers: reals.iter().map(|((pool, number), real)| ((*pool, *real), *number)).collect(),
-            table,
-            reals,
-            tick: dataplane.time_of(1),
-            now: (dataplane.ticks()?, Instant::now()),
-        })
+        let names = Names::new(dataplane.remembered(), dataplane.reals(), dataplane.time_of(1));
+        Ok(Self { names, now: (dataplane.ticks()?, Instant::now()) })
     }
 
     /// The clock's ticks.
     pub(super) fn now(&self) -> u32 {
         let (ticks, at) = self.now;
-        let since = at.elapsed().as_nanos() / self.tick.as_nanos().max(1);
+        let since = at.elapsed().as_nanos() / self.names.tick.as_nanos().max(1);
         // They wrap around as the clock's do.
         ticks.wrapping_add(since as u32)
     }
@@ -54,11 +40,6 @@ impl View {
     /// From then on its clock may be off by what a tick is rounded to.
     pub(super) fn until(&self) -> Instant {
         self.now.1 + LASTS
-    }
-
-    /// Seconds that so many ticks are.
-    pub(super) fn age(&self, ticks: u32) -> u32 {
-        u32::try_from((self.tick * ticks).as_secs()).unwrap_or(u32::MAX)
     }
 }
 
@@ -96,14 +77,8 @@ pub(super) struct Bulk {
 impl state::Flows for Bulk {
     fn read(&self, part: u64, flows: &mut Vec<state::Flow>) -> Option<u64> {
         let view = self.shared.view();
-        let now = view.now();
-        let next = view.table.part(u32::try_from(part).ok()?, |at, flow| {
-            if let Some((key, service)) = view.table.known(at, flow)
-                && let Some(real) = view.reals.get(&(service.reals, flow.real))
-            {
-                flows.extend(told_flow(service.key, &key, *real, Some(flow.stage), view.age(flow.idle(now))));
-            }
-        });
+        let (names, now) = (&view.names, view.now());
+        let next = names.table.part(u32::try_from(part).ok()?, |at, flow| flows.extend(names.entry(at, flow, now)));
         next.map(u64::from)
     }
 }

@@ -1,14 +1,15 @@
 //! What is told of the maps: rings by whoever has written them, connections by a look at the table.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bulk::{Shared, View};
-use super::words::{service_key, shared_id, told_flow};
-use crate::dataplane::{Dataplane, Error, Hears, News, SlotNews, ToldRing, Watch};
-use crate::peers::state::{self, Flow, Member, ServiceId};
+use crate::dataplane::{Dataplane, Error, Hears, ToldRing, Watch, clock};
+use crate::peers::state::{Member, ServiceId};
 use crate::peers::{self, Change};
+use crate::planner::told::service_key;
 
 /// Connections that are told at once.
 const BATCH: usize = 4096;
@@ -18,6 +19,8 @@ pub(in crate::agent::controller) struct Teller {
     pub(super) handle: peers::Handle,
     pub(super) shared: Arc<Shared>,
     told: Mutex<ToldRings>,
+    /// Slots' words have changed since the table was looked at.
+    changed: AtomicBool,
 }
 
 /// What was told of rings. It is locked only by those who have the data plane.
@@ -32,7 +35,7 @@ pub(in crate::agent::controller) type Members = Vec<(ServiceId, Vec<Member>)>;
 
 impl Teller {
     pub(super) fn new(handle: peers::Handle, shared: Arc<Shared>) -> Self {
-        Self { handle, shared, told: Mutex::default() }
+        Self { handle, shared, told: Mutex::default(), changed: AtomicBool::new(false) }
     }
 
     /// Tells what was just written: the reals of each service and the words of their rings, which mean nothing without each
@@ -68,19 +71,21 @@ impl Teller {
         let view = self.shared.view();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for news in dataplane.slot_news(&mut told.rings) {
-            self.handle.tell(slots(&view, &news));
+            self.handle.tell(view.names.slots(&news));
+            self.changed.store(true, Ordering::Release);
         }
     }
 
-    /// Tells of the connections that are news. How many there were, and how long it took.
+    /// Tells of the connections that are news. How many there were, and how much of a CPU's time it took.
     pub(super) fn look(&self, watch: &mut Watch) -> (usize, Duration) {
-        let (began, view) = (Instant::now(), self.shared.view());
+        let (began, view) = (clock::worked(), self.shared.view());
         let (mut flows, mut count) = (Vec::new(), 0);
-        watch.look(&view.table, view.now(), |news| {
+        let changed = self.changed.swap(false, Ordering::AcqRel);
+        watch.look(&view.names.table, view.now(), changed, |news| {
             if !self.shared.serves(&news.service) {
                 return Hears::Nobody;
             }
-            let Some(flow) = flow(&view, &news) else { return Hears::Later };
+            let Some(flow) = view.names.news(&news) else { return Hears::Later };
             flows.push(flow);
             count += 1;
             if flows.len() >= BATCH {
@@ -91,26 +96,6 @@ impl Teller {
         if !flows.is_empty() {
             self.handle.tell(Change::Flows(flows));
         }
-        (count, began.elapsed())
-    }
-}
-
-fn flow(view: &View, news: &News) -> Option<Flow> {
-    let real = view.reals.get(&(news.pool, news.real))?;
-    told_flow(news.service, &news.key, *real, news.stage, view.age(news.idle))
-}
-
-fn slots(view: &View, news: &SlotNews) -> Change {
-    let real = |number: u16| view.reals.get(&(news.service.reals, number)).copied();
-    let word = |(slot, held): &(u32, lb_common::slot::Slot)| state::Slot {
-        slot: *slot,
-        current: real(held.current),
-        base: real(held.base),
-    };
-    Change::Slots {
-        service: shared_id(&news.service.key),
-        ring_size: news.size,
-        whole: news.whole,
-        slots: news.slots.iter().map(word).collect(),
+        (count, clock::worked().saturating_sub(began))
     }
 }

@@ -1,6 +1,6 @@
 //! A backup: whom it hears, whom it would displace, and the VIPs that an agent before it left on this host.
 
-use super::{Action, Cause, Heard, Machine, RESIGN, State, Time};
+use super::{ANSWER, Action, Cause, Heard, Machine, RESIGN, State, Time};
 use crate::vrrp::wire::packet::Version;
 
 /// A master that this backup would displace.
@@ -60,6 +60,7 @@ impl Machine {
             self.postponed = false;
             self.held = false;
             self.inferior = None;
+            self.asked = None;
             self.timer = Some(now.saturating_add(self.skew()));
             return;
         }
@@ -77,6 +78,9 @@ impl Machine {
                 .inferior
                 .map_or_else(|| now.saturating_add(self.config.preempt_delay), |inferior| inferior.until),
         });
+        if self.inferior.is_none() {
+            self.asked = None;
+        }
         if self.keeps {
             self.give_up(actions);
             // A word that can't win: the master hears that there were two, and announces again.
@@ -105,7 +109,7 @@ impl Machine {
         if !self.is_due(now) || self.overslept(now) {
             return;
         }
-        if self.config.grouped {
+        if self.config.grouped && self.asked.is_none() {
             self.held = true;
             self.timer = Some(now.saturating_add(self.learned));
         } else {
@@ -114,6 +118,9 @@ impl Machine {
     }
 
     pub(super) fn take_over(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.asks(now, actions) {
+            return;
+        }
         let cause = if self.is_owner() {
             Cause::Owner
         } else if self.resigned {
@@ -126,6 +133,21 @@ impl Machine {
             Cause::MasterDown
         };
         self.become_master(now, cause, actions);
+    }
+
+    /// Asks what a master that lives and is to be displaced hasn't told yet. Whether that is to be waited for.
+    fn asks(&mut self, now: Time, actions: &mut Vec<Action>) -> bool {
+        let displaces = self.inferior.is_some() || self.is_owner() && self.master.is_some() && !self.resigned;
+        if !self.config.asks || !displaces {
+            return false;
+        }
+        if let Some(until) = self.asked {
+            return now < until;
+        }
+        let until = now.saturating_add(ANSWER);
+        (self.asked, self.timer) = (Some(until), Some(until));
+        actions.push(Action::Ask);
+        true
     }
 
     /// What was not heard while this host was asleep proves nothing: a timer that is late gives the master
@@ -149,6 +171,7 @@ impl Machine {
             self.timer = self.timer.map(|timer| timer.saturating_add(after).saturating_sub(before).max(now));
         }
         self.inferior = self.inferior.filter(|inferior| inferior.priority < priority);
+        self.asked = self.asked.filter(|_| self.inferior.is_some());
     }
 
     /// Takes no part any more.

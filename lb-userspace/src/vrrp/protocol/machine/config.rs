@@ -22,6 +22,8 @@ pub struct Config {
     pub handover: Duration,
     /// Whether it takes over only when its sync group does.
     pub grouped: bool,
+    /// Whether others are asked for what they know before a master that lives is displaced.
+    pub asks: bool,
     /// The address that adverts are sent from; the higher one wins a tie.
     pub address: IpAddr,
 }

@@ -80,6 +80,8 @@ pub enum Event {
     Yield,
     /// The sync group takes over: for one that is held.
     TakeOver,
+    /// The others have told what they know ([`Action::Ask`]).
+    Answered,
 }
 
 /// What the machine reads of an advert.
@@ -110,6 +112,8 @@ pub enum Action {
     Announce,
     /// End the announcements that are under way.
     Silence,
+    /// Ask the other directors for what they know of the VIPs' connections; [`Event::Answered`] is waited for, and not for long.
+    Ask,
     /// The state changed, for scripts, logs and the controller.
     Entered(State, Cause),
 }

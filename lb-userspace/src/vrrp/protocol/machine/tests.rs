@@ -5,6 +5,7 @@ use super::*;
 use Action::{AddAddresses, Advertise, Announce, Entered, Gate, KeepAddresses, RemoveAddresses, Silence};
 use State::{Backup, Initialize, Master, Releasing};
 
+mod asks;
 mod found;
 mod hand_over;
 mod table;
@@ -52,6 +53,7 @@ fn config() -> Config {
         interval: S,
         preempt: true,
         preempt_delay: Duration::ZERO,
+        asks: false,
         handover: default_handover(S),
         address: address(2),
     }

@@ -97,6 +97,7 @@ fn machine(last: u8, priority: u8, version: Version, preempt: bool) -> Machine {
         Version::V3 => A,
     };
     let config = Config {
+        asks: false,
         grouped: false,
         version,
         priority,
