@@ -127,7 +127,10 @@ pub(super) fn of_real<'a>(
         let line = best.node.place().line;
         left(
             other.node,
-            format!("{missing}a service has one check: it is the {} on line {line}", best.node.word()),
+            format!(
+                "{missing}one check is written, the {} on line {line}: `check` may be a list, which this one can be put into",
+                best.node.word()
+            ),
             ledger,
         );
     }
@@ -141,8 +144,7 @@ pub(super) fn choose(found: Vec<Found<'_>>, ledger: &mut Ledger) -> Option<Check
     let chosen = found.get(best)?;
     for other in found.iter().filter(|other| other.check != chosen.check) {
         let how = format!(
-            "all reals of a service are checked alike: as the one on line {} has it. Make a service of its own where that \
-             doesn't do",
+            "one check is written for all reals, as the one on line {} has it: a real may have a `check` of its own",
             chosen.node.place().line
         );
         left(other.node, how, ledger);
@@ -178,8 +180,19 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
             let keys = reading.http();
             found(reading.base.check("http", keys, port, 1, 3), 5)
         }
+        "SSL_GET" if port.is_none() => {
+            left(node, "it asks a port, and neither it nor its real has one: there is no check", ledger);
+            None
+        }
+        "SSL_GET" => {
+            let mut keys = reading.http();
+            keys.push(("tls", "{ insecure = true }".to_owned()));
+            let how = "`tls`: certificates aren't verified there, and with `insecure` not here; without it they are, by the \
+                       system's authorities or by `ca`";
+            changed(node, how, ledger);
+            found(reading.base.check("http", keys, port, 1, 3), 5)
+        }
         "UDP_CHECK" => found(reading.base.check("udp", std::mem::take(&mut reading.keys), port, 1, 1), 2),
-        "SSL_GET" => instead(&reading.base, 4, "HTTPS isn't asked yet", ledger),
         "SMTP_CHECK" => instead(&reading.base, 4, "SMTP isn't asked yet", ledger),
         "DNS_CHECK" => instead(&reading.base, 4, "DNS isn't asked yet", ledger),
         "MISC_CHECK" => instead(&reading.base, 0, "a script isn't a check yet", ledger),
@@ -227,7 +240,7 @@ impl Reading {
                     taken(node, 1, ledger);
                 }
             }
-            "connect_ip" => left(node, "a check asks the real's own address", ledger),
+            "connect_ip" => left(node, "a check asks the real's own address: a `check` of the real's own may have another `address`", ledger),
             "url" if matches!(kind, "HTTP_GET" | "SSL_GET") => {
                 self.urls += 1;
                 if self.urls > 1 {
@@ -244,7 +257,7 @@ impl Reading {
             }
             // What they say is told with their block.
             word if OF_OTHERS.contains(&word)
-                && !matches!(kind, "HTTP_GET" | "TCP_CHECK" | "UDP_CHECK" | "PING_CHECK") =>
+                && !matches!(kind, "HTTP_GET" | "SSL_GET" | "TCP_CHECK" | "UDP_CHECK" | "PING_CHECK") =>
             {
                 carried(node, ledger);
             }
@@ -282,8 +295,11 @@ impl Reading {
                 if plain {
                     self.keys.push(("body", quoted(&text)));
                     changed(node, "`body`: the text is looked for byte by byte", ledger);
+                } else if !text.is_empty() && regex::bytes::Regex::new(&text).is_ok() {
+                    self.keys.push(("body_regex", quoted(&text)));
+                    changed(node, "`body_regex`: a pattern as the Rust crate regex has it, which is much like theirs", ledger);
                 } else {
-                    left(node, "patterns aren't there: `body` of the check names a text that the answer has", ledger);
+                    left(node, "the pattern can't be read here: write `body` or `body_regex` of the check", ledger);
                 }
             }
             _ => stranger(Context::Check, node, ledger),

@@ -304,7 +304,7 @@ impl<'a> Reading<'a> {
         one.check = check::choose(checks, ledger);
         if one.check.is_some() {
             for real in unchecked {
-                let how = "it had no check: here all reals of a service are checked alike";
+                let how = "it had no check: one is written for all reals of a service";
                 ledger.note(&real.own(), Fate::Changed, real.what(), how);
             }
         }

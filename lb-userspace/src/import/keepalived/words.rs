@@ -28,7 +28,8 @@ const TAKES_ALL: &str =
     "nothing need be done: adverts are held against RFC 3768 and RFC 9568, and refused ones are counted (`lb vrrp`)";
 const NETWORK: &str =
     "it isn't there: leave addresses, routes and rules that don't follow a VIP to the system's network configuration";
-const CHECKED_BY: &str = "it isn't there: a check is sent from the address that the routes say, without a mark";
+const CHECKED_BY: &str = "it isn't there: a check is sent from any port, and without a mark";
+const SOURCE: &str = "`source` of the check names the address or the interface that it asks from";
 const KERNEL: &str = "nothing need be done: lb has no table in the kernel's IPVS";
 const LOAD: &str = "it isn't there: the schedulers wlc, sed and nq weigh by connections";
 
@@ -195,8 +196,8 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Real], "lthreshold", Fate::Left, LOAD),
     (&[Real], "notify_up", Fate::Left, "it isn't there: the log and `lb list --json` tell of reals"),
     (&[Real], "notify_down", Fate::Left, "it isn't there: the log and `lb list --json` tell of reals"),
-    (&[Check], "bindto", Fate::Left, CHECKED_BY),
-    (&[Check], "bind_if", Fate::Left, CHECKED_BY),
+    (&[Check], "bindto", Fate::Left, SOURCE),
+    (&[Check], "bind_if", Fate::Left, SOURCE),
     (&[Check], "bind_port", Fate::Left, CHECKED_BY),
     (&[Check], "fwmark", Fate::Left, CHECKED_BY),
     (&[Check], "http_protocol", Fate::Changed, "checks speak HTTP/1.1"),
