@@ -294,3 +294,8 @@ fn traces(host: &Host) -> Result<Vec<String>> {
     traces.extend(links.lines().filter(|line| line.contains("prog/xdp")).map(str::to_owned));
     Ok(traces)
 }
+
+/// A text without its line breaks and indents, wherever it was wrapped.
+pub fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

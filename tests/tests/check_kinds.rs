@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::agent::{self, Agent};
+use lb_tests::agent::{self, Agent, unwrapped};
 use lb_tests::certificates::{Authority, Issued};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, VIP, nginx, scenario};
@@ -147,18 +147,13 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             let text = config(lab, &[row("good", 443, tls, None)]);
             let file = agent::write(director, &text)?.display().to_string();
             let program = agent::binary()?.display().to_string();
-            let said = on_one_line(&agent::refusal(director, &program, &["check", &file])?);
+            let said = unwrapped(&agent::refusal(director, &program, &["check", &file])?);
             ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
-            let said = on_one_line(&agent.reload(&text).expect_err("it names no certificate").to_string());
+            let said = unwrapped(&agent.reload(&text).expect_err("it names no certificate").to_string());
             ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
         }
         expect(&agent, lab, &rows[..1])
     });
-}
-
-/// A text that was wrapped.
-fn on_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What a server says to one connection after the other.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
-use lb_tests::agent::Agent;
+use lb_tests::agent::{Agent, unwrapped};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Lab, VIP, nginx, scenario, wait_until};
@@ -158,7 +158,7 @@ fn what_the_directors_own_firewall_forbids_never_counts_against_a_real() {
         wait_until(DEADLINE, "ten checks that can't be made", || count(|check| check.unasked).is_ok_and(|n| n >= 10))?;
         assert_eq!(count(|check| check.bad)?, 0);
         for verb in ["list", "checks"] {
-            let told = agent.lb(&[verb])?.split_whitespace().collect::<Vec<_>>().join(" ");
+            let told = unwrapped(&agent.lb(&[verb])?);
             let fault =
                 "CHECKS: 1 can't be made, so that their reals stay what they were: this director's own firewall";
             assert!(told.contains(fault), "{told}");

@@ -1,7 +1,7 @@
 //! `lb status`: its screen and its exit code, while all is well and while it isn't.
 
 use anyhow::{Result, ensure};
-use lb_tests::agent::{Agent, binary};
+use lb_tests::agent::{Agent, binary, unwrapped};
 use lb_tests::client::Client;
 use lb_tests::config::{director, real, service};
 use lb_tests::directors::Way;
@@ -85,7 +85,7 @@ fn one_screen_says_whether_all_is_well_and_the_exit_code_too() {
         })?;
         agent.process().kill()?;
         let (text, code) = status(host, &[])?;
-        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = unwrapped(&text);
         ensure!(
             code == Some(3) && words.contains("NO AGENT RUNS") && words.contains("disabled: `lb disable`"),
             "{text}"
@@ -103,10 +103,7 @@ fn a_backup_says_who_is_master() {
         let master = pair.host_a().v4();
         wait_for_status(pair.host_b(), 0, "BACKUP for ")?;
         let (text, _) = status(pair.host_b(), &[])?;
-        ensure!(
-            text.split_whitespace().collect::<Vec<_>>().join(" ").contains(&format!("master is {master}")),
-            "{text}"
-        );
+        ensure!(unwrapped(&text).contains(&format!("master is {master}")), "{text}");
         Ok(())
     });
 }

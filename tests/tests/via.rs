@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{SlicedPacket, TransportSlice};
-use lb_tests::agent::Agent;
+use lb_tests::agent::{Agent, unwrapped};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{real, service};
 use lb_tests::directors::{Router, Way, wait_until_holds};
@@ -137,7 +137,7 @@ fn lost_vip(mode: &str) {
         ill.ip(&format!("address del {VIP6}/128 dev lo"))?;
         pair.all_say(&["web6", "plain6", "datagram6"], is_down_by(&lost(VIP6.into())))?;
         for agent in &mut pair.agents {
-            let list = agent.lb(&["list"])?;
+            let list = unwrapped(&agent.lb(&["list"])?);
             assert!(list.contains(&lost(VIP.into())) && list.contains(&lost(VIP6.into())), "{list}");
             let line = format!("real {}: down: {}", ill.v4(), lost(VIP.into()));
             agent.process().wait_for_log(DEADLINE, &line)?;

@@ -54,6 +54,9 @@ const BATCH: usize = 4096;
 /// Changes of interfaces that come within this time are looked at together.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Who asked for the status, and the counters that were read for it.
+type Asked = (Answer<Status>, Result<Reading, dataplane::Error>);
+
 /// What the controller listens to.
 pub struct Inputs {
     /// News of the health checks.
@@ -118,14 +121,14 @@ pub struct Controller {
     sampled: Sampled,
     next_sample: Instant,
     /// The tasks that read the counters for those who asked for the status.
-    telling: JoinSet<(Answer<Status>, Result<Reading, dataplane::Error>)>,
+    telling: JoinSet<Asked>,
     /// What the maps have room for.
     room: (Room, u32),
     program: Option<ProgramStatus>,
     /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
     heard: (Option<Instant>, Option<Instant>),
     /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
-    waiting: Vec<(u32, Answer<Status>)>,
+    waiting: Vec<(u32, Asked)>,
     /// Why the maps are not what they should be.
     fault: Option<String>,
     /// The reload that was refused last, where none was taken since.
@@ -288,7 +291,7 @@ impl Controller {
                 Some(written) = self.writing.join_next() => self.written(written),
                 Some(swept) = self.sweeping.join_next() => self.fold_sweep(swept),
                 Some(read) = self.sampling.join_next() => self.fold_sample(read),
-                Some(Ok((answer, read))) = self.telling.join_next() => self.answer_status(answer, read),
+                Some(Ok(asked)) = self.telling.join_next() => self.answer_status(asked),
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(word) = inputs.words.recv() => self.fold_word(word),

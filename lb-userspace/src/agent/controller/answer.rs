@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::{error, info};
 
-use super::{Controller, Ownership};
+use super::{Asked, Controller, Ownership};
 use crate::agent::{checks, status};
 use crate::api::{Answer, Checks, Done, Question, Request, Status, VipOwner, Walk, Which};
 use crate::config::{self, Protocol};
@@ -21,10 +21,8 @@ impl Controller {
     pub(super) async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone.
         match request {
-            Request::Status(answer) if self.writing.is_empty() => self.begin_status(answer),
+            Request::Status(answer) => self.begin_status(answer),
             Request::Checks(answer) => self.answer_checks(answer),
-            // What is told shall hold.
-            Request::Status(answer) => self.waiting.push((1 + u32::from(self.stale), answer)),
             Request::Connections(answer) => {
                 let _ = answer.send(self.walk().await.map_err(|error| format!("{error:#}")));
             }
@@ -153,7 +151,7 @@ impl Controller {
         let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(writes, _)| *writes == 0);
         self.waiting = waiting;
         let due: Vec<_> = due;
-        due.into_iter().for_each(|(_, answer)| self.begin_status(answer));
+        due.into_iter().for_each(|(_, (answer, read))| self.tell_status(answer, read));
     }
 
     /// Has the counters read for one who asked for the status: of ten thousand reals that takes longer than a task may that
@@ -163,8 +161,17 @@ impl Controller {
         self.telling.spawn_blocking(move || (answer, Reading::take(&stats, &desired)));
     }
 
-    /// Tells the status by counters that were read. What the checks say is asked for beside the controller.
-    pub(super) fn answer_status(&self, answer: Answer<Status>, read: Result<Reading, crate::dataplane::Error>) {
+    /// The counters were read: the status is told, but not before the maps hold what it tells.
+    pub(super) fn answer_status(&mut self, (answer, read): Asked) {
+        if self.writing.is_empty() {
+            self.tell_status(answer, read);
+        } else {
+            self.waiting.push((1 + u32::from(self.stale), (answer, read)));
+        }
+    }
+
+    /// Tells the status. What the checks say is asked for beside the controller.
+    fn tell_status(&self, answer: Answer<Status>, read: Result<Reading, crate::dataplane::Error>) {
         let (status, look, config) = (self.status(read), self.checks.look(), self.model.config.clone());
         tokio::spawn(async move {
             let mut status = status;

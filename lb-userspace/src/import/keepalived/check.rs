@@ -240,7 +240,11 @@ impl Reading {
                     taken(node, 1, ledger);
                 }
             }
-            "connect_ip" => left(node, "a check asks the real's own address: a `check` of the real's own may have another `address`", ledger),
+            "connect_ip" => left(
+                node,
+                "a check asks the real's own address: a `check` of the real's own may have another `address`",
+                ledger,
+            ),
             "url" if matches!(kind, "HTTP_GET" | "SSL_GET") => {
                 self.urls += 1;
                 if self.urls > 1 {
@@ -297,7 +301,11 @@ impl Reading {
                     changed(node, "`body`: the text is looked for byte by byte", ledger);
                 } else if !text.is_empty() && regex::bytes::Regex::new(&text).is_ok() {
                     self.keys.push(("body_regex", quoted(&text)));
-                    changed(node, "`body_regex`: a pattern as the Rust crate regex has it, which is much like theirs", ledger);
+                    changed(
+                        node,
+                        "`body_regex`: a pattern as the Rust crate regex has it, which is much like theirs",
+                        ledger,
+                    );
                 } else {
                     left(node, "the pattern can't be read here: write `body` or `body_regex` of the check", ledger);
                 }
