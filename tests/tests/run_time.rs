@@ -327,7 +327,7 @@ fn what_is_no_file_is_told_and_set_aside_too() {
 fn a_state_file_that_cannot_be_written_is_told_and_what_was_set_is_in_force() {
     with_scene("rr", |scene| {
         let director = scene.lab.director();
-        director.within(|| fs::create_dir_all("/run/lb-state/state.json/in-the-way"))??;
+        director.within(|| fs::create_dir_all("/run/lb-state/state.new"))??;
         let said = scene.agent.lb(&["drain", &scene.one])?;
         assert!(said.contains("it is in force, but will not outlive the agent: /run/lb-state/state.json"), "{said}");
         scene.only_real_2_answers()?;
