@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use super::exit::{Code, NoAgent};
 use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
-
 use crate::api::{self, CheckPace, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
 use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};

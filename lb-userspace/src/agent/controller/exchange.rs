@@ -3,6 +3,7 @@
 //!
 //! Rings are told by whoever has written them. One blocking task at a time looks at the table, again and again.
 
+mod asks;
 mod bulk;
 mod teller;
 mod words;
@@ -17,13 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
-use super::{Controller, Ownership};
+use super::Controller;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Watch};
 use crate::peers::state::{Flow, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
 use crate::planner::theirs::Theirs;
 use crate::planner::told::service_key;
+use asks::ASKED;
 use bulk::{Bulk, Shared, View};
 use teller::{Members, Teller};
 use words::{members, offer, service_id};
@@ -31,8 +33,6 @@ use words::{members, offer, service_id};
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(25);
 const SHARE: u32 = 10;
-/// Who asks for news waits so long for a look at most, and not for less: it can't make anybody look all the time.
-const ASKED: Duration = Duration::from_millis(5);
 /// Before a VIP is given up, so long is waited at most until the peers were told all.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -154,14 +154,6 @@ impl Exchange {
         outcome
     }
 
-    /// A peer has answered, or is gone. The virtual routers that need not wait any more.
-    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) -> Vec<String> {
-        for (_, waits) in self.asking.values_mut().filter(|(asked, _)| number.is_none_or(|number| number == *asked)) {
-            waits.remove(&peer);
-        }
-        self.asking.extract_if(.., |_, (_, waits)| waits.is_empty()).map(|(router, _)| router).collect()
-    }
-
     fn status(&self) -> peers::Status {
         self.teller.handle.status()
     }
@@ -259,40 +251,6 @@ impl Controller {
         let Some(exchange) = &self.exchange else { return };
         let view = exchange.teller.shared.view();
         view.names.take(flows, view.now());
-    }
-
-    /// A virtual router is about to take its VIPs from a master that lives: its connections are to be known before.
-    pub(super) fn ask_peers(&mut self, router: String) {
-        if let Some(exchange) = &mut self.exchange {
-            let (number, waits) = (fastrand::u64(..), exchange.teller.handle.live());
-            if !waits.is_empty() {
-                exchange.teller.handle.tell(Change::Ask(number));
-                exchange.asking.insert(router, (number, waits));
-                return;
-            }
-        }
-        self.let_displace(router);
-    }
-
-    /// A peer asks for what it wasn't told yet.
-    fn asked(&mut self, peer: SocketAddr, number: u64) {
-        let Some(exchange) = &mut self.exchange else { return };
-        exchange.asked.insert(peer, (Instant::now(), number));
-        exchange.next_look = exchange.next_look.min(Instant::now() + ASKED);
-    }
-
-    fn answered(&mut self, peer: SocketAddr, number: Option<u64>) {
-        let Some(exchange) = &mut self.exchange else { return };
-        for router in exchange.answered(peer, number) {
-            self.let_displace(router);
-        }
-    }
-
-    fn let_displace(&self, router: String) {
-        let Some(Ownership { routers, .. }) = &self.routers else { return };
-        if let Err(error) = routers.handle().answered(router) {
-            debug!("peers: nobody hears their answer: {error}");
-        }
     }
 
     /// Who is to tell what the next write brings, and the reals of each service by then.
