@@ -161,6 +161,62 @@ fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+#[test]
+fn unbound_answers_by_udp_and_tcp_over_both_families() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let host = lab.real(1);
+        let zone = "server:
+    interface: 0.0.0.0
+    interface: ::0
+    port: 53
+    access-control: 0.0.0.0/0 allow
+    access-control: ::0/0 allow
+    do-daemonize: no
+    use-syslog: no
+    logfile: \"\"
+    chroot: \"\"
+    username: \"\"
+    pidfile: \"\"
+    directory: \"/\"
+    num-threads: 1
+    module-config: \"iterator\"
+    local-zone: \"example.org.\" static
+    local-data: \"www.example.org. A 192.0.2.10\"
+    local-data: \"www.example.org. AAAA 2001:db8::10\"
+    local-data: \"example.org. MX 10 mail.example.org.\"
+    local-zone: \"closed.example.\" refuse
+";
+        let file = write(host, "unbound.conf", zone)?.display().to_string();
+        let mut unbound = host.spawn("/usr/sbin/unbound", ["-d", "-c", &file])?;
+        host.wait_for_listener(53).with_context(|| unbound.log())?;
+        let www = "type = \"dns\", name = \"www.example.org\"";
+        let mut rows = [
+            row("udp", 53, www, None),
+            row("tcp", 53, format!("{www}, transport = \"tcp\""), None),
+            row("address", 53, format!("{www}, answer = \"192.0.2.10\""), None),
+            row("six", 53, format!("{www}, record = \"AAAA\", answer = \"2001:DB8:0::10\", transport = \"tcp\""), None),
+            row(
+                "mail",
+                53,
+                "type = \"dns\", name = \"example.org.\", record = \"MX\", answer = \"10 mail.example.org\"",
+                None,
+            ),
+            row("other", 53, format!("{www}, answer = \"192.0.2.11\""), "the answer has 192.0.2.10, not 192.0.2.11"),
+            row("none", 53, "type = \"dns\", name = \"no.example.org\"", "NXDOMAIN, expected NOERROR"),
+            row("wanted", 53, "type = \"dns\", name = \"no.example.org\", rcode = \"NXDOMAIN\"", None),
+            row("closed", 53, "type = \"dns\", name = \"closed.example\"", "REFUSED, expected NOERROR"),
+            row("elsewhere", 54, www, "connection refused"),
+        ];
+        let agent = Agent::start(lab.director(), &config(lab, &rows))?;
+        expect(&agent, lab, &rows)?;
+        unbound.kill()?;
+        for row in &mut rows {
+            row.why = Some("connection refused");
+        }
+        expect(&agent, lab, &rows)
+    });
+}
+
 /// What a server says to one connection after the other.
 type Says = fn(&mut TcpStream) -> std::io::Result<()>;
 

@@ -24,7 +24,7 @@ pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
 pub use section::check::tls::Identity;
-pub use section::check::{Body, Check, CheckKind, Damping, Header, Http, Origin, Pattern, Ping, Tcp, Tls, Udp};
+pub use section::check::{Body, Check, CheckKind, Damping, Dns, Header, Http, Origin, Pattern, Ping, Tcp, Tls, Udp};
 pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::flows::Flows;

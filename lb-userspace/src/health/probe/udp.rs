@@ -11,26 +11,30 @@ use crate::config::Udp;
 /// Bytes of an answer that are looked at; the rest of the datagram is cut off.
 const ANSWER: usize = 2048;
 
-pub(super) async fn check(Way { real, source }: Way, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
-    let socket = UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
-    // A connected socket hears the ICMP errors of its datagrams, and takes answers from the real alone.
-    socket.connect(real).await?;
+pub(super) async fn check(way: Way, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
+    let socket = socket(way).await?;
     socket.send(&question.send).await?;
-    let heard = timeout_at(deadline.at, answer(&socket, question.expect.as_deref())).await;
-    match (heard, &question.expect) {
-        (Ok(result), _) => result,
-        (Err(_), None) => Ok(()),
-        (Err(_), Some(_)) => Err(Fault::Waiting(deadline.timeout)),
+    let heard = timeout_at(deadline.at, answer(&socket, question)).await;
+    match heard {
+        Ok(result) => result,
+        Err(_) if question.expects_none() => Ok(()),
+        Err(_) => Err(Fault::Waiting(deadline.timeout)),
     }
 }
 
+/// A connected socket: it hears the ICMP errors of its datagrams, and takes answers from the real alone.
+pub(super) async fn socket(Way { real, source }: Way) -> Result<UdpSocket, Fault> {
+    let socket = UdpSocket::bind(source.unwrap_or_else(|| unspecified(real))).await?;
+    socket.connect(real).await?;
+    Ok(socket)
+}
+
 /// The first answer, good or not. Where none is expected any will do: a port that answers is there.
-async fn answer(socket: &UdpSocket, expected: Option<&[u8]>) -> Result<(), Fault> {
+async fn answer(socket: &UdpSocket, question: &Udp) -> Result<(), Fault> {
     let mut answer = [0; ANSWER];
     let length = socket.recv(&mut answer).await?;
     let answer = answer.get(..length).unwrap_or_default();
-    match expected {
-        Some(expected) if !answer.starts_with(expected) => Err(Fault::Answer),
-        _ => Ok(()),
-    }
+    let starts = question.expect.as_ref().is_none_or(|expected| answer.starts_with(expected));
+    let matches = question.matches.as_ref().is_none_or(|pattern| pattern.matches(answer));
+    if starts && matches { Ok(()) } else { Err(Fault::Answer) }
 }
