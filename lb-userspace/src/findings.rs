@@ -287,15 +287,7 @@ impl Found {
 }
 
 fn one(real: &RealStatus, now: u64) -> String {
-    let state = match real.state {
-        State::Up => "up",
-        State::Quiesced => "quiesced",
-        State::Draining => "draining",
-        State::Drained => "drained",
-        State::Disabled => "disabled",
-        State::Checking => "not checked yet",
-        State::Down => "DOWN",
-    };
+    let state = if real.state == State::Checking { "not checked yet" } else { real.state.word() };
     let since = real.since.map(|since| format!(" for {}", brief(now.saturating_sub(since)))).unwrap_or_default();
     let why = real.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{} {state}{since}{why}", real.address)

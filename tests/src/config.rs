@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::lab::VIP;
+use crate::lab::{Lab, VIP};
 
 /// A director whose program is on these interfaces, and that takes the VIP on its first one: at once, as its owner.
 #[must_use]
@@ -35,4 +35,12 @@ pub fn service(name: &str, address: impl Display, keys: &str, reals: impl IntoIt
 #[must_use]
 pub fn real(address: impl Display, keys: &str) -> String {
     format!("address = \"{address}\"\n{keys}")
+}
+
+/// The lab's director with a service `web` at the VIP, whose reals take turns and are checked ten times a second.
+#[must_use]
+pub fn watched_web(lab: &Lab) -> String {
+    let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
+                check = { type = \"tcp\", interval = \"100ms\", timeout = \"100ms\" }";
+    director(&["eth1"]) + &service("web", format!("{VIP}:80"), keys, lab.reals().map(|host| real(host.v4(), "")))
 }

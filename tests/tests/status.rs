@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use lb_tests::agent::{Agent, binary, unwrapped};
 use lb_tests::client::Client;
-use lb_tests::config::{director, real, service};
+use lb_tests::config::{director, real, service, watched_web};
 use lb_tests::directors::Way;
 use lb_tests::lab::{DEADLINE, Host, Lab, VIP, nginx, scenario, wait_until};
 use lb_tests::pair::pair;
@@ -27,10 +27,7 @@ fn one_screen_says_whether_all_is_well_and_the_exit_code_too() {
     scenario(Lab::builder(), |lab| {
         let host = lab.director();
         let mut reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
-        let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
-                    check = { type = \"tcp\", interval = \"100ms\", timeout = \"100ms\" }";
-        let web = service("web", format!("{VIP}:80"), keys, lab.reals().map(|host| real(host.v4(), "")));
-        let mut agent = Agent::start(host, &(director(&["eth1"]) + &web))?;
+        let mut agent = Agent::start(host, &watched_web(lab))?;
         agent.wait_until_served()?;
         wait_for_status(host, 0, ": all is well\n")?;
         let (text, _) = status(host, &[])?;

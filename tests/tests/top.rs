@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::{Agent, binary};
 use lb_tests::client::Client;
-use lb_tests::config::{director, real, service};
+use lb_tests::config::watched_web;
 use lb_tests::lab::{DEADLINE, Host, Lab, VIP, nginx, scenario, wait_until};
 
 /// A verb on a terminal of its own (`script` of util-linux).
@@ -73,10 +73,7 @@ fn a_user_sees_services_enters_one_and_has_the_terminal_back() {
     scenario(Lab::builder(), |lab| {
         let host = lab.director();
         let mut reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
-        let keys = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
-                    check = { type = \"tcp\", interval = \"100ms\", timeout = \"100ms\" }";
-        let web = service("web", format!("{VIP}:80"), keys, lab.reals().map(|host| real(host.v4(), "")));
-        let agent = Agent::start(host, &(director(&["eth1"]) + &web))?;
+        let agent = Agent::start(host, &watched_web(lab))?;
         agent.wait_until_served()?;
         let client = Client::new(lab.client());
         let mut terminal = Terminal::start(host, "top --interval 200ms")?;

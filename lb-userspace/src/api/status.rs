@@ -245,6 +245,21 @@ pub enum State {
     Down,
 }
 
+impl State {
+    /// As people read it: what needs them is in capitals.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Quiesced => "quiesced",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Disabled => "disabled",
+            Self::Checking => "checking",
+            Self::Down => "DOWN",
+        }
+    }
+}
+
 /// Packets that met one verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerdictStatus {

@@ -223,7 +223,7 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     render_line(out, &title, &format!("{name:<6}"), &shown(lives, (service.counters, service.rates), arguments), shape);
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
-        let rest = format!("{:<8} {:>6}", word(real), real.weight);
+        let rest = format!("{:<8} {:>6}", real.state.word(), real.weight);
         let lives = (real.active_connections, real.inactive_connections);
         render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
         for line in state(real, now).into_iter().chain(checked(real)).chain(set(real)) {
@@ -297,19 +297,6 @@ pub(super) fn pace(out: &mut String, pace: &CheckPace) {
     if let Some(fault) = own_fault {
         let told = format!("CHECKS: {unasked} can't be made, so that their reals stay what they were: {fault}");
         out.push_str(&wrap(&told, "  "));
-    }
-}
-
-/// What a real is, in its column.
-fn word(real: &RealStatus) -> &'static str {
-    match real.state {
-        State::Up => "up",
-        State::Quiesced => "quiesced",
-        State::Draining => "draining",
-        State::Drained => "drained",
-        State::Disabled => "disabled",
-        State::Checking => "checking",
-        State::Down => "DOWN",
     }
 }
 

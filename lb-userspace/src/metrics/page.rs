@@ -97,14 +97,11 @@ fn router(out: &mut String, router: &RouterStatus) {
 }
 
 fn real(out: &mut String, real: &RealStatus, now: SystemTime) {
-    let (word, class) = match real.state {
-        State::Up => ("up", ""),
-        State::Quiesced => ("quiesced", " class=dim"),
-        State::Draining => ("draining", " class=dim"),
-        State::Drained => ("drained", " class=dim"),
-        State::Disabled => ("disabled", " class=dim"),
-        State::Checking => ("checking", " class=dim"),
-        State::Down => ("DOWN", " class=bad"),
+    let word = real.state.word();
+    let class = match real.state {
+        State::Up => "",
+        State::Quiesced | State::Draining | State::Drained | State::Disabled | State::Checking => " class=dim",
+        State::Down => " class=bad",
     };
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let since = real.since.map(|since| std::time::Duration::from_secs(now.saturating_sub(since)));

@@ -82,13 +82,14 @@ fn endpoint(service: &Service) -> (Protocol, IpAddr, Option<u16>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::planner::model::Standing;
+    use crate::planner::model::tests::eth1;
 
     /// A service with one real.
     fn config(name: &str, port: u16, keys: &str) -> Arc<Config> {
@@ -152,16 +153,7 @@ mod tests {
         let now = SystemTime::now();
         let (given, mut learned) = (config("web", 80, ""), (*config("web", 80, "")).clone());
         learned.services[0].reals[0].mac = None;
-        let interface = crate::planner::model::Interface {
-            name: "eth1".to_owned(),
-            device: "eth1".to_owned(),
-            index: 7,
-            mac: [2; 6],
-            mode: crate::dataplane::Hook::Native,
-            vlans: BTreeSet::new(),
-            slaves: BTreeSet::new(),
-        };
-        let mut model = Model::new(given, BTreeMap::from([("eth1".to_owned(), interface)]), now);
+        let mut model = Model::new(given, BTreeMap::from([("eth1".to_owned(), eth1())]), now);
         let before = model.hop(&model.config.services[0].reals[0]);
         assert!(before.is_some());
         model.set_config(Arc::new(learned), now);

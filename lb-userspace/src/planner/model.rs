@@ -408,4 +408,4 @@ pub fn protocol_number(protocol: Protocol) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

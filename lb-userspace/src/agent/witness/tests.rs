@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::health::{Failure, Health};
+use crate::planner::model::tests::eth1;
 use crate::planner::model::{Awaited, probes};
 
 fn at(seconds: u64) -> SystemTime {
@@ -33,16 +34,7 @@ struct Scene {
 
 impl Scene {
     fn new(reals: usize) -> Self {
-        let interface = crate::planner::model::Interface {
-            name: "eth1".to_owned(),
-            device: "eth1".to_owned(),
-            index: 7,
-            mac: [2; 6],
-            mode: crate::dataplane::Hook::Native,
-            vlans: Default::default(),
-            slaves: Default::default(),
-        };
-        let model = Model::new(config(reals, true), BTreeMap::from([("eth1".to_owned(), interface)]), at(0));
+        let model = Model::new(config(reals, true), BTreeMap::from([("eth1".to_owned(), eth1())]), at(0));
         let mut scene = Self { witness: Witness::default(), model };
         assert_eq!(scene.told(None, 0), ["eth1: the program runs on it: native"]);
         scene

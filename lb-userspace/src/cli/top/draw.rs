@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, TableState};
 
 use super::view::{Sort, View, id};
-use crate::api::{RealStatus, ServiceStatus, State};
+use crate::api::{ServiceStatus, State};
 use crate::cli::events;
 use crate::cli::output::Colour;
 use crate::findings::{Vip, endpoint, findings, vips};
@@ -128,7 +128,7 @@ fn reals(frame: &mut Frame<'_>, view: &View, service: &ServiceStatus, area: Rect
     let widths = widths.into_iter().chain(NUMBERS).chain([length(spark)]);
     let rows = reals.iter().map(|real| {
         let bad = real.state == State::Down;
-        let state = Cell::from(state(real));
+        let state = Cell::from(real.state.word());
         let active = real.active_connections.or(real.remembered_connections);
         let cells = [
             Cell::from(shortened(&real.address.to_string(), ats)),
@@ -217,18 +217,6 @@ fn shortened(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-fn state(real: &RealStatus) -> &'static str {
-    match real.state {
-        State::Up => "up",
-        State::Quiesced => "quiesced",
-        State::Draining => "draining",
-        State::Drained => "drained",
-        State::Disabled => "disabled",
-        State::Checking => "checking",
-        State::Down => "DOWN",
-    }
-}
-
 /// The chosen line whole: what the table has no room for.
 fn about(view: &View) -> String {
     let of = |service: &ServiceStatus| {
@@ -242,7 +230,7 @@ fn about(view: &View) -> String {
             None => of(service),
             Some(real) => {
                 let why = real.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                format!("{}: {} {}{why}", service.name.clone().unwrap_or_default(), real.address, state(real))
+                format!("{}: {} {}{why}", service.name.clone().unwrap_or_default(), real.address, real.state.word())
             }
         },
     }

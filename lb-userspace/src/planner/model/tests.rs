@@ -29,8 +29,9 @@ fn config(keys: &str, reals: &[u8]) -> Arc<Config> {
     Arc::new(loaded.unwrap_or_else(|error| panic!("{}", error.render(false))).config)
 }
 
-fn model(keys: &str, reals: &[u8]) -> Model {
-    let interface = Interface {
+/// An interface that the program runs on in the driver.
+pub(crate) fn eth1() -> Interface {
+    Interface {
         name: "eth1".to_owned(),
         device: "eth1".to_owned(),
         index: 7,
@@ -38,8 +39,11 @@ fn model(keys: &str, reals: &[u8]) -> Model {
         mode: Hook::Native,
         vlans: BTreeSet::new(),
         slaves: BTreeSet::new(),
-    };
-    let mut model = Model::new(config(keys, reals), BTreeMap::from([("eth1".to_owned(), interface)]), at(0));
+    }
+}
+
+fn model(keys: &str, reals: &[u8]) -> Model {
+    let mut model = Model::new(config(keys, reals), BTreeMap::from([("eth1".to_owned(), eth1())]), at(0));
     for target in targets(&model.config, &model.draining).into_keys() {
         model.set_health(target, Health::Up { since: at(0) });
     }
