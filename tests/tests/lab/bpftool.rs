@@ -42,7 +42,7 @@ fn every_pinned_map_is_dumped_with_the_names_of_its_fields() {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
         // Small maps: a dump prints every entry.
         let limits = "\n[limits]\nservices = 4\nreals = 16\nflows = 1024\n";
-        let reference = include_str!("../../packaging/lb.toml");
+        let reference = include_str!("../../../packaging/lb.toml");
         let agent = Agent::start(lab.director(), &format!("{reference}{limits}"))?;
         agent.wait_until_served()?;
         Client::new(lab.client()).get_many((VIP, 80), 10)?;
@@ -80,7 +80,7 @@ fn every_pinned_map_is_dumped_with_the_names_of_its_fields() {
 #[test]
 fn the_program_has_its_name_its_types_and_its_lines() {
     scenario(Lab::builder(), |lab| {
-        let agent = Agent::start(lab.director(), include_str!("../../packaging/lb.toml"))?;
+        let agent = Agent::start(lab.director(), include_str!("../../../packaging/lb.toml"))?;
         let director = lab.director();
         let attached: Value = serde_json::from_str(&director.run("bpftool", &["-j", "net", "show"])?)?;
         let xdp = attached[0]["xdp"].as_array().context("no XDP program")?;

@@ -93,7 +93,7 @@ struct Owner {
 impl Owner {
     fn start(task: &str) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "owner", "--nocapture"])
+            .args(["--exact", "lab_removal::owner", "--nocapture"])
             .env("LB_LAB_OWNER", task)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

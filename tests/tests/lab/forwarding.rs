@@ -12,7 +12,7 @@ use lb_tests::lab::{DEADLINE, Frame, Host, Lab, Port, Segment, VIP, VIP6, nginx,
 use lb_tests::responder::{Http, Udp};
 use lb_userspace::dataplane::Hook;
 
-const REFERENCE: &str = include_str!("../../packaging/lb.toml");
+const REFERENCE: &str = include_str!("../../../packaging/lb.toml");
 const TCP: &str = "protocol = \"tcp\"\nscheduler = \"rr\"";
 
 #[test]

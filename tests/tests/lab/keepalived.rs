@@ -18,7 +18,7 @@ use lb_tests::probe::Probe;
 use lb_userspace::vrrp::State;
 use pcap_file::pcap::PcapReader;
 
-const REFERENCE: &str = include_str!("../../packaging/lb.toml");
+const REFERENCE: &str = include_str!("../../../packaging/lb.toml");
 
 /// One way of running the protocol, in both programs' words.
 struct Case {

@@ -164,7 +164,7 @@ fn an_agent_whose_vrrp_thread_hangs_ends_and_the_program_goes_on() {
 
 #[test]
 fn what_the_systemd_unit_leaves_it_suffices() {
-    let unit = include_str!("../../packaging/lb.service");
+    let unit = include_str!("../../../packaging/lb.service");
     let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
     let kept: Vec<String> = set.split(' ').map(|name| name.replacen("CAP_", "+", 1).to_lowercase()).collect();
     let drop = format!("--bounding-set=-all,{}", kept.join(","));
