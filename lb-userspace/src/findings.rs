@@ -27,6 +27,9 @@ pub struct Finding {
     pub subject: String,
     /// What is.
     pub what: String,
+    /// Why that matters; `None` where it says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What to do about it; `None` where that is said, or nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
@@ -101,7 +104,7 @@ struct Found(Vec<Finding>);
 
 impl Found {
     fn add(&mut self, bad: bool, subject: impl Into<String>, what: impl Into<String>) -> &mut Finding {
-        self.0.push(Finding { bad, subject: subject.into(), what: what.into(), mend: None });
+        self.0.push(Finding { bad, subject: subject.into(), what: what.into(), why: None, mend: None });
         // What was pushed is there.
         let last = self.0.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "it was pushed a line above")]

@@ -18,6 +18,7 @@ pub mod peers;
 pub mod planner;
 pub mod pulse;
 pub mod rates;
+pub mod real_server;
 #[cfg(test)]
 mod skip;
 pub mod tracking;

@@ -12,6 +12,7 @@ mod order;
 mod output;
 mod peers;
 mod plan;
+mod real_server;
 mod release;
 mod reload;
 mod status;
@@ -117,6 +118,9 @@ enum Verb {
     Import(import::Arguments),
     /// Compute the VIPs and priorities that several active directors need.
     Plan(plan::Arguments),
+    /// On a real server: check, set up or take back what direct routing needs there.
+    #[command(after_help = real_server::AFTER)]
+    RealServer(real_server::Arguments),
     /// Show the virtual routers; release or reclaim their VIPs.
     Vrrp(vrrp::Arguments),
     /// Have the running agent read its configuration again, and say what changed.
@@ -175,6 +179,7 @@ impl Cli {
             Verb::Reset(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Import(args) => import::run(&args),
             Verb::Plan(args) => plan::run(&args).map(|()| Code::Done),
+            Verb::RealServer(args) => runtime.block_on(real_server::run(args)),
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
             Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),
             Verb::Release(args) => release::release(&args).map(|()| Code::Done),

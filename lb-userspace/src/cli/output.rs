@@ -1,5 +1,6 @@
 //! Standard output and standard error of a verb. Rust's own macros panic where they can't write.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _, stderr, stdout};
 
 use anyhow::{Context as _, Result};
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::agent::Misconfigured;
 use crate::config;
+use crate::findings::Finding;
 
 /// Prints a text as it is. A reader that has seen enough, such as `head`, is no fault.
 ///
@@ -90,6 +92,26 @@ impl Paint {
             Colour::Bad => 31,
         };
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A line's columns where there is no terminal.
+pub(super) const COLUMNS: usize = 80;
+
+/// What was found: a line or more with its mark, why it matters, and the mend.
+pub(super) fn finding(out: &mut String, finding: &Finding, columns: usize, paint: Paint) {
+    let mark = if finding.bad { paint.of(Colour::Bad, "!") } else { " ".to_owned() };
+    // The mark is one column wide, whatever colours it.
+    let text = wrapped(&finding.to_string(), Some(columns.saturating_sub(2)), 4);
+    for (number, line) in text.lines().enumerate() {
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{} {line}", if number == 0 { mark.as_str() } else { " " });
+    }
+    if let Some(why) = &finding.why {
+        let _ = writeln!(out, "{}", wrapped(&format!("    {why}"), Some(columns), 4));
+    }
+    if let Some(mend) = &finding.mend {
+        let _ = writeln!(out, "{}", wrapped(&format!("    -> {mend}"), Some(columns), 7));
     }
 }
 

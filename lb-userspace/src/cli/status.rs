@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::events::line;
 use super::exit::Code;
 use super::list::status_of_maps;
-use super::output::{Colour, Paint, columns, print, print_json, wrapped};
+use super::output::{self, COLUMNS, Colour, Paint, columns, print, print_json, wrapped};
 use super::peers;
 use crate::api::{self, ClientError, RouterStatus, State, Status};
 use crate::events::{Event, Wanted, keeper};
@@ -28,8 +28,6 @@ pub(super) struct Arguments {
     quiet: bool,
 }
 
-/// Without a terminal.
-const COLUMNS: usize = 80;
 /// Events that are shown.
 const EVENTS: usize = 5;
 /// Findings and VIPs that are shown: the bad ones come first.
@@ -112,15 +110,7 @@ impl Page {
         self.counts(&mut out, status);
         let (shown, more) = findings.split_at(findings.len().min(FINDINGS));
         for finding in shown {
-            let mark = if finding.bad { self.paint.of(Colour::Bad, "!") } else { " ".to_owned() };
-            // The mark is one column wide, whatever colours it.
-            let text = wrapped(&finding.to_string(), Some(self.columns.saturating_sub(2)), 4);
-            for (number, line) in text.lines().enumerate() {
-                let _ = writeln!(out, "{} {line}", if number == 0 { mark.as_str() } else { " " });
-            }
-            if let Some(mend) = &finding.mend {
-                self.line(&mut out, &format!("    -> {mend}"), 7);
-            }
+            output::finding(&mut out, finding, self.columns, self.paint);
         }
         if !more.is_empty() {
             let bad = more.iter().filter(|finding| finding.bad).count();

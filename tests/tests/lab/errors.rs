@@ -131,12 +131,14 @@ fn without_privilege_it_says_what_it_needs() {
             }
             let which = ["which", "10.0.0.9:1", "10.0.0.1:80"];
             let drain = ["drain", "10.0.0.2"];
+            let real = ["real-server", "apply", "172.28.128.211", "--yes", "--root", "/run/public"];
             for verb in [
                 &["list"][..],
                 &["status"],
                 &which,
                 &["events", "--follow"],
                 &drain,
+                &real,
                 &["vrrp"],
                 &["reload"],
                 &["release"],
