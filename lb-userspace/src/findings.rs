@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::api::{MapStatus, RealStatus, RouterStatus, ServiceStatus, State, Status};
+use crate::api::{FleetStatus, MapStatus, RealStatus, RouterStatus, ServiceStatus, State, Status};
 use crate::peers;
 use crate::peers::session;
 use crate::verdicts;
@@ -166,14 +166,16 @@ impl Found {
             Some(name) => format!("service.{name}"),
             None => format!("{} {}", service.protocol.to_uppercase(), endpoint(service.address, service.port)),
         };
-        let reals: Vec<&RealStatus> = service.reals.iter().filter(|real| !real.left).collect();
+        let reals: Vec<&RealStatus> = service.reals.iter().filter(|real| !real.left && !real.sorry).collect();
         let takers = reals.iter().filter(|real| real.state == State::Up).count();
         let of = |states: &[State]| -> Vec<&RealStatus> {
             reals.iter().copied().filter(|real| states.contains(&real.state)).collect()
         };
         let (down, waits) = (of(&[State::Down]), of(&[State::Checking]));
-        let told = of(&[State::Quiesced, State::Draining, State::Drained, State::Disabled]);
+        let told = of(&[State::Quiesced, State::Standby, State::Draining, State::Drained, State::Disabled]);
+        let alarm = service.fleet.as_ref().and_then(FleetStatus::alarm);
         let count = match takers {
+            _ if alarm.is_some() => alarm.clone().unwrap_or_default(),
             0 => "no real takes new connections".to_owned(),
             takers => format!("{takers} of {} reals take new connections", reals.len()),
         };
@@ -187,7 +189,7 @@ impl Found {
         let kept: Vec<&RealStatus> = down.iter().chain(&waits).chain(&told).copied().collect();
         let what = if kept.is_empty() { count } else { format!("{count}: {}", named(&kept)) };
         let mend = service.name.as_ref().map(|name| format!("`lb events --service {name}` tells since when and why"));
-        if takers == 0 || !down.is_empty() {
+        if takers == 0 || !down.is_empty() || alarm.is_some() {
             self.bad(subject, what, &mend.unwrap_or_default());
         } else if !kept.is_empty() {
             self.note(subject, what, "");

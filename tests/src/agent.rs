@@ -198,7 +198,8 @@ impl<'a> Agent<'a> {
                 vrrp::State::Backup => router.master.is_some(),
                 _ => false,
             });
-            let is_served = |real: &RealStatus| real.left || matches!(real.state, State::Up | State::Quiesced);
+            let is_served =
+                |real: &RealStatus| real.left || matches!(real.state, State::Up | State::Quiesced | State::Standby);
             settled && !services.is_empty() && reals.all(is_served)
         })
     }

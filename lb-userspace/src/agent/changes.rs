@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Checks, Config, Director, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies};
+use crate::config::{
+    Checks, Config, Director, Fleet, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies,
+};
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
 pub fn changes(before: &Config, after: &Config) -> Vec<String> {
@@ -161,6 +163,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     if before.pool.is_none() || before.pool != after.pool {
         reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
         keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
+        together(&mut out, before.fleet.as_deref(), after.fleet.as_deref());
     }
     out
 }
@@ -169,7 +172,23 @@ fn pool(before: &Pool, after: &Pool) -> Vec<String> {
     let mut out = Vec::new();
     reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
     keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
+    together(&mut out, before.fleet.as_deref(), after.fleet.as_deref());
     out
+}
+
+fn together(out: &mut Vec<String>, before: Option<&Fleet>, after: Option<&Fleet>) {
+    let none = Fleet::default();
+    let (b, a) = (before.unwrap_or(&none), after.unwrap_or(&none));
+    let keys = [
+        ("slow_start", b.slow_start != a.slow_start),
+        ("quorum", b.quorum_in_force() != a.quorum_in_force()),
+        ("sorry", b.sorry != a.sorry),
+        ("panic_below", b.panic_below != a.panic_below),
+    ];
+    let named: Vec<&str> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    if !named.is_empty() {
+        out.push(format!("fleet: {} changed", named.join(", ")));
+    }
 }
 
 /// What becomes of connections: of a service with reals of its own, or of a pool.

@@ -15,7 +15,7 @@ use crate::health::{Health, Look, Seen};
 pub fn checks(look: &Look, config: &Config, now: Instant) -> Checks {
     let mut askers: HashMap<IpAddr, Vec<(&str, &Check)>> = HashMap::new();
     for service in &config.services {
-        for real in &service.reals {
+        for real in service.all_reals() {
             let asks = service.checks_of(real).iter().map(|check| (service.name.as_str(), check));
             askers.entry(real.address).or_default().extend(asks);
         }
@@ -40,7 +40,7 @@ pub fn add_to(status: &mut Status, look: &Look, config: &Config) {
     let services: HashMap<&str, _> = config.services.iter().map(|service| (service.name.as_str(), service)).collect();
     for told in &mut status.services {
         let Some(service) = told.name.as_deref().and_then(|name| services.get(name)) else { continue };
-        let reals: HashMap<IpAddr, _> = service.reals.iter().map(|real| (real.address, real)).collect();
+        let reals: HashMap<IpAddr, _> = service.all_reals().map(|real| (real.address, real)).collect();
         for told in &mut told.reals {
             let Some(real) = reals.get(&told.address) else { continue };
             let checks = service.checks_of(real);

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::api::{Answer, ProgramStatus, Request, Status};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, Room, StatsReader, Swept};
-use crate::events::Events;
+use crate::events::{Events, Kind};
 use crate::health::Vips;
 use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
@@ -38,7 +38,7 @@ use crate::{dataplane, health, host};
 use super::devices::Devices;
 use super::guard::Guard;
 use super::routers::{self, Routers, Word};
-use super::witness::Witness;
+use super::witness::{self, Witness};
 use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
@@ -319,7 +319,8 @@ impl Controller {
         self.sample();
         let peers = self.peers();
         self.events.record_all(self.witness.look_at_peers(peers.as_ref()));
-        if self.expire_drains() {
+        let goes_on = self.model.fleets.due().is_some_and(|due| due <= Instant::now());
+        if self.expire_drains() || goes_on {
             self.settle();
         }
         self.look_at_interfaces().await;
@@ -335,6 +336,8 @@ impl Controller {
     /// Tells what has changed since the last time, and by whom it was asked for.
     fn tell_changes(&mut self, because: Option<&str>) {
         let changes = self.witness.look(&self.model, self.fault.as_deref(), because, SystemTime::now());
+        let of_services = changes.iter().filter(|said| said.kind == Kind::Service);
+        of_services.for_each(|said| if witness::is_alarm(said) { warn!("{said}") } else { info!("{said}") });
         self.events.record_all(changes);
     }
 

@@ -23,7 +23,7 @@ use crate::host::stack;
 use crate::peers::Key;
 
 use crate::planner::allocation::PoolName;
-use crate::planner::model::{Hop, Interface, Model, probes};
+use crate::planner::model::{GUESSED, Hop, Interface, Model, probes};
 use crate::planner::overrides::Overrides;
 use crate::planner::plan::{key, mapped_address};
 
@@ -194,14 +194,18 @@ pub fn adopt(
         }
         let held: HashMap<Address, &maps::Real> =
             adopted.reals_of(placed).map(|(_, real)| (real.address, real)).collect();
-        let named: HashSet<Address> = service.reals.iter().map(|real| mapped_address(real.address)).collect();
+        let named: HashSet<Address> = service.all_reals().map(|real| mapped_address(real.address)).collect();
         let left =
             held.values().filter(|entry| entry.flags & maps::Real::USABLE != 0 && !named.contains(&entry.address));
         let left: Vec<Real> = left.map(|entry| left_out(entry, &model.interfaces, links)).collect();
         for real in &left {
             model.draining.begin(service, real.clone(), now);
         }
-        for real in service.reals.iter().chain(&left) {
+        let sorry = service.sorry().and_then(|sorry| held.get(&mapped_address(sorry.address)));
+        if sorry.is_some_and(|entry| entry.weight > 0) {
+            model.fleets.adopt_lost(service);
+        }
+        for real in service.all_reals().chain(&left) {
             let entry = held.get(&mapped_address(real.address));
             let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
@@ -219,11 +223,12 @@ pub fn adopt(
 /// What is known of a real that took traffic: one that got no new connections, though nobody had said so, had failed
 /// its check.
 fn adopted_health(model: &Model, service: &Service, real: &Real, entry: &maps::Real, now: SystemTime) -> Health {
-    let told = model.weight(service, real) == 0 || model.overrides.of(service, real.address).is_some();
+    let waits = service.sorry().is_some_and(|sorry| sorry.address == real.address);
+    let told = waits || model.weight(service, real) == 0 || model.overrides.of(service, real.address).is_some();
     if entry.weight > 0 || told {
         return Health::Up { since: now };
     }
-    let reason = "it got no new connections when the agent was last heard".to_owned();
+    let reason = GUESSED.to_owned();
     Health::Down { since: now, failure: Failure::Wrong, reason }
 }
 

@@ -7,10 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lb_common::maps::{Address, Drops, Real};
 use lb_common::{Scheduler, Verdict};
 
-use crate::api::{DropStatus, InterfaceStatus, RealStatus, ServiceStatus, State, Status, VerdictStatus};
-use crate::config::Protocol;
+use crate::api::{
+    DropStatus, FleetStatus, InterfaceStatus, PanicStatus, QuorumStatus, RealStatus, ServiceStatus, State, Status,
+    VerdictStatus,
+};
+use crate::config::{Protocol, Service};
 use crate::dataplane::{Adopted, Desired, Error, StatsReader, Swept};
 
+use crate::planner::fleet::{Fleet, Healthy, Quorum};
 use crate::planner::model::{Model, Standing, protocol_of, reals as reals_of};
 use crate::planner::plan::{key, mapped_address};
 use crate::rates::{Reading, Sampled};
@@ -54,7 +58,9 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 Standing::Draining { until, .. } => (false, *until),
                 _ => (false, None),
             };
+            let share = model.share(service, real);
             let (state, since, why) = describe(standing);
+            let state = if state == State::Up && !share.takes_new() { State::Standby } else { state };
             let live = counted.and_then(|(placed, number)| swept.flows.get(&(placed.id, *number)));
             let live = live.copied().unwrap_or_default();
             let (weight, set) = (model.weight(service, real), model.overrides.of(service, real.address));
@@ -64,6 +70,9 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 file_weight: (weight != real.weight).then_some(real.weight),
                 set_at_run_time: set.is_some(),
                 left: model.draining.get(service, real.address).is_some(),
+                sorry: service.sorry().is_some_and(|sorry| sorry.address == real.address),
+                slow_start: share.slow_start(),
+                panic: state == State::Down && share.takes_new(),
                 quiesced,
                 until: until.map(seconds),
                 active_connections: tracked.then_some(live.active),
@@ -89,6 +98,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
             scheduler: service.scheduler.label().to_owned(),
             pool: service.pool.clone(),
             vrrp: None,
+            fleet: model.fleets.of(service).map(|fleet| fleet_status(service, fleet)),
             counters: reading.service(&at),
             rates: sampled.service(&at),
             reals,
@@ -124,6 +134,15 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
     })
 }
 
+fn fleet_status(service: &Service, fleet: &Fleet) -> FleetStatus {
+    let quorum = |Quorum { met, weight, needed }| QuorumStatus { met, weight, needed };
+    FleetStatus {
+        quorum: fleet.quorum().map(quorum),
+        sorry: service.sorry().map(|_| fleet.stands_in()),
+        panic: fleet.panic().map(|Healthy { healthy, of }| PanicStatus { healthy, of }),
+    }
+}
+
 /// The status of pinned maps whose agent doesn't answer.
 ///
 /// # Errors
@@ -155,6 +174,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
             port: (port != 0).then_some(port),
             pool: None,
             vrrp: None,
+            fleet: None,
             scheduler: Scheduler::of(service.scheduler).map_or("?", Scheduler::label).to_owned(),
             counters: stats.service(service)?,
             rates: None,

@@ -10,6 +10,7 @@ use crate::config::Service;
 use crate::events::{Kind, NAMED, Said};
 use crate::peers;
 use crate::peers::session;
+use crate::planner::fleet::{Healthy, Quorum};
 use crate::planner::model::{Model, Standing, reals};
 use crate::planner::overrides::section;
 
@@ -17,6 +18,16 @@ use super::status::describe;
 
 /// So many reals of one section that change alike at once are told one by one; more are one event.
 const APART: usize = 8;
+
+/// What a service may be that needs people.
+const NOBODY: &str = "no real takes new connections";
+const LOST: &str = "quorum lost";
+const PANIC: &str = "panic: all reals take new connections";
+
+/// Whether it is something that needs people.
+pub fn is_alarm(said: &Said) -> bool {
+    [NOBODY, LOST, PANIC].contains(&said.state.as_str())
+}
 
 /// What a real was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +37,21 @@ struct Held {
     weight: u32,
 }
 
+/// What the reals of a section did together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Together {
+    lost: bool,
+    stands_in: bool,
+    panics: bool,
+}
+
 /// What everything was when it was looked at last.
 #[derive(Debug, Default)]
 pub struct Witness {
     /// By the section that names the reals.
     sections: HashMap<String, HashMap<IpAddr, Held>>,
+    /// What its reals did together, by the section that names them.
+    fleets: HashMap<String, Together>,
     /// Whether new connections of a service found a real, by its name.
     served: HashMap<String, bool>,
     /// Why an interface is waited for; `None` where the program runs on it.
@@ -54,6 +75,7 @@ impl Witness {
             out.extend(group(&section, changes));
             self.sections.insert(section, now_held);
         }
+        out.extend(self.look_at_fleets(model));
         out.extend(self.look_at_services(model, because));
         if self.fault.as_deref() != fault {
             self.fault = fault.map(str::to_owned);
@@ -65,17 +87,57 @@ impl Witness {
         out
     }
 
+    /// That a quorum is met and nobody panics is no news at first.
+    fn look_at_fleets(&mut self, model: &Model) -> Vec<Said> {
+        let mut out = Vec::new();
+        let before = std::mem::take(&mut self.fleets);
+        for service in model.config.owners() {
+            let Some(fleet) = model.fleets.of(service) else { continue };
+            let (quorum, panic) = (fleet.quorum(), fleet.panic());
+            let lost = quorum.filter(|quorum| !quorum.met);
+            let now = Together { lost: lost.is_some(), stands_in: fleet.stands_in(), panics: panic.is_some() };
+            let section = section(service);
+            let held = before.get(&section).copied().unwrap_or_default();
+            let mut say = |state: String, cause: String| {
+                out.push(Said::new(Kind::Service, section.clone(), state).because(cause));
+            };
+            let weights =
+                quorum.map(|Quorum { weight, needed, .. }| format!("{weight} of {needed}")).unwrap_or_default();
+            match (held.lost, now.lost) {
+                (false, true) => say(LOST.to_owned(), weights),
+                (true, false) => say("quorum met again".to_owned(), weights),
+                _ => {}
+            }
+            let sorry = service.sorry().map(|sorry| sorry.address.to_string()).unwrap_or_default();
+            match (held.stands_in, now.stands_in) {
+                (false, true) => say("sorry server takes new connections".to_owned(), sorry),
+                (true, false) if now.lost => say("sorry server can't take connections".to_owned(), sorry),
+                (true, false) => say("sorry server takes no new connections".to_owned(), sorry),
+                _ => {}
+            }
+            match (panic, held.panics) {
+                (Some(Healthy { healthy, of }), false) => {
+                    say(PANIC.to_owned(), format!("{healthy} of {of} healthy"));
+                }
+                (None, true) => say("panic is over".to_owned(), String::new()),
+                _ => {}
+            }
+            self.fleets.insert(section, now);
+        }
+        out
+    }
+
     fn look_at_services(&mut self, model: &Model, because: Option<&str>) -> Vec<Said> {
         let mut out = Vec::new();
         let before = std::mem::take(&mut self.served);
         for service in &model.config.services {
-            let takes = service.reals.iter().any(|real| model.standing(service, real).takes_new());
+            let takes = service.all_reals().any(|real| model.share(service, real).takes_new());
             let said = |state: &str| {
                 let said = Said::new(Kind::Service, format!("service.{}", service.name), state);
                 said.because(because.unwrap_or_default())
             };
             match (before.get(&service.name), takes) {
-                (Some(true), false) => out.push(said("no real takes new connections")),
+                (Some(true), false) => out.push(said(NOBODY)),
                 (Some(false), true) => out.push(said("has reals for new connections again")),
                 _ => {}
             }

@@ -128,8 +128,62 @@ pub struct ServiceStatus {
     /// What it forwards now; `None` before it was read twice, or without an agent.
     #[serde(default)]
     pub rates: Option<Rates>,
-    /// Its reals, in the order of their addresses.
+    /// What its reals do together; `None` where the configuration says nothing of that, or without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetStatus>,
+    /// Its reals, in the order of their addresses, its sorry server among them.
     pub reals: Vec<RealStatus>,
+}
+
+/// What the reals of a service or of its pool do together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// Its quorum; `None` where none is needed, or while it isn't decided.
+    #[serde(default)]
+    pub quorum: Option<QuorumStatus>,
+    /// Whether the sorry server takes all new connections; `None` where there is none.
+    #[serde(default)]
+    pub sorry: Option<bool>,
+    /// So few are healthy that all take new connections; `None` where that isn't so.
+    #[serde(default)]
+    pub panic: Option<PanicStatus>,
+}
+
+/// A quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    /// Whether there are enough.
+    pub met: bool,
+    /// The weights of the healthy reals, added up.
+    pub weight: u64,
+    /// What that should be, without hysteresis.
+    pub needed: u32,
+}
+
+/// How many reals are healthy, of those that should take new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicStatus {
+    /// So many.
+    pub healthy: usize,
+    /// Of so many.
+    pub of: usize,
+}
+
+impl FleetStatus {
+    /// What of it needs people, in words.
+    #[must_use]
+    pub fn alarm(&self) -> Option<String> {
+        if let Some(PanicStatus { healthy, of }) = self.panic {
+            return Some(format!("panic: {healthy} of {of} healthy, all in"));
+        }
+        let QuorumStatus { weight, needed, .. } = self.quorum.filter(|quorum| !quorum.met)?;
+        let then = match self.sorry {
+            None => "",
+            Some(true) => ", sorry server answers",
+            Some(false) => ", and no sorry server can answer",
+        };
+        Some(format!("quorum lost: {weight} of {needed}{then}"))
+    }
 }
 
 /// The virtual router of a VIP.
@@ -161,6 +215,15 @@ pub struct RealStatus {
     pub state: State,
     /// Since when, in seconds since 1970; `None` where nobody knows.
     pub since: Option<u64>,
+    /// It is the sorry server.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sorry: bool,
+    /// The percentage of its share that it has, while it starts slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<u32>,
+    /// It is down, and takes new connections all the same, since too few are healthy.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub panic: bool,
     /// It is down, but its connections stay.
     #[serde(default)]
     pub quiesced: bool,
@@ -209,6 +272,9 @@ impl RealStatus {
             left: false,
             state,
             since: None,
+            sorry: false,
+            slow_start: None,
+            panic: false,
             quiesced: false,
             until: None,
             active_connections: None,
@@ -225,6 +291,11 @@ impl RealStatus {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Whether a real takes traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -233,6 +304,8 @@ pub enum State {
     Up,
     /// Weight 0: no new connections.
     Quiesced,
+    /// It is healthy, but new connections go elsewhere: to the sorry server, or it is that one itself and waits.
+    Standby,
     /// No new connections, since it left the file or was told so.
     Draining,
     /// None, since its drain's deadline has come.
@@ -251,6 +324,7 @@ impl State {
         match self {
             Self::Up => "up",
             Self::Quiesced => "quiesced",
+            Self::Standby => "standby",
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Disabled => "disabled",

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::exit::{Code, NoAgent};
 use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
-use crate::api::{self, CheckPace, ClientError, DropStatus, RealStatus, ServiceStatus, State, Status};
+use crate::api::{self, CheckPace, ClientError, DropStatus, FleetStatus, RealStatus, ServiceStatus, State, Status};
 use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::findings::endpoint;
@@ -221,12 +221,15 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     };
     let lives = (sum(|real| real.active_connections), sum(|real| real.inactive_connections));
     render_line(out, &title, &format!("{name:<6}"), &shown(lives, (service.counters, service.rates), arguments), shape);
+    for alarm in service.fleet.iter().filter_map(FleetStatus::alarm) {
+        let _ = writeln!(out, "{}", shape.paint.of(Colour::Bad, &format!("     {alarm}")));
+    }
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
         let rest = format!("{:<8} {:>6}", real.state.word(), real.weight);
         let lives = (real.active_connections, real.inactive_connections);
         render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
-        for line in state(real, now).into_iter().chain(checked(real)).chain(set(real)) {
+        for line in state(real, now).into_iter().chain(together(real)).chain(checked(real)).chain(set(real)) {
             let line = wrapped(&format!("     {line}"), Some(shape.columns), 7);
             let line = if real.state == State::Down { shape.paint.of(Colour::Bad, &line) } else { line };
             let _ = writeln!(out, "{line}");
@@ -300,6 +303,15 @@ pub(super) fn pace(out: &mut String, pace: &CheckPace) {
     }
 }
 
+/// What it gets by the rules for all reals together.
+fn together(real: &RealStatus) -> impl Iterator<Item = String> {
+    let sorry = real.sorry && real.state == State::Up;
+    let sorry = sorry.then(|| "sorry server: takes all new connections".to_owned());
+    let slow = real.slow_start.map(|percent| format!("slow start: {percent} % of its share"));
+    let panic = real.panic.then(|| "  takes new connections all the same, since too few are healthy".to_owned());
+    [sorry, slow, panic].into_iter().flatten()
+}
+
 /// What its checks say besides.
 fn checked(real: &RealStatus) -> impl Iterator<Item = String> {
     let own = real.own_fault.as_ref().map(|fault| format!("its checks can't be made, it stays what it was: {fault}"));
@@ -311,6 +323,8 @@ fn state(real: &RealStatus, now: u64) -> Vec<String> {
     let text = match real.state {
         State::Up => return Vec::new(),
         State::Quiesced => "quiesced: its connections go on, new ones go elsewhere".to_owned(),
+        State::Standby if real.sorry => "sorry server: takes new connections when the quorum is lost".to_owned(),
+        State::Standby => "healthy, but new connections go to the sorry server".to_owned(),
         State::Draining => return draining(real, now),
         State::Drained => "drained: its deadline has come, it takes nothing".to_owned(),
         State::Disabled => "DISABLED: takes nothing".to_owned(),

@@ -161,7 +161,8 @@ impl Page {
     }
 
     fn counts(&self, out: &mut String, status: &Status) {
-        let reals = || status.services.iter().flat_map(|service| &service.reals).filter(|real| !real.left);
+        let reals =
+            || status.services.iter().flat_map(|service| &service.reals).filter(|real| !real.left && !real.sorry);
         let takers = reals().filter(|real| real.state == State::Up).count();
         let rates = status.services.iter().filter_map(|service| service.rates);
         let (mut connections, mut packets, mut bytes) = (0.0, 0.0, 0.0);

@@ -77,7 +77,13 @@ fn reals(loaded: &Loaded) -> impl Iterator<Item = (&Real, &RealPlaces)> {
     let pools = config.pools.iter().map(|pool| &pool.reals).zip(places.pools.iter().map(|places| &places.reals));
     let own = config.services.iter().map(|service| &service.reals);
     let own = own.zip(places.services.iter().map(|places| &places.reals));
-    pools.chain(own).flat_map(|(reals, places)| reals.iter().zip(places))
+    let of_pools = config.pools.iter().map(|pool| &pool.fleet).zip(places.pools.iter().map(|places| &places.sorry));
+    let of_services = config.services.iter().map(|service| &service.fleet);
+    let of_services = of_services.zip(places.services.iter().map(|places| &places.sorry));
+    let sorry = of_pools
+        .chain(of_services)
+        .filter_map(|(fleet, place)| Some((fleet.as_ref()?.sorry.as_ref()?, place.as_ref()?)));
+    pools.chain(own).flat_map(|(reals, places)| reals.iter().zip(places)).chain(sorry)
 }
 
 /// Reports the interfaces of the director and its reals that aren't there, as what the agent would wait for.

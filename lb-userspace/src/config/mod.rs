@@ -28,6 +28,7 @@ pub use section::check::tls::Identity;
 pub use section::check::{Body, Check, CheckKind, Damping, Header, Http, Origin, Pattern, Ping, Tcp, Tls, Udp, Via};
 pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};
+pub use section::fleet::Fleet;
 pub use section::flows::Flows;
 pub use section::limits::Limits;
 pub use section::peers::{PORT as PEERS_PORT, Peers};

@@ -7,6 +7,7 @@ use super::section::File;
 use super::section::check::tls::TlsKeys;
 use super::section::check::{self, CheckKeys};
 use super::section::director::DirectorKeys;
+use super::section::fleet::FleetKeys;
 use super::section::flows::FlowsKeys;
 use super::section::limits::LimitsKeys;
 use super::section::metrics::MetricsKeys;
@@ -37,6 +38,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("service".to_owned(), table(&ServiceKeys::declared())),
         ("scheduler".to_owned(), schedulers()),
         ("reals".to_owned(), table(&RealKeys::declared())),
+        ("fleet".to_owned(), table(&FleetKeys::declared())),
         ("check".to_owned(), table(&CheckKeys::declared())),
         ("check types".to_owned(), kinds()),
         ("check tls".to_owned(), table(&TlsKeys::declared())),

@@ -1,6 +1,6 @@
 //! Which metrics there are: what `lb list` and `lb vrrp` show, as families of samples.
 //!
-//! Labels are names of the configuration and addresses: there are at most nine series for each real of a service, ten for each
+//! Labels are names of the configuration and addresses: there are at most ten series for each real of a service, twelve for each
 //! service, twelve and the reasons of refusal for each virtual router. docs/metrics.md has a line for each family,
 //! and a test that they are the same.
 
@@ -8,7 +8,7 @@ use lb_common::Verdict;
 
 use super::Snapshot;
 use super::exposition::{Exposition, Family, Format, Kind};
-use crate::api::{RouterStatus, ServiceStatus, State};
+use crate::api::{FleetStatus, RouterStatus, ServiceStatus, State};
 use crate::peers;
 use crate::vrrp;
 
@@ -93,8 +93,13 @@ fn services(out: &mut Exposition, services: &[ServiceStatus]) {
     each("lb_service_bytes", Kind::Counter, "Bytes of those packets, by their IP headers", |service| {
         service.counters.bytes
     });
-    let states =
-        [("up", State::Up), ("quiesced", State::Quiesced), ("checking", State::Checking), ("down", State::Down)];
+    let states = [
+        ("up", State::Up),
+        ("standby", State::Standby),
+        ("quiesced", State::Quiesced),
+        ("checking", State::Checking),
+        ("down", State::Down),
+    ];
     let mut family = out.family("lb_service_reals", Kind::Gauge, "Reals of the service by their state");
     for (labels, service) in &all {
         for (word, state) in states {
@@ -103,6 +108,22 @@ fn services(out: &mut Exposition, services: &[ServiceStatus]) {
             family.sample(&[name, vip, port, protocol, ("state", word)], count);
         }
     }
+    let mut some = |name, help: &str, value: fn(&FleetStatus) -> Option<bool>| {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (labels, service) in &all {
+            if let Some(value) = service.fleet.as_ref().and_then(value) {
+                family.sample(&labels.labels(), u8::from(value));
+            }
+        }
+    };
+    some("lb_service_quorum", "1 while enough of its reals are healthy; absent where no quorum is needed", |fleet| {
+        fleet.quorum.map(|quorum| quorum.met)
+    });
+    some("lb_service_sorry", "1 while the sorry server takes its new connections; absent without one", |fleet| {
+        fleet.sorry
+    });
+    let help = "1 while all its reals take new connections, whatever their checks say; absent without a `fleet`";
+    some("lb_service_panic", help, |fleet| Some(fleet.panic.is_some()));
 }
 
 fn reals(out: &mut Exposition, services: &[ServiceStatus]) {
@@ -131,12 +152,14 @@ fn reals(out: &mut Exposition, services: &[ServiceStatus]) {
     let help = "Connections that begin, or whose client has said that they end, of a tracked service";
     each("lb_real_inactive_connections", Kind::Gauge, help, |real| real.inactive_connections);
     each("lb_real_up", Kind::Gauge, "1 where the real is healthy, whatever its weight", |real| {
-        Some(u64::from(matches!(real.state, State::Up | State::Quiesced | State::Draining)))
+        Some(u64::from(matches!(real.state, State::Up | State::Standby | State::Quiesced | State::Draining)))
     });
     each("lb_real_set_at_run_time", Kind::Gauge, "1 where it is otherwise than the configuration says", |real| {
         Some(u64::from(real.set_at_run_time))
     });
     each("lb_real_weight", Kind::Gauge, "Its weight", |real| Some(real.weight.into()));
+    let help = "The percentage of its share that it has while it starts slowly; absent where it has all of it";
+    each("lb_real_slow_start_percent", Kind::Gauge, help, |real| real.slow_start.map(u64::from));
     each(
         "lb_real_state_timestamp_seconds",
         Kind::Gauge,

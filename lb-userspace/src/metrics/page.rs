@@ -77,14 +77,15 @@ fn heading(out: &mut String, service: &ServiceStatus) {
     let name = service.name.as_deref().unwrap_or_default();
     let port = service.port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
     let protocol = service.protocol.to_uppercase();
-    let up = service.reals.iter().filter(|real| real.state == State::Up).count();
+    let reals = || service.reals.iter().filter(|real| !real.sorry);
+    let up = reals().filter(|real| real.state == State::Up).count();
     let _ = writeln!(
         out,
         "<h2>{} <span class=dim>{protocol} {} {port}, {}, {up} of {} reals up</span></h2>",
         Text(name),
         service.address,
         Text(&service.scheduler),
-        service.reals.len()
+        reals().count()
     );
 }
 
@@ -100,7 +101,9 @@ fn real(out: &mut String, real: &RealStatus, now: SystemTime) {
     let word = real.state.word();
     let class = match real.state {
         State::Up => "",
-        State::Quiesced | State::Draining | State::Drained | State::Disabled | State::Checking => " class=dim",
+        State::Quiesced | State::Standby | State::Draining | State::Drained | State::Disabled | State::Checking => {
+            " class=dim"
+        }
         State::Down => " class=bad",
     };
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());

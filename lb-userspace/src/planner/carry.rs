@@ -41,8 +41,8 @@ pub(super) fn carry_over(
         if service.pool.is_some() && before.pool.is_some() && !pairs.insert((&service.pool, &before.pool)) {
             continue;
         }
-        let reals: HashMap<IpAddr, &Real> = before.reals.iter().map(|real| (real.address, real)).collect();
-        for real in &service.reals {
+        let reals: HashMap<IpAddr, &Real> = before.all_reals().map(|real| (real.address, real)).collect();
+        for real in service.all_reals() {
             let Some(held) = reals.get(&real.address) else { continue };
             let known = model.health_of(before, held).unwrap_or(Health::Up { since: now });
             for target in probes(service, real) {
@@ -54,7 +54,7 @@ pub(super) fn carry_over(
         }
     }
     let mut hops = HashMap::new();
-    let reals = model.config.owners().flat_map(|service| &service.reals);
+    let reals = model.config.owners().flat_map(Service::all_reals);
     let given: HashMap<IpAddr, &Real> =
         reals.filter(|real| real.mac.is_some()).map(|real| (real.address, real)).collect();
     for address in addresses(config, &model.draining).into_keys() {

@@ -60,7 +60,7 @@ impl Draining {
     pub fn follow(&mut self, before: &Config, after: &Config, now: SystemTime) {
         self.followed = Some(now);
         let owners: BTreeMap<PoolName, &Service> = after.owners().map(|held| (PoolName::of(held), held)).collect();
-        let named = |service: &Service| service.reals.iter().map(|real| real.address).collect();
+        let named = |service: &Service| service.all_reals().map(|real| real.address).collect();
         let pools: BTreeMap<PoolName, HashSet<IpAddr>> =
             after.owners().map(|held| (PoolName::of(held), named(held))).collect();
         let heirs = heirs(before, after);
@@ -72,7 +72,7 @@ impl Draining {
         }
         for service in before.owners() {
             for owner in of(&PoolName::of(service)).filter_map(|heir| owners.get(&heir)) {
-                for real in &service.reals {
+                for real in service.all_reals() {
                     self.begin(owner, real.clone(), now);
                 }
             }

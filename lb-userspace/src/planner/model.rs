@@ -13,6 +13,7 @@ use crate::host::neighbour::{NeighbourEvent, Resolved};
 
 use super::carry::carry_over;
 use super::drain::{Drain, Draining};
+use super::fleet::Fleets;
 use super::gates::{GateNumbers, gates_of};
 use super::overrides::Overrides;
 use super::theirs::Theirs;
@@ -70,6 +71,9 @@ pub enum Hop {
 /// Why a real takes no traffic whose bridge's port is not known.
 pub const BY_KERNEL: &str = "the port of its bridge is not known, and native XDP can't send by a bridge as a whole: the log \
                          says why; director.mode = \"generic\" can";
+
+/// Why a real is down that no check of this agent has looked at: the last one gave it no new connections.
+pub const GUESSED: &str = "it got no new connections when the agent was last heard";
 
 /// What keeps a real from traffic, or doesn't.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +151,8 @@ pub struct Model {
     pub overrides: Overrides,
     /// Reals that left the configuration.
     pub draining: Draining,
+    /// What reals do together.
+    pub fleets: Fleets,
     /// Whether the VIPs of a virtual router are this director's, by the router's name, as far as it is decided.
     pub duties: HashMap<String, bool>,
     /// What other directors tell of the rings that they have in use.
@@ -170,6 +176,7 @@ impl Model {
             gates,
             overrides: Overrides::default(),
             draining: Draining::default(),
+            fleets: Fleets::default(),
             duties: HashMap::new(),
             theirs: Theirs::default(),
             fresh: true,
@@ -377,9 +384,9 @@ pub fn probes<'a>(service: &'a Service, real: &'a Real) -> impl Iterator<Item = 
     service.checks_of(real).iter().map(|check| Target { address: real.address, check: check.clone() })
 }
 
-/// A service's reals, and those that it had.
+/// A service's reals, its sorry server, and those that it had.
 pub fn reals<'a>(service: &'a Service, draining: &'a Draining) -> impl Iterator<Item = &'a Real> {
-    service.reals.iter().chain(draining.of(service).map(|drained| &drained.real))
+    service.all_reals().chain(draining.of(service).map(|drained| &drained.real))
 }
 
 /// Every probe of a configuration, each once.

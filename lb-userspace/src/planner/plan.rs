@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
-use lb_common::ring::Member;
+use lb_common::ring::{MAX_TURNS, Member};
 
-use crate::config::{Flows, Protocol, Real, Service, Vip};
+use crate::config::{Flows, Protocol, Real, Scheduler, Service, Vip};
 use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
 use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, Kept, Part, PoolName};
+use super::fleet::{Share, WHOLE, starts_slowly};
 use super::gates::gates_by_vip;
 use super::model::{Interface, Model, protocol_number, reals};
 
@@ -36,8 +37,9 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
         let reals = reals(first, &model.draining);
         let addresses: BTreeSet<Address> = reals.map(|real| mapped_address(real.address)).collect();
         let (reals, numbers) = allocation.reals(group, &addresses);
-        let members = add_reals(model, allocation, first, (reals.start, &numbers), &mut desired);
+        let shares = add_reals(model, allocation, first, (reals.start, &numbers), &mut desired);
         desired.pools.entry(reals.start).or_default().room = reals.length;
+        let members: Vec<Member> = shares.iter().map(|(member, _)| *member).collect();
         let undecided = members.is_empty() && model.is_undecided(first);
         let mut sizes = BTreeSet::new();
         for (key, service) in services {
@@ -76,8 +78,8 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 ..maps::Service::FREE
             };
             if service.scheduler.is_tracked() {
-                let turns = Turns::new(service.scheduler, &members);
-                let range = allocation.turns(key, turns.words());
+                let turns = turns(service, &shares);
+                let range = allocation.turns(key, turns.words().max(most_turns(service)));
                 value.turns = range.start;
                 desired.turns.insert(range.start, turns);
             }
@@ -111,6 +113,29 @@ fn ports(interface: &Interface, named: Option<&BTreeSet<u16>>) -> impl Iterator<
     indices.map(move |ifindex| Port { ifindex, mac: interface.mac, reserved: [0; 2], vlans })
 }
 
+/// Who takes the new connections of a tracked service.
+fn turns(service: &Service, shares: &[(Member, Share)]) -> Turns {
+    // Those who don't look at weights look at how far a real has come.
+    let (scheduler, plain) = match service.scheduler {
+        Scheduler::Rr if starts_slowly(service) => (Scheduler::Wrr, true),
+        Scheduler::Lc if starts_slowly(service) => (Scheduler::Wlc, true),
+        other => (other, false),
+    };
+    let weight = |share: &Share| if plain { share.tenths } else { share.turns };
+    let members = shares.iter().map(|(member, share)| Member { weight: weight(share), ..*member });
+    Turns::new(scheduler, &members.collect::<Vec<_>>())
+}
+
+/// Words that its turns may need while reals start slowly: there is room for them before they do, or the configuration is refused.
+fn most_turns(service: &Service) -> u32 {
+    if !starts_slowly(service) {
+        return 0;
+    }
+    let weight = |real: &Real| if service.scheduler.is_plain() { 1 } else { u64::from(real.weight) };
+    let turns = service.reals.iter().map(weight).sum::<u64>() * u64::from(WHOLE);
+    u32::try_from(turns).unwrap_or(u32::MAX).min(MAX_TURNS as u32).saturating_add(1)
+}
+
 /// Adds the reals of a pool, of which this is a service; returns those that its rings are made of.
 fn add_reals(
     model: &Model,
@@ -118,15 +143,13 @@ fn add_reals(
     service: &Service,
     (pool, numbers): (u32, &BTreeMap<Address, u16>),
     desired: &mut Desired,
-) -> Vec<Member> {
+) -> Vec<(Member, Share)> {
     let mut members = Vec::new();
     let mut entries = BTreeMap::new();
     for real in reals(service, &model.draining) {
         let address = mapped_address(real.address);
         let Some(&number) = numbers.get(&address) else { continue };
-        let standing = model.standing(service, real);
-        let (usable, weight) =
-            (standing.is_usable(), if standing.takes_new() { model.weight(service, real) } else { 0 });
+        let share = model.share(service, real);
         let mut entry = maps::Real {
             address,
             mac: [0; 6],
@@ -135,8 +158,8 @@ fn add_reals(
             tx_port: 0,
             pool,
             vlan: maps::Real::KEEP_VLAN,
-            flags: maps::Real::IN_USE | if usable { maps::Real::USABLE } else { 0 },
-            weight,
+            flags: maps::Real::IN_USE | if share.usable { maps::Real::USABLE } else { 0 },
+            weight: if share.takes_new() { model.weight(service, real) } else { 0 },
         };
         if let Some(hop) = model.hop(real) {
             entry.mac = hop.mac;
@@ -153,8 +176,8 @@ fn add_reals(
             desired.returns.insert(ReturnKey { pool, mac: hop.mac, reserved: [0; 2] });
         }
         entries.insert(number, entry);
-        if weight > 0 {
-            members.push(Member { address, weight, real: number });
+        if share.takes_new() {
+            members.push((Member { address, weight: share.ring, real: number }, share));
         }
     }
     desired.pools.entry(pool).or_default().reals = entries;

@@ -8,12 +8,13 @@ use lb_common::flow::{self, Stage};
 use lb_common::maps::{Address, FlowKey, Service, ServiceKey};
 use lb_common::slot::Slot;
 
-use super::model::protocol_of;
+use super::model::{Model, Standing, protocol_of, reals};
 use super::plan::{key_of, mapped_address};
 use crate::agent::plain_address;
+use crate::config;
 use crate::dataplane::{At, News, Remembered, SlotNews};
 use crate::peers::Change;
-use crate::peers::state::{self, Flow, ServiceId};
+use crate::peers::state::{self, Flow, ServiceId, State};
 
 /// A service of the maps, as all directors name it.
 pub fn shared_id(key: &ServiceKey) -> ServiceId {
@@ -28,6 +29,28 @@ pub fn shared_id(key: &ServiceKey) -> ServiceId {
 /// The key that a service has in the maps.
 pub fn service_key(id: &ServiceId) -> ServiceKey {
     key_of(id.vip, id.protocol, id.port)
+}
+
+/// What is said of the reals of a service: what its ring is made of here is what others make it of.
+pub fn members(model: &Model, service: &config::Service) -> Vec<state::Member> {
+    let all = reals(service, &model.draining);
+    let member = |real: &config::Real| {
+        let (standing, share) = (model.standing(service, real), model.share(service, real));
+        state::Member {
+            real: real.address,
+            weight: if share.takes_new() { share.ring } else { model.weight(service, real) },
+            drained: matches!(standing, Standing::Draining { .. }),
+            state: match standing {
+                _ if share.takes_new() => State::Up,
+                Standing::Checking => State::Checking,
+                standing if standing.is_usable() => State::Quiesced,
+                _ => State::Down,
+            },
+        }
+    };
+    let mut members: Vec<state::Member> = all.map(member).collect();
+    members.sort_by_key(|member| member.real);
+    members
 }
 
 /// What names the entries of maps, all of the same moment: a number means nothing without its pool.

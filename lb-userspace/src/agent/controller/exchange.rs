@@ -24,11 +24,11 @@ use crate::dataplane::{Dataplane, Watch};
 use crate::peers::state::{Flow, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
 use crate::planner::theirs::Theirs;
-use crate::planner::told::service_key;
+use crate::planner::told::{members, service_key};
 use asks::ASKED;
 use bulk::{Bulk, Shared, View};
 use teller::{Members, Teller};
-use words::{members, offer, service_id};
+use words::{offer, service_id};
 
 /// The table is looked at so often, and never for more than a tenth of the time.
 const LOOK: Duration = Duration::from_millis(25);

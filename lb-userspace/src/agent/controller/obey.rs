@@ -58,7 +58,7 @@ impl Controller {
     /// Services that new connections find no real of, in words.
     fn without_reals(&self) -> Vec<String> {
         let takes_none = |service: &&crate::config::Service| {
-            !service.reals.iter().any(|real| self.model.standing(service, real).takes_new())
+            !service.all_reals().any(|real| self.model.share(service, real).takes_new())
         };
         let names = self.model.config.services.iter().filter(takes_none);
         names.map(|service| format!("note: {} has no real for new connections now", service.name)).collect()

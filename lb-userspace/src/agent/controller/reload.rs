@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::{Controller, Ownership};
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Service};
 use crate::events::{Kind, Said};
 use crate::planner::allocation::Allocation;
 use crate::planner::model::Model;
@@ -44,7 +44,7 @@ fn few(lines: &[String]) -> String {
 
 /// Whether the director or a real of a configuration names an interface.
 fn is_named(config: &Config, name: &str) -> bool {
-    let mut reals = config.owners().flat_map(|service| &service.reals);
+    let mut reals = config.owners().flat_map(Service::all_reals);
     config.director.interfaces.iter().any(|named| named == name)
         || reals.any(|real| real.interface.as_deref() == Some(name))
 }

@@ -32,7 +32,7 @@ impl Names {
         }
         self.services.clear();
         for (position, service) in config.services.iter().enumerate() {
-            for (place, real) in service.reals.iter().enumerate() {
+            for (place, real) in service.all_reals().enumerate() {
                 self.services.entry(real.address).or_default().push((position, place));
             }
         }
@@ -84,7 +84,7 @@ impl Names {
         let names: Vec<&str> = positions
             .filter_map(|&(position, place)| {
                 let service = all.get(position)?;
-                is_about(service, service.reals.get(place)?).then_some(service.name.as_str())
+                is_about(service, service.all_reals().nth(place)?).then_some(service.name.as_str())
             })
             .collect();
         let (named, more) = names.split_at(names.len().min(NAMED));

@@ -15,6 +15,7 @@ use crate::pulse::BEAT;
 impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
+        self.model.follow_fleets(Instant::now());
         self.tell_changes(None);
         // That it would do the traffic no good holds before it is written; the opposite only after.
         if self.awaited.is_none() && !self.model.is_ready() {
@@ -60,6 +61,7 @@ impl Controller {
     /// # Errors
     /// They can't be; a part may be written.
     pub(super) async fn write_now(&mut self) -> Result<()> {
+        self.model.follow_fleets(Instant::now());
         self.plan();
         // One that is under way writes something older; what comes of it doesn't matter any more.
         while self.next_written().await.is_some() {}

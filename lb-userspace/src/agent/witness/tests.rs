@@ -95,6 +95,44 @@ fn a_real_s_life_is_told_with_its_causes_and_nothing_twice() {
 }
 
 #[test]
+fn what_reals_do_together_is_told_once() {
+    let mut scene = Scene::new(2);
+    let mut config = (*config(2, true)).clone();
+    let sorry = crate::config::Real { address: "192.0.2.99".parse().unwrap(), ..config.services[0].reals[0].clone() };
+    let sorry = crate::config::Real { checks: Some(Default::default()), ..sorry };
+    let mut fleet = crate::config::Fleet { quorum: 3, sorry: Some(sorry), ..Default::default() };
+    config.services[0].fleet = Some(Arc::new(fleet.clone()));
+    scene.model.set_config(Arc::new(config.clone()), at(0));
+    let look = |scene: &mut Scene, seconds| {
+        scene.model.follow_fleets(std::time::Instant::now());
+        let mut told = scene.told(None, seconds);
+        told.retain(|line| line.starts_with("service.web: "));
+        told
+    };
+    scene.set(0, Health::Up { since: at(1) });
+    assert_eq!(look(&mut scene, 1), ["service.web: has reals for new connections again"]);
+    scene.set(1, Health::Up { since: at(1) });
+    assert!(look(&mut scene, 1).is_empty(), "that it is as it should be is no news");
+    scene.set(1, down(2));
+    let lost = ["service.web: quorum lost: 2 of 3", "service.web: sorry server takes new connections: 192.0.2.99"];
+    assert_eq!(look(&mut scene, 2), lost);
+    assert!(look(&mut scene, 3).is_empty());
+    scene.set(1, Health::Up { since: at(4) });
+    let met =
+        ["service.web: quorum met again: 4 of 3", "service.web: sorry server takes no new connections: 192.0.2.99"];
+    assert_eq!(look(&mut scene, 4), met);
+    (fleet.quorum, fleet.sorry, fleet.panic_below) = (0, None, 51);
+    config.services[0].fleet = Some(Arc::new(fleet));
+    scene.model.set_config(Arc::new(config), at(5));
+    assert!(look(&mut scene, 5).is_empty());
+    scene.set(1, down(6));
+    let panic = "service.web: panic: all reals take new connections: 1 of 2 healthy";
+    assert_eq!(look(&mut scene, 6), [panic]);
+    scene.set(1, Health::Up { since: at(7) });
+    assert_eq!(look(&mut scene, 7), ["service.web: panic is over"]);
+}
+
+#[test]
 fn a_reload_tells_of_what_left_and_a_new_real_only_when_it_is_up() {
     let mut scene = Scene::new(2);
     scene.set(0, Health::Up { since: at(1) });

@@ -17,6 +17,7 @@ fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -
     ServiceStatus {
         pool: None,
         vrrp: None,
+        fleet: None,
         name: Some(name.to_owned()),
         protocol: "tcp".to_owned(),
         address: address.parse().unwrap(),
@@ -118,6 +119,44 @@ Verdict               Packets  Of what
 forwarded                7000  a packet for a service
 ";
     assert_eq!(text, expected, "\n{text}");
+}
+
+#[test]
+fn what_reals_do_together_is_told() {
+    use crate::api::{PanicStatus, QuorumStatus};
+    let mut reals = vec![real("172.28.128.40", State::Up), real("172.28.128.50", State::Down)];
+    (reals[0].slow_start, reals[1].panic) = (Some(40), true);
+    let panics = FleetStatus { panic: Some(PanicStatus { healthy: 1, of: 4 }), ..FleetStatus::default() };
+    let panics = ServiceStatus { fleet: Some(panics), ..service("web", "172.28.128.210", "mh", reals) };
+    let mut reals = vec![real("172.28.128.40", State::Standby), real("172.28.128.99", State::Up)];
+    reals[1].sorry = true;
+    let quorum = Some(QuorumStatus { met: false, weight: 1, needed: 2 });
+    let lost = FleetStatus { quorum, sorry: Some(true), panic: None };
+    let lost = ServiceStatus { fleet: Some(lost), ..service("lost", "172.28.128.211", "mh", reals) };
+    let mut waits = service("met", "172.28.128.212", "mh", vec![real("172.28.128.99", State::Standby)]);
+    waits.fleet =
+        Some(FleetStatus { quorum: Some(QuorumStatus { met: true, weight: 2, needed: 2 }), ..FleetStatus::default() });
+    waits.reals[0].sorry = true;
+    let text = list(vec![panics, lost, waits], None, None, false);
+    let expected = "\
+TCP  172.28.128.210:80 mh                web             -         -        1000
+     panic: 1 of 4 healthy, all in
+  -> 172.28.128.40:80           up            1          -         -         500
+     slow start: 40 % of its share
+  -> 172.28.128.50:80           DOWN          1          -         -         500
+     DOWN since 1970-01-12T13:46:40Z (1m 5s): connection refused
+       takes new connections all the same, since too few are healthy
+TCP  172.28.128.211:80 mh                lost            -         -        1000
+     quorum lost: 1 of 2, sorry server answers
+  -> 172.28.128.40:80           standby       1          -         -         500
+     healthy, but new connections go to the sorry server
+  -> 172.28.128.99:80           up            1          -         -         500
+     sorry server: takes all new connections
+TCP  172.28.128.212:80 mh                met             -         -        1000
+  -> 172.28.128.99:80           standby       1          -         -         500
+     sorry server: takes new connections when the quorum is lost
+";
+    assert!(text.contains(expected), "\n{text}");
 }
 
 #[test]

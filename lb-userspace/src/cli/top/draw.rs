@@ -100,9 +100,10 @@ fn services(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let widths = [length(names), length(ats), Constraint::Length(6), Constraint::Length(7)];
     let widths = widths.into_iter().chain(NUMBERS).chain([length(spark)]);
     let rows = services.iter().map(|service| {
-        let up = service.reals.iter().filter(|real| real.state == State::Up).count();
-        let all = service.reals.iter().filter(|real| !real.left).count();
-        let short = service.reals.iter().any(|real| real.state == State::Down) || up == 0;
+        let own = || service.reals.iter().filter(|real| !real.sorry);
+        let up = own().filter(|real| real.state == State::Up).count();
+        let all = own().filter(|real| !real.left).count();
+        let short = own().any(|real| real.state == State::Down) || up == 0;
         let reals = Cell::from(format!("{up}/{all}"));
         let vip = vips.iter().find(|vip| vip.address == service.address).map(Vip::word).unwrap_or_default();
         let cells = [

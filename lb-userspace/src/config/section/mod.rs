@@ -4,6 +4,7 @@
 pub mod check;
 pub mod checks;
 pub mod director;
+pub mod fleet;
 pub mod flows;
 pub mod limits;
 pub mod metrics;
@@ -127,7 +128,7 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let (services, service_places) = service::accept(declared, &pools, &vips, source, findings);
     let counts = Counts {
         services: file.services().len(),
-        reals: declared.services.iter().map(|service| declared.reals(service).len()).sum(),
+        reals: declared.services.iter().map(|service| declared.count_reals(service)).sum(),
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;

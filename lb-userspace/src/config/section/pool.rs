@@ -3,16 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{self, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
+use super::fleet::{self, Fleet, FleetKeys};
 use super::real::{self, RealKeys, RealPlaces, Reals};
 use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
 use super::vips::{Vips, family};
 use crate::config::read::source::{Source, Span};
 use crate::config::read::value::short;
-use crate::config::read::{Named, Read, Tables, Time, key, keys};
+use crate::config::read::{Named, Read, Table, Tables, Time, key, keys};
 use crate::config::report::{Findings, suggest, text::wrap};
 
 /// `[pool.NAME]`: reals and their check, named once for several services.
@@ -26,6 +28,8 @@ pub struct Pool {
     pub on_failure: Option<OnFailure>,
     /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
     pub drain_deadline: Option<Duration>,
+    /// What its reals do together.
+    pub fleet: Option<Arc<Fleet>>,
     /// Its reals, in the file's order, all of one family; no address twice. Its services share them.
     pub reals: Reals,
 }
@@ -37,6 +41,8 @@ pub struct PoolPlaces {
     pub header: Span,
     /// Each real.
     pub reals: Vec<RealPlaces>,
+    /// Its sorry server.
+    pub sorry: Option<RealPlaces>,
 }
 
 keys! {
@@ -51,6 +57,8 @@ keys! {
         on_failure: OnFailure = key(OnFailure::WORDS).without(BY_FAILURE);
         /// as in a service: how long a real that is taken out of the file may keep its connections
         drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
+        /// as in a service: what its reals do together
+        fleet: Read<FleetKeys> = key(Table::new()).without("see below");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the pool")).required();
@@ -79,6 +87,15 @@ impl<'a> Declared<'a> {
             None => service.reals.get(),
         };
         reals.map_or(&[], Vec::as_slice)
+    }
+
+    /// How many reals a service has, its sorry server among them.
+    pub fn count_reals(self, service: &'a Named<ServiceKeys>) -> usize {
+        let fleet = match service.pool.get() {
+            Some(name) => self.pool(name).and_then(|pool| pool.fleet.get()),
+            None => service.fleet.get(),
+        };
+        self.reals(service).len() + usize::from(fleet.is_some_and(|fleet| fleet.sorry.get().is_some()))
     }
 }
 
@@ -110,14 +127,16 @@ pub fn accept(
         let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
         let (reals, places) = real::accept(list, "pool", None, vips, (&checks, &check), source, findings);
         is_of_one_family(list, findings);
+        let (fleet, sorry) = fleet::accept(&read.fleet, list, (None, vips), &check, source, findings);
         let pool = Pool {
             name: read.name.get_ref().clone(),
             checks,
             on_failure: read.on_failure.copied(),
             drain_deadline: read.drain_deadline.copied(),
+            fleet,
             reals: reals.into(),
         };
-        (pool, PoolPlaces { header: read.span.clone(), reals: places })
+        (pool, PoolPlaces { header: read.span.clone(), reals: places, sorry })
     };
     declared.pools.iter().map(one).unzip()
 }
@@ -183,6 +202,7 @@ pub fn of_service<'a>(
         (read.on_failure.key(), "on_failure"),
         (read.drain_deadline.key(), "drain_deadline"),
         (read.join_checks.key(), "join_checks"),
+        (read.fleet.key(), "fleet"),
     ] {
         if let Some(own) = own {
             findings.report(
@@ -232,6 +252,9 @@ pub fn describe(out: &mut String, pools: &[Pool], services: &[Service]) {
         let plural = if count == 1 { "" } else { "s" };
         let _ = writeln!(out, "  {}: for {count} service{plural}", pool.name);
         for line in pool.checks.words() {
+            out.push_str(&wrap(&format!("     {line}"), "       "));
+        }
+        for line in pool.fleet.iter().flat_map(|fleet| fleet.words()) {
             out.push_str(&wrap(&format!("     {line}"), "       "));
         }
         let widest = pool.reals.iter().map(|real| real.address.to_string().len()).max().unwrap_or(0);

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{self, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
+use super::fleet::{self, Fleet, FleetKeys};
 use super::pool::{self, Declared, Pool};
 use super::real::{self, Real, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
@@ -14,7 +16,7 @@ use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
 use crate::config::read::texts::ANY;
 use crate::config::read::value::{self, Endpoint};
-use crate::config::read::{Choice, Named, Number, Read, Tables, Text, Time, hours, key, keys};
+use crate::config::read::{Choice, Named, Number, Read, Table, Tables, Text, Time, hours, key, keys};
 use crate::config::report::{Findings, text::wrap};
 
 pub use lb_common::Scheduler;
@@ -42,6 +44,8 @@ pub struct Service {
     pub on_failure: Option<OnFailure>,
     /// How long a real that leaves the file may keep its connections; `None` for as long as they live.
     pub drain_deadline: Option<Duration>,
+    /// What its reals do together.
+    pub fleet: Option<Arc<Fleet>>,
     /// Its reals, in the file's order; no address twice.
     pub reals: Reals,
 }
@@ -131,6 +135,8 @@ pub struct ServicePlaces {
     pub address: Span,
     /// Each real of its own.
     pub reals: Vec<RealPlaces>,
+    /// Its own sorry server.
+    pub sorry: Option<RealPlaces>,
 }
 
 const ENDPOINT: Text<Endpoint> = Text {
@@ -181,6 +187,8 @@ keys! {
             .without(BY_FAILURE);
         /// how long a real that is taken out of the file may keep its connections
         drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
+        /// what its reals do together: slow starts, a quorum with a sorry server, a panic threshold; see below
+        fleet: Read<FleetKeys> = key(Table::new()).without("see below");
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the service")).unless("pool");
@@ -231,12 +239,13 @@ fn one(
     };
     let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
     let (reals, real_places) = real::accept(list, "service", vip, vips, (&checks, &check), source, findings);
+    let (fleet, sorry) = fleet::accept(&read.fleet, list, (vip, vips), &check, source, findings);
     let pool = pool::of_service(read, pools, findings);
     check_turns(read, declared.reals(read), findings);
     check_ring(read, declared.reals(read).len(), findings);
 
     let (&Endpoint { address, port }, span) = endpoint?;
-    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places };
+    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places, sorry };
     let service = Service {
         name: read.name.get_ref().clone(),
         address,
@@ -249,6 +258,7 @@ fn one(
         reals: pool.map_or_else(|| reals.into(), |pool| pool.reals.clone()),
         on_failure: pool.map_or(read.on_failure.copied(), |pool| pool.on_failure),
         drain_deadline: pool.map_or(read.drain_deadline.copied(), |pool| pool.drain_deadline),
+        fleet: pool.map_or(fleet, |pool| pool.fleet.clone()),
     };
     Some((service, places))
 }
@@ -318,6 +328,17 @@ impl Service {
         real.checks.as_ref().unwrap_or(&self.checks)
     }
 
+    /// Who takes new connections while the quorum of its reals is lost.
+    #[must_use]
+    pub fn sorry(&self) -> Option<&Real> {
+        self.fleet.as_ref()?.sorry.as_ref()
+    }
+
+    /// Its reals, and its sorry server.
+    pub fn all_reals(&self) -> impl Iterator<Item = &Real> + Clone {
+        self.reals.iter().chain(self.sorry())
+    }
+
     fn describe(&self, out: &mut String, widest: usize) {
         let (protocol, scheduler) = (self.protocol.label(), self.scheduler.label());
         let _ = writeln!(out, "{protocol:4} {} {scheduler}", endpoint(self.address, self.port));
@@ -335,7 +356,8 @@ impl Service {
             OnFailure::Quiesce => "a real that fails keeps its connections",
         });
         let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
-        for line in failing.map(str::to_owned).into_iter().chain(leaving) {
+        let together = self.fleet.iter().flat_map(|fleet| fleet.words());
+        for line in failing.map(str::to_owned).into_iter().chain(leaving).chain(together) {
             out.push_str(&wrap(&format!("     {line}"), "       "));
         }
         for real in &self.reals {
