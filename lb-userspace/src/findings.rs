@@ -229,6 +229,9 @@ impl Found {
         if let Some(error) = &status.listen_error {
             self.bad("peers", format!("nobody can reach this director: {error}"), "");
         }
+        if let Some(strangers) = &status.strangers {
+            self.note("peers", strangers.to_string(), "");
+        }
         for peer in &status.peers {
             let subject = format!("peer {}", peer.address);
             let error = peer.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
@@ -241,16 +244,18 @@ impl Found {
                 let what = "computes slots otherwise (another version or key): only its connections are taken";
                 self.bad(&subject, what, "give both directors the same version of lb and the same key");
             }
+            if peer.beyond > 0 {
+                let what = format!("tells more of {} services' slots than there is room for", peer.beyond);
+                self.bad(&subject, what, "smaller rings (`ring_size`) for services with many slots that move");
+            }
             if peer.differing > 0 {
-                let names: Vec<String> = peer
-                    .differences
-                    .iter()
-                    .take(NAMED)
-                    .map(|one| format!("{} ({})", one.service, format!("{:?}", one.what).to_lowercase()))
-                    .collect();
+                let named = |one: &peers::status::ServiceDifference| {
+                    format!("{} {}, for {}", one.service, one.what.words(), brief(one.for_seconds))
+                };
+                let names: Vec<String> = peer.differences.iter().take(NAMED).map(named).collect();
                 let more = peer.differing.saturating_sub(names.len());
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let what = format!("{} services have other rings there: {}{more}", peer.differing, names.join(", "));
+                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+                let what = format!("{} of the services differ: {}{more}", peer.differing, names.join("; "));
                 self.bad(&subject, what, "give both directors the same services, reals and weights");
             }
         }

@@ -25,6 +25,9 @@ pub(super) fn render(out: &mut String, status: &Status) {
     if let Some(error) = &status.listen_error {
         let _ = writeln!(out, "PEERS: nobody can reach this director: {error}");
     }
+    if let Some(strangers) = &status.strangers {
+        let _ = writeln!(out, "peers: {strangers}");
+    }
     for peer in &status.peers {
         let since = humantime::format_duration(Duration::from_secs(peer.since_seconds));
         let _ = writeln!(out, "peer {}: {} for {since}{}", peer.address, state(peer), lag(peer));
@@ -35,8 +38,13 @@ pub(super) fn render(out: &mut String, status: &Status) {
             let _ =
                 writeln!(out, "  computes slots otherwise (another version or key): only its connections are taken");
         }
+        if peer.beyond > 0 {
+            let _ = writeln!(out, "  tells more of {} services' slots than there is room for", peer.beyond);
+        }
         for difference in peer.differences.iter().take(NAMED) {
-            let _ = writeln!(out, "  {} is configured otherwise there ({:?})", difference.service, difference.what);
+            let (service, what) = (&difference.service, difference.what.words());
+            let since = humantime::format_duration(Duration::from_secs(difference.for_seconds));
+            let _ = writeln!(out, "  {service} {what}, for {since}");
         }
         if peer.differing > NAMED {
             let _ = writeln!(out, "  and {} more services (`lb list --json`)", peer.differing - NAMED);
@@ -60,7 +68,9 @@ fn lag(peer: &PeerStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::differences::Difference;
     use crate::peers::session::Traffic;
+    use crate::peers::status::{ServiceDifference, Strangers};
 
     #[test]
     fn a_peer_is_one_line_while_it_is_well() {
@@ -74,6 +84,7 @@ mod tests {
             bulk_taken: true,
             error: None,
             other_rings: false,
+            beyond: 0,
             differing: 0,
             differences: Vec::new(),
         };
@@ -83,13 +94,32 @@ mod tests {
             error: Some("can't be reached: Connection refused".to_owned()),
             ..well.clone()
         };
-        let status = Status { listen: "192.0.2.2:8849".parse().unwrap(), listen_error: None, peers: vec![well, lost] };
+        let apart = PeerStatus {
+            beyond: 2,
+            differing: 1,
+            differences: vec![ServiceDifference {
+                service: "TCP 192.0.2.1:80".to_owned(),
+                what: Difference::Members,
+                for_seconds: 3700,
+            }],
+            ..well.clone()
+        };
+        let strangers = Strangers { calls: 7, last: "192.0.2.99".parse().unwrap(), seconds_ago: 65 };
+        let status = Status {
+            listen: "192.0.2.2:8849".parse().unwrap(),
+            listen_error: None,
+            strangers: Some(strangers),
+            peers: vec![well, lost, apart],
+        };
         let mut out = String::new();
         render(&mut out, &status);
         assert_eq!(
             out,
-            "peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms\n\
-             peer 192.0.2.3:8849: NOT CONNECTED for 1m 15s\n  can't be reached: Connection refused\n"
+            "peers: 7 calls from elsewhere than `addresses` refused, the last from 192.0.2.99 1m 5s ago\n\
+             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms\n\
+             peer 192.0.2.3:8849: NOT CONNECTED for 1m 15s\n  can't be reached: Connection refused\n\
+             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms\n  tells more of 2 services' slots than there is room for\n  \
+             TCP 192.0.2.1:80 has other reals or weights there, for 1h 1m 40s\n"
         );
     }
 }

@@ -144,17 +144,24 @@ fn virtual_routers_and_peers() {
     let traffic = json!({ "messages": 1, "bytes": 2, "flows": 3 });
     status.peers = serde_json::from_value(json!({
         "listen": "192.0.2.2:8849", "listen_error": "in use",
+        "strangers": { "calls": 9, "last": "192.0.2.66", "seconds_ago": 5 },
         "peers": [{
             "address": "192.0.2.3:8849", "state": "connecting", "since_seconds": 75, "lag_ms": null,
             "sent": traffic, "received": traffic, "bulk_taken": false, "error": "refused", "other_rings": true,
-            "differing": 2, "differences": [],
+            "beyond": 3, "differing": 2,
+            "differences": [{ "service": "TCP 192.0.2.1:80", "what": "only-there", "for_seconds": 61 }],
         }],
     }))
     .unwrap();
     let text = told(&status, &[]);
     assert_eq!(text[0], "!peers: nobody can reach this director: in use");
     assert_eq!(text[1], "!peer 192.0.2.3:8849: not in step for 1m 15s: refused");
-    assert!(text[2].contains("computes slots otherwise") && text[3].contains("2 services have other rings there"));
+    assert!(text[2].contains("computes slots otherwise"), "{}", text[2]);
+    assert_eq!(text[3], "!peer 192.0.2.3:8849: tells more of 3 services' slots than there is room for");
+    let differ = "2 of the services differ: TCP 192.0.2.1:80 is configured there alone, for 1m 1s; and 1 more";
+    assert_eq!(text[4], format!("!peer 192.0.2.3:8849: {differ}"));
+    let refused = "9 calls from elsewhere than `addresses` refused, the last from 192.0.2.66 5s ago";
+    assert_eq!(text[5], format!("peers: {refused}"));
 }
 
 #[test]

@@ -22,6 +22,19 @@ pub enum Difference {
     OnlyThere,
 }
 
+impl Difference {
+    /// In words that follow the service's name.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Members => "has other reals or weights there",
+            Self::Kind => "has another kind of scheduler there",
+            Self::OnlyHere => "isn't configured there",
+            Self::OnlyThere => "is configured there alone",
+        }
+    }
+}
+
 /// What a peer says of one of its services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theirs {

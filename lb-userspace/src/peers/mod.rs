@@ -44,13 +44,13 @@
 pub mod differences;
 pub mod fuzz;
 pub mod key;
-mod noise;
+pub mod noise;
 mod ours;
 pub mod runner;
 pub mod session;
 pub mod state;
 pub mod status;
-mod wire;
+pub mod wire;
 
 pub use key::Key;
 pub use runner::{Handle, Item, spawn};

@@ -1,6 +1,8 @@
 //! What `lb status` shows of the peers.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +16,31 @@ pub struct Status {
     pub listen: SocketAddr,
     /// Why it doesn't, if it doesn't.
     pub listen_error: Option<String>,
+    /// Calls from addresses that aren't a peer's, since the exchange began; each was refused.
+    #[serde(default)]
+    pub strangers: Option<Strangers>,
     /// The others.
     pub peers: Vec<PeerStatus>,
+}
+
+/// Calls from addresses that aren't a peer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// How many.
+    pub calls: u64,
+    /// Where the last came from.
+    pub last: IpAddr,
+    /// Seconds since then.
+    pub seconds_ago: u64,
+}
+
+impl fmt::Display for Strangers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, last, seconds_ago } = self;
+        let calls = if *calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") };
+        let ago = humantime::format_duration(Duration::from_secs(*seconds_ago));
+        write!(out, "{calls} from elsewhere than `addresses` refused, the last from {last} {ago} ago")
+    }
 }
 
 /// One peer.
@@ -40,6 +65,9 @@ pub struct PeerStatus {
     pub error: Option<String>,
     /// It computes slots otherwise, so that its slots aren't taken.
     pub other_rings: bool,
+    /// Services of which it tells more than there is room for: a take-over goes on from this director's own rings.
+    #[serde(default)]
+    pub beyond: usize,
     /// How many services differ by configuration.
     pub differing: usize,
     /// The first of those, in order.

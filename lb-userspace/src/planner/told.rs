@@ -125,6 +125,12 @@ impl Names {
         }
     }
 
+    /// Ticks for which an entry is remembered at most.
+    fn oldest(&self) -> u32 {
+        let times = self.table.timeouts();
+        times.tcp.max(times.udp).max(times.closing)
+    }
+
     /// Writes connections that others have told into the table. Those of services and reals that this director doesn't have
     /// are left out. `now` in ticks.
     pub fn take(&self, flows: &[Flow], now: u32) {
@@ -136,7 +142,12 @@ impl Names {
             let client = mapped_address(flow.client.0);
             let key = FlowKey { client, ports: [a, b, c, d], service: service.id };
             let age = Duration::from_secs(flow.age.into()).as_millis() / self.tick.as_millis().max(1);
-            let seen = now.wrapping_sub(u32::try_from(age).unwrap_or(u32::MAX));
+            let age = u32::try_from(age).unwrap_or(u32::MAX);
+            // The clock of an entry wraps: what is long over would be young again.
+            if age > self.oldest() && flow.stage != state::Stage::Gone {
+                continue;
+            }
+            let seen = now.wrapping_sub(age);
             match flow.stage {
                 state::Stage::Open => drop(self.table.put(&key, service, *number, Stage::Open, seen)),
                 state::Stage::Closed => drop(self.table.put(&key, service, *number, Stage::Closing, seen)),

@@ -54,6 +54,8 @@ pub(in crate::agent) struct Exchange {
     asked: BTreeMap<SocketAddr, (Instant, u64)>,
     /// Virtual routers that wait for answers: the number of each, and who hasn't answered.
     asking: BTreeMap<String, (u64, HashSet<SocketAddr>)>,
+    /// Peers that tell more than there is room for.
+    beyond: HashSet<SocketAddr>,
 }
 
 /// What a look found.
@@ -96,6 +98,7 @@ impl Exchange {
             left: None,
             asked: BTreeMap::new(),
             asking: BTreeMap::new(),
+            beyond: HashSet::new(),
         }))
     }
 
@@ -197,7 +200,11 @@ impl Controller {
 
     /// How every peer is; `None` without any.
     pub(super) fn peers(&self) -> Option<peers::Status> {
-        self.exchange.as_ref().map(Exchange::status)
+        let mut status = self.exchange.as_ref().map(Exchange::status)?;
+        for peer in &mut status.peers {
+            peer.beyond = self.model.theirs.beyond(peer.address);
+        }
+        Some(status)
     }
 
     pub(super) fn fold_exchange(&mut self, event: Event) {
@@ -242,7 +249,23 @@ impl Controller {
             }
         }
         if rings {
+            self.note_beyond(item.peer);
             self.settle();
+        }
+    }
+
+    /// Says when a peer begins to tell more than there is room for.
+    fn note_beyond(&mut self, peer: SocketAddr) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let beyond = self.model.theirs.beyond(peer);
+        if beyond == 0 {
+            exchange.beyond.remove(&peer);
+        } else if exchange.beyond.insert(peer) {
+            let address = peer.ip();
+            warn!(
+                "peers: {address}: tells more of {beyond} services' slots than there is room for: a take-over of their VIPs \
+                 may move connections"
+            );
         }
     }
 

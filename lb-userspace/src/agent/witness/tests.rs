@@ -185,12 +185,13 @@ fn interfaces_peers_and_the_maps_are_told_once_each() {
         bulk_taken: true,
         error: None,
         other_rings: false,
+        beyond: 0,
         differing: 2,
         differences: Vec::new(),
     };
     let mut look = |peer: &peers::status::PeerStatus| {
         let listen = "192.0.2.2:8849".parse().unwrap();
-        let status = peers::Status { listen, listen_error: None, peers: vec![peer.clone()] };
+        let status = peers::Status { listen, listen_error: None, strangers: None, peers: vec![peer.clone()] };
         let told = scene.witness.look_at_peers(Some(&status));
         told.iter().map(ToString::to_string).collect::<Vec<_>>()
     };

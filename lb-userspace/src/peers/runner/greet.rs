@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::shared::Shared;
-use crate::peers::noise::{Channel, Handshake, LONGEST_HANDSHAKE};
+use crate::peers::noise::{Channel, Forged, Handshake, LONGEST_HANDSHAKE};
 use crate::peers::wire::Greeting;
 
 /// Connecting, handshake and greeting together may take so long.
@@ -31,57 +31,98 @@ pub struct Met {
     pub since: Instant,
 }
 
+/// Why a peer isn't met, in words that follow its address.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// Nobody answers.
+    #[error("can't be reached: {0}")]
+    Unreached(String),
+    /// It has another key, as it seems.
+    #[error("{0}")]
+    OtherKey(&'static str),
+    /// Somebody answers who can't be talked to.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failed {
+    /// What is the same for all failures of one cause, though the words differ with who called.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::OtherKey(_) => "key".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Self::OtherKey(
+                "ended the connection before it greeted: have both the same key_file, and each the other in `addresses`?",
+            ),
+            _ => Self::Refused(format!("can't be talked to: {error}")),
+        }
+    }
+}
+
+impl From<Forged> for Failed {
+    fn from(error: Forged) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<snow::Error> for Failed {
+    fn from(error: snow::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 /// Calls a peer.
-pub async fn call(shared: &Shared, address: SocketAddr) -> Result<Met, String> {
+pub async fn call(shared: &Shared, address: SocketAddr) -> Result<Met, Failed> {
     let met = timeout(GREETING, async {
-        let mut stream = connect(shared.listen, address).await.map_err(|error| format!("can't be reached: {error}"))?;
-        let mut handshake = Handshake::call(&shared.key).map_err(|error| error.to_string())?;
-        let hello = handshake.write().map_err(|error| error.to_string())?;
-        stream.write_all(&hello).await.map_err(ended)?;
-        let reply = read(&mut stream, LONGEST_HANDSHAKE).await.map_err(ended)?;
-        handshake.read(&reply).map_err(|_| "has another key: copy one key_file to all directors")?;
-        let mut channel = handshake.finish().map_err(|error| error.to_string())?;
+        let connected = connect(shared.listen, address).await;
+        let mut stream = connected.map_err(|error| Failed::Unreached(error.to_string()))?;
+        let mut handshake = Handshake::call(&shared.key)?;
+        let hello = handshake.write()?;
+        stream.write_all(&hello).await?;
+        let reply = read(&mut stream, LONGEST_HANDSHAKE).await?;
+        let other = |_| Failed::OtherKey("has another key: copy one key_file to all directors");
+        handshake.read(&reply).map_err(other)?;
+        let mut channel = handshake.finish()?;
         let mut out = Vec::new();
-        channel.seal(&shared.own.encode(), &mut out).map_err(|error| error.to_string())?;
-        stream.write_all(&out).await.map_err(ended)?;
+        channel.seal(&shared.own.encode(), &mut out)?;
+        stream.write_all(&out).await?;
         finish(stream, channel, true).await
     });
-    met.await.unwrap_or_else(|_| Err(format!("can't be reached: no answer within {} s", GREETING.as_secs())))
+    met.await.unwrap_or_else(|_| Err(Failed::Unreached(format!("no answer within {} s", GREETING.as_secs()))))
 }
 
 /// Answers one that called.
-pub async fn answer(shared: &Shared, mut stream: TcpStream) -> Result<Met, String> {
+pub async fn answer(shared: &Shared, mut stream: TcpStream) -> Result<Met, Failed> {
     let met = timeout(GREETING, async {
         let _ = stream.set_nodelay(true);
-        let mut handshake = Handshake::answer(&shared.key).map_err(|error| error.to_string())?;
-        let hello =
-            read(&mut stream, LONGEST_HANDSHAKE).await.map_err(|error| format!("called and hung up: {error}"))?;
-        let stranger = "called with another key, and was refused: copy one key_file to all directors";
-        handshake.read(&hello).map_err(|_| stranger)?;
-        let reply = handshake.write().map_err(|error| error.to_string())?;
-        stream.write_all(&reply).await.map_err(|error| error.to_string())?;
-        let channel = handshake.finish().map_err(|error| error.to_string())?;
-        finish(stream, channel, false).await
+        let mut handshake = Handshake::answer(&shared.key)?;
+        let hello = read(&mut stream, LONGEST_HANDSHAKE).await;
+        let hello = hello.map_err(|error| Failed::Refused(format!("called and hung up: {error}")))?;
+        let other =
+            |_| Failed::OtherKey("called with another key, and was refused: copy one key_file to all directors");
+        handshake.read(&hello).map_err(other)?;
+        let reply = handshake.write()?;
+        stream.write_all(&reply).await?;
+        finish(stream, handshake.finish()?, false).await
     });
-    met.await.unwrap_or_else(|_| Err(format!("called, and said nothing within {} s", GREETING.as_secs())))
+    met.await
+        .unwrap_or_else(|_| Err(Failed::Refused(format!("called, and said nothing within {} s", GREETING.as_secs()))))
 }
 
-async fn finish(mut stream: TcpStream, mut channel: Channel, called: bool) -> Result<Met, String> {
-    let sealed = read(&mut stream, LONGEST_GREETING).await.map_err(ended)?;
+async fn finish(mut stream: TcpStream, mut channel: Channel, called: bool) -> Result<Met, Failed> {
+    let sealed = read(&mut stream, LONGEST_GREETING).await?;
     let mut greeting = Vec::new();
-    channel.open(&sealed, &mut greeting).map_err(|_| "repeats what another said, and was refused")?;
-    let instance = Greeting::parse(&greeting).map_err(|error| error.to_string())?.instance;
-    Ok(Met { stream, channel, greeting, instance, called, since: Instant::now() })
-}
-
-fn ended(error: io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-            "ended the connection before it greeted: have both the same key_file, and each the other in `addresses`?"
-                .to_owned()
-        }
-        _ => format!("can't be talked to: {error}"),
-    }
+    let replayed = |_| Failed::Refused("repeats what another said, and was refused".to_owned());
+    channel.open(&sealed, &mut greeting).map_err(replayed)?;
+    let parsed = Greeting::parse(&greeting).map_err(|error| Failed::Refused(error.to_string()))?;
+    Ok(Met { stream, channel, greeting, instance: parsed.instance, called, since: Instant::now() })
 }
 
 async fn connect(own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {

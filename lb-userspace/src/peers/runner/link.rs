@@ -200,7 +200,8 @@ impl Link<'_> {
                 );
                 self.peer.say(&words);
             }
-            State::Bulk if !self.session.has_same_rings() => self.peer.warn(
+            State::Bulk if !self.session.has_same_rings() => self.peer.warn_once(
+                "rings",
                 "computes slots otherwise (another version of lb, or another key), so that its slots aren't taken",
             ),
             _ => {}

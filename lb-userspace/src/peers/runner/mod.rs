@@ -32,7 +32,7 @@ use super::state::{Change, Flows, Told};
 use super::status::{Status, Taken};
 use super::wire::Greeting;
 use crate::config::Peers;
-use greet::Met;
+use greet::{Failed, Met};
 use limit::Limit;
 use shared::Shared;
 
@@ -113,6 +113,7 @@ impl Handle {
         Status {
             listen: self.shared.listen,
             listen_error: self.shared.listen_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            strangers: self.shared.strangers(),
             peers: self.shared.peers.iter().map(|peer| peer.status(now)).collect(),
         }
     }
@@ -190,8 +191,10 @@ async fn accept(
         let place = shared.peers.iter().position(|peer| peer.address.ip() == from.ip().to_canonical());
         let caller = place.and_then(|place| Some((place, callers.get(place)?)));
         let Some((place, caller)) = caller else {
-            if let Some(more) = strangers.ask(Instant::now()) {
-                warn!("peers: {} called, which isn't in `addresses`; it was refused{more}", from.ip());
+            shared.note_stranger(from.ip().to_canonical());
+            let words = format!("{} called, which isn't in `addresses`; it was refused", from.ip().to_canonical());
+            if let Some(more) = strangers.ask_once(Instant::now(), &words) {
+                warn!("peers: {words}{more}");
             }
             continue;
         };
@@ -212,10 +215,11 @@ async fn answer(shared: &Shared, place: usize, stream: TcpStream, met: &mpsc::Se
             let _ = met.send(call).await;
         }
         Err(error) => {
-            peer.warn(&error);
+            let words = error.to_string();
+            peer.warn_once(&error.cause(), &words);
             let mut record = peer.record();
             if record.state == State::Connecting {
-                record.error = Some(error);
+                record.error = Some(words);
             }
         }
     }
@@ -226,16 +230,20 @@ async fn follow(shared: Arc<Shared>, place: usize, mut calls: mpsc::Receiver<Met
     let Some(peer) = shared.peers.get(place) else { return };
     let mut wait = WAITS.0;
     let mut next = None;
+    let mut is_missed = false;
     loop {
         let met = match next.take() {
             Some(met) => met,
             None => {
-                meet(&shared, peer.address, &mut calls, &mut wait, |error| {
-                    let known = peer.record().error.replace(error.to_owned());
-                    // It is said once, not each time that it is called.
-                    if known.as_deref() != Some(error) {
-                        peer.warn(error);
+                meet(&shared, peer.address, &mut calls, &mut wait, |failed| {
+                    let words = failed.to_string();
+                    match failed {
+                        // Once until it is met again, whatever the kernel says of each call.
+                        Failed::Unreached(_) if is_missed => {}
+                        failed => peer.warn_once(&failed.cause(), &words),
                     }
+                    is_missed = true;
+                    peer.record().error = Some(words);
                     shared.changed.send_replace(());
                 })
                 .await
@@ -254,9 +262,13 @@ async fn follow(shared: Arc<Shared>, place: usize, mut calls: mpsc::Receiver<Met
             }
         }
         shared.changed.send_replace(());
-        if fault != Fault::Replaced {
-            peer.warn(&fault.to_string());
+        match &fault {
+            Fault::Replaced => {}
+            // It will do so again when it calls again.
+            fault if fault.is_lasting() => peer.warn_once(&fault.to_string(), &fault.to_string()),
+            fault => peer.warn(&fault.to_string()),
         }
+        is_missed = true;
         if items.send(Item { peer: peer.address, told: vec![Told::Lost] }).await.is_err() {
             return;
         }
@@ -277,7 +289,7 @@ async fn meet(
     address: SocketAddr,
     calls: &mut mpsc::Receiver<Met>,
     wait: &mut Duration,
-    failed: impl Fn(&str),
+    mut failed: impl FnMut(Failed),
 ) -> Met {
     loop {
         // Two that lost each other don't call at the same time again and again.
@@ -302,7 +314,7 @@ async fn meet(
         };
         match result {
             Ok(met) => return met,
-            Err(error) => failed(&error),
+            Err(error) => failed(error),
         }
         *wait = (*wait * 2).min(WAITS.1);
     }

@@ -1,6 +1,6 @@
 //! What the tasks of one runner share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::peers::key::Key;
 use crate::peers::ours::Ours;
 use crate::peers::session::{State, Time, Traffic};
 use crate::peers::state::{Change, Flows};
-use crate::peers::status::{LISTED, PeerStatus, ServiceDifference};
+use crate::peers::status::{LISTED, PeerStatus, ServiceDifference, Strangers};
 use crate::peers::wire::Greeting;
 
 /// A peer's task may be behind by so many connections, slots and members before its connection is cut.
@@ -29,6 +29,8 @@ pub struct Shared {
     pub peers: Vec<Peer>,
     /// Why nobody can call.
     pub listen_error: Mutex<Option<String>>,
+    /// Who called without being a peer: how many, who was the last, and when.
+    pub strangers: Mutex<Option<(u64, IpAddr, Instant)>>,
     /// Told whenever a peer's state changes.
     pub changed: watch::Sender<()>,
     /// What times count from.
@@ -153,6 +155,14 @@ impl Peer {
         }
     }
 
+    /// The same of what may happen over and over: one cause is told of once in a while.
+    pub fn warn_once(&self, cause: &str, words: &str) {
+        let more = self.record().limit.ask_once(Instant::now(), cause);
+        if let Some(more) = more {
+            warn!("peers: {}: {words}{more}", self.address.ip());
+        }
+    }
+
     pub fn status(&self, now: Time) -> PeerStatus {
         let record = self.record();
         let difference = |(service, what, since): (&crate::peers::state::ServiceId, _, Time)| ServiceDifference {
@@ -170,6 +180,7 @@ impl Peer {
             bulk_taken: record.taken,
             error: record.error.clone(),
             other_rings: record.other_rings,
+            beyond: 0,
             differing: record.differences.iter().len(),
             differences: record.differences.iter().take(LISTED).map(difference).collect(),
         }
@@ -186,10 +197,24 @@ impl Shared {
             flows,
             peers: peers.iter().copied().map(Peer::new).collect(),
             listen_error: Mutex::new(None),
+            strangers: Mutex::new(None),
             changed: watch::channel(()).0,
             epoch: Instant::now(),
             own_state: Mutex::new(OwnState { ours: Ours::default(), feeds }),
         }
+    }
+
+    /// Notes a caller that isn't a peer.
+    pub fn note_stranger(&self, from: IpAddr) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = strangers.map_or(0, |(calls, ..)| calls);
+        *strangers = Some((calls + 1, from, Instant::now()));
+    }
+
+    /// The callers that aren't peers.
+    pub fn strangers(&self) -> Option<Strangers> {
+        let strangers = *self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.map(|(calls, last, at)| Strangers { calls, last, seconds_ago: at.elapsed().as_secs() })
     }
 
     /// Now, as sessions have it.

@@ -21,6 +21,9 @@ pub enum Fault {
     /// Bytes that are no message, or a message that can't be true.
     #[error("sent {0}; its connection was cut")]
     Lie(&'static str),
+    /// It tells, and comes to no end.
+    #[error("has not told everything within {} min; its connection was cut", .0.as_secs() / 60)]
+    Endless(Duration),
     /// Nothing was heard.
     #[error("was silent for {} s; its connection was cut", .0.as_secs())]
     Silent(Duration),
@@ -39,6 +42,6 @@ impl Fault {
     /// Whether it will happen again at once, so that the peer is let be for a while.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::Version { .. } | Self::Itself | Self::Lie(_))
+        matches!(self, Self::Version { .. } | Self::Itself | Self::Lie(_) | Self::Endless(_))
     }
 }

@@ -38,12 +38,16 @@ pub const PING: Duration = Duration::from_secs(1);
 pub const SILENCE: Duration = Duration::from_secs(5);
 /// A peer that doesn't answer a ping for so long is too far behind.
 pub const ANSWER: Duration = Duration::from_secs(10);
+/// A peer that has not told everything for so long since it greeted never will: the largest table takes a minute.
+pub const BULK: Duration = Duration::from_secs(600);
 
 /// One connection's protocol state.
 pub struct Session {
     own: Greeting,
     /// The peer's greeting, once heard.
     theirs: Option<Greeting>,
+    /// When it must have told everything.
+    whole_by: Time,
     outgoing: Outgoing,
     incoming: Incoming,
     heard: Time,
@@ -89,6 +93,7 @@ impl Session {
         Self {
             own,
             theirs: None,
+            whole_by: now + BULK,
             outgoing,
             incoming: Incoming::default(),
             heard: now,
@@ -191,6 +196,9 @@ impl Session {
         if self.asked.is_some_and(|asked| now >= asked + ANSWER) {
             return Err(Fault::Behind("a ping has no answer for 10 s"));
         }
+        if !self.is_taken() && now >= self.whole_by {
+            return Err(Fault::Endless(BULK));
+        }
         if self.outgoing.is_over() {
             return Err(Fault::Behind("too much waits to be sent"));
         }
@@ -207,7 +215,8 @@ impl Session {
 
     /// When [`Session::tick`] has something to do.
     pub fn deadline(&self) -> Time {
-        let ends = self.asked.map(|asked| asked + ANSWER).into_iter().chain(self.outgoing.flush_at());
+        let whole_by = (!self.is_taken()).then_some(self.whole_by);
+        let ends = self.asked.map(|asked| asked + ANSWER).into_iter().chain(self.outgoing.flush_at()).chain(whole_by);
         ends.fold((self.heard + SILENCE).min(self.ping), Time::min)
     }
 

@@ -16,10 +16,14 @@ const PARTS: usize = 16;
 /// A peer for which more than this waits is cut: about 400,000 connections over IPv6.
 pub const BOUND: usize = 16 << 20;
 
+/// Bytes that a message takes beside its own while it waits: a peer may ask for any number of small ones.
+const BESIDE: usize = 64;
+
 /// Messages that wait, and what bulk has still to be read.
 #[derive(Default)]
 pub struct Outgoing {
     queue: VecDeque<Vec<u8>>,
+    /// What the queue takes.
     bytes: usize,
     flows: [Batch; 2],
     numbers: Numbers,
@@ -137,14 +141,14 @@ impl Outgoing {
     pub fn raw(&mut self, bytes: Vec<u8>) {
         self.traffic.messages += 1;
         self.traffic.bytes += bytes.len() as u64;
-        self.bytes += bytes.len();
+        self.bytes += bytes.len() + BESIDE;
         self.queue.push_back(bytes);
     }
 
     /// The first message that waits.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
         let bytes = self.queue.pop_front()?;
-        self.bytes -= bytes.len();
+        self.bytes -= bytes.len() + BESIDE;
         Some(bytes)
     }
 

@@ -1,5 +1,6 @@
 //! What a peer tells, held against what it may tell.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::{Fault, Time, Traffic};
@@ -18,13 +19,23 @@ const MOST_SLOTS: u32 = 1 << 20;
 #[derive(Default)]
 pub struct Incoming {
     /// Services by their numbers.
-    services: Vec<Option<ServiceId>>,
+    services: Vec<Option<Named>>,
+    /// The same, by their names.
+    named: HashSet<ServiceId>,
     bulk: Bulk,
     /// A list of members whose end is still to come.
     members: Option<(u16, Vec<Member>)>,
     /// Its slots mean here what they mean there.
     pub same_rings: bool,
     pub traffic: Traffic,
+}
+
+/// A service that the peer has named.
+#[derive(Clone, Copy)]
+struct Named {
+    id: ServiceId,
+    /// It serves it, as it told last: what it says of another's means nothing.
+    serving: bool,
 }
 
 #[derive(Default)]
@@ -64,7 +75,8 @@ impl Incoming {
             Message::Services(services) => self.offers(now, &services, ours, differences, told),
             Message::Gone(number) => {
                 let service = self.services.get_mut(usize::from(number)).and_then(Option::take);
-                let service = service.ok_or(Fault::Lie("the end of a service that it never named"))?;
+                let service = service.ok_or(Fault::Lie("the end of a service that it never named"))?.id;
+                self.named.remove(&service);
                 differences.learn(now, service, None, ours);
                 told.push(Told::Gone(service));
                 Ok(())
@@ -110,10 +122,13 @@ impl Incoming {
                 self.services.resize(place + 1, None);
             }
             let Some(held) = self.services.get_mut(place) else { continue };
-            if held.is_some_and(|held| held != service) {
-                return Err(Fault::Lie("a number for two services"));
+            match held {
+                Some(held) if held.id != service => return Err(Fault::Lie("a number for two services")),
+                Some(_) => {}
+                None if !self.named.insert(service) => return Err(Fault::Lie("two numbers for a service")),
+                None => {}
             }
-            *held = Some(service);
+            *held = Some(Named { id: service, serving: offer.serving });
             differences.learn(now, service, Some(Theirs { kind: offer.kind, digest: offer.digest }), ours);
             told.push(Told::Service { service, kind: offer.kind, serving: offer.serving });
         }
@@ -196,9 +211,13 @@ impl Incoming {
         Ok(())
     }
 
+    /// A service that the peer serves.
     fn service(&self, number: u16) -> Result<ServiceId, Fault> {
-        let service = self.services.get(usize::from(number)).copied().flatten();
-        service.ok_or(Fault::Lie("something of a service that it never named"))
+        match self.services.get(usize::from(number)).copied().flatten() {
+            None => Err(Fault::Lie("something of a service that it never named")),
+            Some(named) if !named.serving => Err(Fault::Lie("something of a service that it doesn't serve")),
+            Some(named) => Ok(named.id),
+        }
     }
 
     fn count(&mut self, add: impl FnOnce(&mut Counts)) {

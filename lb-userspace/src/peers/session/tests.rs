@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::model::{Table, flow, member, real, service};
 use super::outgoing::BOUND;
-use super::{ANSWER, FLUSH, Fault, PING, SILENCE, Session, State, Time};
+use super::{ANSWER, BULK, FLUSH, Fault, PING, SILENCE, Session, State, Time};
 use crate::peers::differences::{Difference, Differences};
 use crate::peers::ours::Ours;
 use crate::peers::state::{Change, Kind, Offer, Slot, Stage, Told};
@@ -177,6 +177,7 @@ fn lies_end_the_session() {
         assert!(records.push(&entry));
         Message::Flows(records)
     };
+    let idle = || Message::Services(vec![Service::new(0, service(0), Kind::Tracked, false, 7)]);
     let rows = [
         (vec![named(0, 0)], "something before its bulk"),
         (vec![Message::Begin, Message::Begin], "a second bulk"),
@@ -215,6 +216,13 @@ fn lies_end_the_session() {
             "a list of reals without its end",
         ),
         (vec![Message::Begin, Message::Pong(0)], "a ping that wasn't sent"),
+        (vec![Message::Begin, named(0, 0), named(1, 0)], "two numbers for a service"),
+        (vec![Message::Begin, named(0, 0), idle(), flows(entry)], "a service that it doesn't serve"),
+        (vec![Message::Begin, idle(), slots(words(vec![]))], "a service that it doesn't serve"),
+        (
+            vec![Message::Begin, idle(), Message::Members { service: 0, more: false, members: vec![] }],
+            "a service that it doesn't serve",
+        ),
     ];
     for (messages, expected) in rows {
         let mut side = Side::greeted();
@@ -237,6 +245,47 @@ fn an_endless_list_of_reals_is_cut() {
     let part = Message::Members { service: 0, more: true, members: vec![member(service(0), 1, 1); 2000] }.encode();
     let taken = (0..100).take_while(|_| side.hear(Time::ZERO, &part).is_ok()).count();
     assert_eq!(taken, 32);
+}
+
+#[test]
+fn bulk_without_end_is_cut() {
+    let mut side = Side::greeted();
+    side.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
+    side.hear(Time::ZERO, &named(0, 0).encode()).unwrap();
+    let list = Message::Members { service: 0, more: false, members: vec![member(service(0), 1, 1)] }.encode();
+    let mut now = Time::ZERO;
+    let fault = loop {
+        // It hears and answers, and goes on and on.
+        for message in side.says() {
+            if let Message::Ping(at) = message {
+                side.hear(now, &Message::Pong(at).encode()).unwrap();
+            }
+        }
+        side.hear(now, &list).unwrap();
+        now = side.session.deadline().max(now + FLUSH);
+        if let Err(fault) = side.session.tick(now) {
+            break fault;
+        }
+    };
+    assert_eq!((now, fault.is_lasting()), (BULK, true));
+    assert_eq!(fault.to_string(), "has not told everything within 10 min; its connection was cut");
+    // Whoever has told everything may go on for ever.
+    let mut side = Side::greeted();
+    side.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
+    side.hear(BULK, &Message::End(Counts::default()).encode()).unwrap();
+    assert_eq!(side.session.tick(BULK), Ok(()));
+}
+
+#[test]
+fn small_answers_that_nobody_takes_are_bounded_too() {
+    let mut side = Side::greeted();
+    let mut asked = 0;
+    while side.session.tick(Time::ZERO).is_ok() {
+        side.hear(Time::ZERO, &Message::Ping(1).encode()).unwrap();
+        asked += 1;
+    }
+    // Each takes some memory beside its two bytes.
+    assert!(asked * 64 < BOUND + 1000, "{asked}");
 }
 
 #[test]

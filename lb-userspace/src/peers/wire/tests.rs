@@ -35,7 +35,7 @@ pub fn samples() -> Vec<Message> {
         Message::Begin,
         Message::Services(vec![
             Service::new(0, web, Kind::Stateless, true, u64::MAX),
-            Service::new(300, dns, Kind::Tracked, false, 0),
+            Service::new(300, dns, Kind::Tracked, true, 0),
         ]),
         Message::Members { service: 300, more: true, members: vec![member] },
         Message::Members { service: 300, more: false, members: vec![Member { state: State::Up, ..member }] },
