@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::ledger::{Fate, Ledger, Place};
-use super::model::{Check, End, Model, Pool, Real, Service, Side};
+use super::model::{Check, End, Fleet, Model, Pool, Real, Service, Side};
 
 /// How IPVS sends to a real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub(super) struct Virtual {
     pub scheduler: &'static str,
     pub check: Option<Check>,
     pub quiesce: bool,
+    pub fleet: Fleet,
     pub reals: Vec<Real>,
     pub remarks: Vec<String>,
 }
@@ -115,8 +116,8 @@ impl Virtual {
 
     /// Puts it into the model. One without reals is told of by its caller.
     pub(super) fn settle(self, model: &mut Model) {
-        let Self { ends, marks, name, protocol, scheduler, check, quiesce, reals, remarks, .. } = self;
-        let side = Side { check, quiesce, reals };
+        let Self { ends, marks, name, protocol, scheduler, check, quiesce, fleet, reals, remarks, .. } = self;
+        let side = Side { check, quiesce, fleet, reals };
         if let ([end], true) = (&ends[..], marks.is_empty()) {
             model.services.push(Service {
                 name: String::new(),

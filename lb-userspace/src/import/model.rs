@@ -64,7 +64,16 @@ pub(super) struct Pool {
 pub(super) struct Side {
     pub check: Option<Check>,
     pub quiesce: bool,
+    pub fleet: Fleet,
     pub reals: Vec<Real>,
+}
+
+/// What its reals do together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fleet {
+    pub quorum: Option<u32>,
+    pub hysteresis: u32,
+    pub sorry: Option<IpAddr>,
 }
 
 /// `[service.NAME]`.

@@ -113,6 +113,13 @@ fn side(out: &mut String, side: &Side, port: Option<u16>) {
     if side.quiesce {
         out.push_str("on_failure = \"quiesce\"\n");
     }
+    let quorum = side.fleet.quorum.map(|quorum| ("quorum", quorum.to_string()));
+    let hysteresis = (side.fleet.hysteresis > 0).then(|| ("hysteresis", side.fleet.hysteresis.to_string()));
+    let sorry = side.fleet.sorry.map(|address| ("sorry", format!("{{ address = \"{address}\" }}")));
+    let fleet: Vec<Key> = [quorum, hysteresis, sorry].into_iter().flatten().collect();
+    if !fleet.is_empty() {
+        let _ = writeln!(out, "fleet = {}", inline(&fleet));
+    }
     let real = |real: &super::model::Real| format!("{{ address = \"{}\", weight = {} }}", real.address, real.weight);
     let reals: Vec<String> = side.reals.iter().map(real).collect();
     let _ = writeln!(out, "reals = [\n    {},\n]", reals.join(",\n    "));

@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod exchange;
 mod failover;
+mod fleet;
 mod forwarding;
 mod guard;
 mod health;

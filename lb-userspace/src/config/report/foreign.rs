@@ -65,7 +65,7 @@ const SERVICE: &[Row] = &[
     ("slowstart", Some("fleet"), "it is fleet = { slow_start = \"30s\" } here"),
     ("ha_suspend", None, "it isn't there yet"),
     ("alpha", None, "remove it: it is so here: a service takes no traffic until each of its reals was looked at"),
-    ("omega", None, "it isn't there yet"),
+    ("omega", None, "remove it: when the agent ends the program forwards on, so that nothing goes down"),
     ("fwmark", None, "it isn't there: write a service for each address, with address = \"IP:any\" for all ports"),
     ("real_server", Some("reals"), "it is [[service.NAME.reals]] here"),
     ("delay_loop", Some("interval"), "it is `interval` of the check here: interval = \"6s\""),

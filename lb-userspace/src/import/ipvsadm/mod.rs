@@ -105,6 +105,7 @@ impl Services {
             scheduler,
             check: None,
             quiesce: false,
+            fleet: Default::default(),
             reals: Vec::new(),
             remarks: vec![format!("{}: {what}; it had no check in IPVS", ledger.place(place))],
         };

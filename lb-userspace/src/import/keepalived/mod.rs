@@ -10,6 +10,7 @@ mod group;
 mod notify;
 mod server;
 mod source;
+mod together;
 mod track;
 mod tree;
 mod vrrp;

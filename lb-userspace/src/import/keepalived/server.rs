@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::check::{self, Base, Found};
+use super::together::Together;
 use super::tree::Node;
 use super::words::{Context, changed, left, stranger};
 use super::{carried, flag, number, surplus, taken};
 use crate::import::ledger::{Fate, Ledger};
 use crate::import::lvs::{self, Candidate, Method, Virtual};
-use crate::import::model::{End, Model};
+use crate::import::model::{End, Fleet, Model};
 
 /// A `virtual_server_group`.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +125,7 @@ struct Reading<'a> {
     persistent: Option<u32>,
     protocol: &'static str,
     base: Base,
+    together: Together<'a>,
     reals: Vec<&'a Node>,
 }
 
@@ -149,6 +151,7 @@ pub(super) fn server(node: &Node, groups: &Groups, ledger: &mut Ledger, model: &
         persistent: None,
         protocol: "tcp",
         base: Base::default(),
+        together: Together::default(),
         reals: Vec::new(),
     };
     for child in &node.children {
@@ -227,19 +230,9 @@ impl<'a> Reading<'a> {
                 _ => left(node, "lb has TCP and UDP alone: tcp is written", ledger),
             },
             "inhibit_on_failure" => self.base.inhibit(node, ledger),
-            "quorum" if node.arg() == Some("1") => taken(node, 1, ledger),
-            "hysteresis" if node.arg() == Some("0") => taken(node, 1, ledger),
-            "smtp_alert" if flag(node) == Some(false) => taken(node, 1, ledger),
-            "alpha" if flag(node) == Some(false) => taken(node, 1, ledger),
-            "sorry_server" => left(
-                node,
-                "it isn't there as a host of its own. Without a usable real packets go to the director's own stack: have \
-                 the stand-in listen on the VIP's port there, on both directors",
-                ledger,
-            ),
             "real_server" => self.reals.push(node),
             word if check::KINDS.contains(&word) => left(node, "a check stands in a real_server", ledger),
-            _ if self.base.read(node, ledger) => {}
+            _ if self.base.read(node, ledger) || self.together.read(node, ledger) => {}
             _ => stranger(Context::Server, node, ledger),
         }
     }
@@ -277,6 +270,7 @@ impl<'a> Reading<'a> {
             scheduler,
             check: None,
             quiesce: self.base.inhibits,
+            fleet: Fleet::default(),
             reals: Vec::new(),
             remarks,
         };
@@ -294,6 +288,7 @@ impl<'a> Reading<'a> {
             let how = "no real of it is left, and a service here has one at least";
             return ledger.note(&node.own(), Fate::Left, node.what(), how);
         }
+        one.fleet = self.together.fleet(&one, ledger);
         if inhibits.contains(&true) {
             one.quiesce = true;
             if inhibits.contains(&false) {
@@ -382,7 +377,7 @@ struct Real<'a> {
     check: Option<Found<'a>>,
 }
 
-fn method(node: &Node) -> Option<Method> {
+pub(super) fn method(node: &Node) -> Option<Method> {
     match node.arg()?.to_uppercase().as_str() {
         "DR" => Some(Method::Direct),
         "NAT" => Some(Method::Nat),
