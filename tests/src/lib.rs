@@ -23,3 +23,4 @@ pub mod sharing;
 pub mod side;
 pub mod skip;
 pub mod testbed;
+pub mod unbound;

@@ -9,6 +9,7 @@
 //!
 //! Cancel safety: dropping a probe's future closes its socket; nothing else is left behind.
 
+mod dns;
 mod http;
 mod ping;
 mod source;
@@ -98,6 +99,25 @@ pub enum Fault {
     /// A file that the check names can't be used.
     #[error("{0}")]
     File(String),
+    /// What came in place of a DNS message.
+    #[error("the answer is not DNS's")]
+    NotDns,
+    /// Another response code than the one asked for.
+    #[error("{rcode}, expected {expected}")]
+    Rcode {
+        /// What came, as servers' logs have it.
+        rcode: String,
+        /// What is good.
+        expected: String,
+    },
+    /// None of the records is the one asked for.
+    #[error("the answer has {found}, not {wanted}")]
+    Records {
+        /// Some of those that came, for people.
+        found: String,
+        /// What is good.
+        wanted: String,
+    },
     /// This process may not open a raw socket.
     #[error("this director may not send ICMP: it needs CAP_NET_RAW")]
     NotRaw,
@@ -135,6 +155,9 @@ impl Fault {
             | Self::Status { .. }
             | Self::Body { .. }
             | Self::Pattern { .. }
+            | Self::NotDns
+            | Self::Rcode { .. }
+            | Self::Records { .. }
             | Self::Answer => Failure::Wrong,
             Self::Tls(tls::Fault::Closed) => Failure::Unreachable,
             Self::Tls(_) => Failure::Wrong,
@@ -185,6 +208,7 @@ async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline
         CheckKind::Tcp(_) => tcp::check(way, deadline).await,
         CheckKind::Http(question) => http::check(way, question, memory, deadline).await,
         CheckKind::Ping(_) => ping::check(way, deadline).await,
+        CheckKind::Dns(question) => dns::check(way, question, deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, deadline).await,
     }
 }

@@ -11,20 +11,28 @@ use lb_tests::config::{real, service};
 use lb_tests::directors::{Router, Way, wait_until_holds};
 use lb_tests::lab::{Builder, Capture, DEADLINE, Host, Lab, Mac, VIP, VIP6, nginx, scenario};
 use lb_tests::responder::Udp;
+use lb_tests::unbound;
 use lb_userspace::api::{RealStatus, State};
 
 const UDP_PORT: u16 = 9000;
 const PACE: &str = "interval = \"250ms\", timeout = \"200ms\", fall = 2";
 
 /// The services of both VIPs: each kind of check that has `via`, over both families.
-const SERVICES: [(&str, &str, u16, &str); 6] = [
+const SERVICES: [(&str, &str, u16, &str); 10] = [
     ("web", "http", 80, "v4"),
     ("plain", "tcp", 80, "v4"),
     ("datagram", "udp", UDP_PORT, "v4"),
+    ("names", "dns", 53, "v4"),
+    ("zones", "dns by tcp", 53, "v4"),
     ("web6", "http", 80, "v6"),
     ("plain6", "tcp", 80, "v6"),
     ("datagram6", "udp", UDP_PORT, "v6"),
+    ("names6", "dns", 53, "v6"),
+    ("zones6", "dns by tcp", 53, "v6"),
 ];
+/// Those of one family.
+const V4: [&str; 5] = ["web", "plain", "datagram", "names", "zones"];
+const V6: [&str; 5] = ["web6", "plain6", "datagram6", "names6", "zones6"];
 
 fn config(lab: &Lab, priority: u8, via: &str, mode: &str) -> String {
     let six = Router { name: "six".to_owned(), id: 211, ..Router::web(Way::V3_100MS, priority).of(VIP6) };
@@ -34,12 +42,15 @@ fn config(lab: &Lab, priority: u8, via: &str, mode: &str) -> String {
         let of = |host: &Host| if family == "v4" { IpAddr::from(host.v4()) } else { host.v6().into() };
         let vip = if family == "v4" { VIP.to_string() } else { format!("[{VIP6}]") };
         let (protocol, asked) = match kind {
-            "udp" => ("udp", ", send = \"ping\", expect = \"I am\""),
-            _ => ("tcp", ""),
+            "udp" => ("udp", "type = \"udp\", send = \"ping\", expect = \"I am\""),
+            "dns" => ("udp", "type = \"dns\", name = \"www.example.org\", answer = \"192.0.2.10\""),
+            "dns by tcp" => ("tcp", "type = \"dns\", name = \"www.example.org\", transport = \"tcp\""),
+            "http" => ("tcp", "type = \"http\""),
+            _ => ("tcp", "type = \"tcp\""),
         };
         let keys = format!(
             "protocol = \"{protocol}\"\nscheduler = \"rr\"\n\
-             check = {{ type = \"{kind}\", via = \"{via}\", {PACE}{asked} }}"
+             check = {{ {asked}, via = \"{via}\", {PACE} }}"
         );
         // Two services of a port would be one: the second has a port of its own, and asks the first's.
         let (own, keys) = match kind {
@@ -62,6 +73,7 @@ impl<'a> Pair<'a> {
         for host in lab.reals() {
             lab.hold(nginx::start(host)?);
             lab.hold(Udp::start(host, UDP_PORT)?);
+            lab.hold(unbound::start(host)?);
         }
         let (a, b) = (lab.host("director-a"), lab.host("director-b"));
         let a = Agent::start(a, &config(lab, 200, via, mode))?;
@@ -132,10 +144,10 @@ fn lost_vip(mode: &str) {
         let ill = lab.real(1);
         let lost = |vip: IpAddr| format!("answers on its own address, not on the VIP: is {vip} on its lo?");
         ill.ip(&format!("address del {VIP}/32 dev lo"))?;
-        pair.all_say(&["web", "plain", "datagram"], is_down_by(&lost(VIP.into())))?;
-        pair.all_say(&["web6", "plain6", "datagram6"], is_up)?;
+        pair.all_say(&V4, is_down_by(&lost(VIP.into())))?;
+        pair.all_say(&V6, is_up)?;
         ill.ip(&format!("address del {VIP6}/128 dev lo"))?;
-        pair.all_say(&["web6", "plain6", "datagram6"], is_down_by(&lost(VIP6.into())))?;
+        pair.all_say(&V6, is_down_by(&lost(VIP6.into())))?;
         for agent in &mut pair.agents {
             let list = unwrapped(&agent.lb(&["list"])?);
             assert!(list.contains(&lost(VIP.into())) && list.contains(&lost(VIP6.into())), "{list}");
@@ -199,10 +211,7 @@ fn a_firewall_of_a_real_that_keeps_the_vip_out_is_found_and_named() {
         nft(&format!(
             "add rule inet lb input ip daddr {VIP} drop; add rule inet lb input ip6 daddr {VIP6} tcp dport 80 drop"
         ))?;
-        pair.all_say(
-            &["web", "plain", "datagram"],
-            is_down_by(&format!("is {VIP} on its lo? Or does its firewall drop it?")),
-        )?;
+        pair.all_say(&V4, is_down_by(&format!("is {VIP} on its lo? Or does its firewall drop it?")))?;
         pair.all_say(&["web6", "plain6"], is_down_by(&format!("is {VIP6} on its lo? Or does its firewall drop it?")))?;
         pair.all_say(&["datagram6"], is_up)?;
         nft("flush chain inet lb input")?;
@@ -236,13 +245,10 @@ fn on_the_vip_alone_it_is_the_vip_that_counts() {
         nft("add table inet lb; add chain inet lb input { type filter hook input priority 0; }")?;
         nft(&format!("add rule inet lb input ip daddr {} meta l4proto {{ tcp, udp }} drop", ill.v4()))?;
         ill.ip(&format!("address del {VIP6}/128 dev lo"))?;
-        pair.all_say(
-            &["web6", "plain6", "datagram6"],
-            is_down_by(&format!("on the VIP {VIP6}: timed out after 200ms")),
-        )?;
-        pair.all_say(&["web", "plain", "datagram"], is_up)?;
+        pair.all_say(&V6, is_down_by(&format!("on the VIP {VIP6}: timed out after 200ms")))?;
+        pair.all_say(&V4, is_up)?;
         ill.ip(&format!("address del {VIP}/32 dev lo"))?;
-        pair.all_say(&["web", "plain", "datagram"], is_down)?;
+        pair.all_say(&V4, is_down)?;
         Ok(())
     });
 }

@@ -26,6 +26,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("ethtool", "ethtool"),
     tool("nft", "nftables"),
     tool("prometheus", "prometheus"),
+    tool("unbound", "unbound"),
 ];
 
 /// What the lab itself is made with.
@@ -54,7 +55,7 @@ pub(crate) const COST: &[Tool] =
     &[tool("clang", "clang"), tool("gcc", "gcc"), tool("tc", "iproute2"), tool("ipvsadm", "ipvsadm")];
 
 /// Packages of [`LAB`] that bring a service, which Debian starts where systemd runs.
-const SERVICES: [&str; 3] = ["nginx", "keepalived", "prometheus"];
+const SERVICES: [&str; 4] = ["nginx", "keepalived", "prometheus", "unbound"];
 
 const fn tool(binary: &'static str, package: &'static str) -> Tool {
     Tool { binary, package }

@@ -1,6 +1,7 @@
 //! `check`: how the reals of a service are checked. What all kinds of checks have is here; what one asks, in the
 //! file of its kind.
 
+mod dns;
 mod headers;
 mod http;
 mod pattern;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+pub use dns::Dns;
 pub use headers::Header;
 pub use http::{Body, Http};
 pub use pattern::Pattern;
@@ -154,7 +156,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Tcp, Http, Udp, Ping);
+kinds!(Tcp, Http, Dns, Udp, Ping);
 
 /// What the list has of one kind.
 #[derive(Debug)]

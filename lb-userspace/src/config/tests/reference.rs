@@ -405,10 +405,10 @@ fn a_udp_check_sends_text_or_bytes() {
         );
         load(&text).unwrap().config.services[0].checks[0].kind.clone()
     };
-    assert_eq!(check(""), CheckKind::Udp(Udp { send: vec![], expect: None }));
-    let both = Udp { send: b"ping".to_vec(), expect: Some(vec![0, 0xff]) };
+    assert_eq!(check(""), CheckKind::Udp(Udp { send: vec![], expect: None, matches: None }));
+    let both = Udp { send: b"ping".to_vec(), expect: Some(vec![0, 0xff]), matches: None };
     assert_eq!(check(", send = \"ping\", expect = \"hex:00 Ff\""), CheckKind::Udp(both));
-    let any = Udp { send: vec![1, 2], expect: Some(vec![]) };
+    let any = Udp { send: vec![1, 2], expect: Some(vec![]), matches: None };
     assert_eq!(check(", send = \"hex:0102\", expect = \"\""), CheckKind::Udp(any));
 }
 

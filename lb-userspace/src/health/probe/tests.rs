@@ -218,7 +218,7 @@ async fn echoing(answer: &'static [u8]) -> (u16, tokio::task::JoinHandle<io::Res
 }
 
 fn udp(send: &[u8], expect: Option<&[u8]>) -> CheckKind {
-    CheckKind::Udp(Udp { send: send.to_vec(), expect: expect.map(<[u8]>::to_vec) })
+    CheckKind::Udp(Udp { send: send.to_vec(), expect: expect.map(<[u8]>::to_vec), matches: None })
 }
 
 #[tokio::test]
@@ -399,7 +399,7 @@ async fn a_source_or_another_address_is_used() {
     assert_eq!(run(&target, &Vips::default()).await, Outcome::Good);
     assert_eq!(listener.accept().await.unwrap().1.ip(), "127.0.9.2".parse::<IpAddr>().unwrap());
     // What this director hasn't is its own fault, whatever the kind.
-    let udp = CheckKind::Udp(Udp { send: vec![], expect: None });
+    let udp = CheckKind::Udp(Udp { send: vec![], expect: None, matches: None });
     for kind in [CheckKind::Tcp(Tcp), http(), udp, CheckKind::Ping(Ping)] {
         target.check.kind = kind;
         for source in [Origin::Address("192.0.2.77".parse().unwrap()), Origin::Interface("nosuch0".to_owned())] {
@@ -407,5 +407,41 @@ async fn a_source_or_another_address_is_used() {
             let outcome = run(&target, &Vips::default()).await;
             assert!(matches!(outcome, Outcome::Void(_)), "{target:?}: {outcome:?}");
         }
+    }
+}
+
+/// A kind with its keys, as a file has them.
+fn of_file(check: &str) -> CheckKind {
+    let text = format!(
+        "[director]\ninterfaces = [\"eth1\"]\n[service.a]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\n\
+         check = {{ {check} }}\nreals = [{{ address = \"192.0.2.2\" }}]\n"
+    );
+    let loaded = crate::config::parse(std::path::Path::new("lb.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
+    loaded.config.services[0].checks[0].kind.clone()
+}
+
+#[tokio::test]
+async fn answers_are_matched_by_patterns() {
+    let kind = of_file(r"type = 'udp', send = 'ping', expect_regex = '^ok \d+\x00$'");
+    for (answer, outcome) in [(&b"ok 12\0"[..], Outcome::Good), (b"ok 12", wrong("another answer than expected"))] {
+        let (port, _server) = echoing(answer).await;
+        assert_eq!(run(&target(kind.clone(), port, GENEROUS), &Vips::default()).await, outcome, "{answer:?}");
+    }
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let target_of_silence = target(kind, silent.local_addr().unwrap().port(), Duration::from_millis(150));
+    let waited = bad("timed out after 150ms waiting for a response");
+    assert_eq!(run(&target_of_silence, &Vips::default()).await, waited);
+
+    let kind = of_file(r"type = 'http', body_regex = '^all is (well|fine)$', body_limit = 1024");
+    let long = ["a".repeat(1024), "all is well".to_owned()].concat();
+    let rows = [
+        ("all is fine", Outcome::Good),
+        ("all is fine?", wrong("the body doesn't match ^all is (well|fine)$")),
+        (&long, wrong("the body doesn't match ^all is (well|fine)$ in its first 1 KiB")),
+    ];
+    for (body, outcome) in rows {
+        let answer = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+        let (port, _server) = answering(answer.into_bytes(), false).await;
+        assert_eq!(run(&target(kind.clone(), port, GENEROUS), &Vips::default()).await, outcome, "{body}");
     }
 }

@@ -13,21 +13,19 @@ const ANSWER: usize = 2048;
 pub(super) async fn check(way: Way<'_>, question: &Udp, deadline: &Deadline) -> Result<(), Fault> {
     let mut socket = Datagrams::new(way).await?;
     socket.send(&question.send).await?;
-    let heard = timeout_at(deadline.at, answer(&mut socket, question.expect.as_deref())).await;
-    match (heard, &question.expect) {
-        (Ok(result), _) => result,
-        (Err(_), None) => Ok(()),
-        (Err(_), Some(_)) => Err(Fault::Waiting(deadline.timeout)),
+    match timeout_at(deadline.at, answer(&mut socket, question)).await {
+        Ok(result) => result,
+        Err(_) if question.expects_none() => Ok(()),
+        Err(_) => Err(Fault::Waiting(deadline.timeout)),
     }
 }
 
 /// The first answer, good or not. Where none is expected any will do: a port that answers is there.
-async fn answer(socket: &mut Datagrams, expected: Option<&[u8]>) -> Result<(), Fault> {
+async fn answer(socket: &mut Datagrams, question: &Udp) -> Result<(), Fault> {
     let mut answer = [0; ANSWER];
     let length = socket.recv(&mut answer).await?;
     let answer = answer.get(..length).unwrap_or_default();
-    match expected {
-        Some(expected) if !answer.starts_with(expected) => Err(Fault::Answer),
-        _ => Ok(()),
-    }
+    let starts = question.expect.as_ref().is_none_or(|expected| answer.starts_with(expected));
+    let matches = question.matches.as_ref().is_none_or(|pattern| pattern.matches(answer));
+    if starts && matches { Ok(()) } else { Err(Fault::Answer) }
 }

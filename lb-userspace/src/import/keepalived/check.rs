@@ -1,5 +1,7 @@
 //! The checks of a real_server, and the one that a service has of them.
 
+mod datagram;
+
 use std::time::Duration;
 
 use super::tree::Node;
@@ -7,6 +9,7 @@ use super::words::{Context, changed, left, stranger};
 use super::{carried, flag, number, taken, timer, track::bounded};
 use crate::import::ledger::Ledger;
 use crate::import::model::{Check, Key, quoted};
+use datagram::Datagram;
 
 /// keepalived's kinds.
 pub(super) const KINDS: [&str; 10] = [
@@ -154,7 +157,8 @@ pub(super) fn choose(found: Vec<Found<'_>>, ledger: &mut Ledger) -> Option<Check
 
 fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledger: &mut Ledger) -> Option<Found<'a>> {
     carried(node, ledger);
-    let mut reading = Reading { base: base.clone(), port, ..Reading::default() };
+    let answered = node.children.iter().any(|child| child.word() == "require_reply");
+    let mut reading = Reading { base: base.clone(), port, answered, ..Reading::default() };
     for child in &node.children {
         reading.one(node.word(), child, ledger);
     }
@@ -171,7 +175,7 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
     };
     match node.word() {
         "PING_CHECK" => found(reading.base.check("ping", Vec::new(), None, 1, 1), 1),
-        "TCP_CHECK" | "HTTP_GET" | "UDP_CHECK" if port.is_none() => {
+        "TCP_CHECK" | "HTTP_GET" | "DNS_CHECK" | "UDP_CHECK" if port.is_none() => {
             left(node, "it asks a port, and neither it nor its real has one: there is no check", ledger);
             None
         }
@@ -192,9 +196,13 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
             changed(node, how, ledger);
             found(reading.base.check("http", keys, port, 1, 3), 5)
         }
-        "UDP_CHECK" => found(reading.base.check("udp", std::mem::take(&mut reading.keys), port, 1, 1), 2),
+        "UDP_CHECK" => found(reading.base.check("udp", reading.datagram.keys(), port, 1, 1), 2),
         "SMTP_CHECK" => instead(&reading.base, 4, "SMTP isn't asked yet", ledger),
-        "DNS_CHECK" => instead(&reading.base, 4, "DNS isn't asked yet", ledger),
+        "DNS_CHECK" => {
+            let keys = reading.dns();
+            // A pause that nobody wrote is the interval.
+            found(reading.base.check("dns", keys, port, 3, u64::MAX), 5)
+        }
         "MISC_CHECK" => instead(&reading.base, 0, "a script isn't a check yet", ledger),
         "BFD_CHECK" => instead(&reading.base, 0, "BFD isn't there", ledger),
         _ => instead(&reading.base, 0, "a file isn't looked at", ledger),
@@ -211,23 +219,26 @@ struct Reading {
     /// Of the first URL.
     host: Option<String>,
     has_path: bool,
+    datagram: Datagram,
+    /// Whether the check wants an answer.
+    answered: bool,
 }
 
+/// keepalived's kinds of records.
+const RECORDS: [&str; 7] = ["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"];
+
 /// Words of kinds that have no place here, which the block itself is told for.
-const OF_OTHERS: [&str; 14] = [
+const OF_OTHERS: [&str; 11] = [
     "misc_path",
     "misc_timeout",
     "misc_dynamic",
     "user",
-    "type",
     "name",
     "helo_name",
     "host",
     "track_file",
     "dynamic",
     "weight",
-    "min_reply_length",
-    "max_reply_length",
     "enable_sni",
 ];
 
@@ -255,13 +266,22 @@ impl Reading {
                     self.url(child, ledger);
                 }
             }
-            "payload" | "require_reply" if kind == "UDP_CHECK" => self.datagram(node, ledger),
-            "min_reply_length" | "max_reply_length" => {
-                left(node, "the length of an answer isn't looked at", ledger);
+            "type" if kind == "DNS_CHECK" => {
+                let word = node.arg().unwrap_or_default().to_uppercase();
+                if !RECORDS.contains(&&word[..]) {
+                    return left(node, "this is no kind of record that a check asks for: SOA is written", ledger);
+                }
+                self.keys.push(("record", quoted(&word)));
+                taken(node, 1, ledger);
             }
+            "name" if kind == "DNS_CHECK" => {
+                self.keys.push(("name", quoted(node.arg().unwrap_or("."))));
+                taken(node, 1, ledger);
+            }
+            _ if kind == "UDP_CHECK" && self.datagram.read(node, self.answered, ledger) => {}
             // What they say is told with their block.
             word if OF_OTHERS.contains(&word)
-                && !matches!(kind, "HTTP_GET" | "SSL_GET" | "TCP_CHECK" | "UDP_CHECK" | "PING_CHECK") =>
+                && !matches!(kind, "HTTP_GET" | "SSL_GET" | "TCP_CHECK" | "DNS_CHECK" | "UDP_CHECK" | "PING_CHECK") =>
             {
                 carried(node, ledger);
             }
@@ -323,18 +343,11 @@ impl Reading {
         keys
     }
 
-    /// `payload HEX` and `require_reply [HEX]`.
-    fn datagram(&mut self, node: &Node, ledger: &mut Ledger) {
-        let digits: String = node.args().concat().chars().filter(|char| !char.is_whitespace()).collect();
-        let key = if node.word() == "payload" { "send" } else { "expect" };
-        let is_hex = digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_hex {
-            left(node, format!("its digits are no whole bytes: write `{key}` of the check"), ledger);
-            self.keys.extend((key == "expect").then(|| (key, quoted(""))));
-            return;
-        }
-        let value = if digits.is_empty() { String::new() } else { format!("hex:{}", digits.to_lowercase()) };
-        self.keys.push((key, quoted(&value)));
-        taken(node, usize::MAX - 1, ledger);
+    /// `type` and `name`, which are SOA and the root where the file says nothing.
+    fn dns(&mut self) -> Vec<Key> {
+        let keys = std::mem::take(&mut self.keys);
+        let of = |name: &str| keys.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+        let name = of("name").unwrap_or_else(|| quoted("."));
+        vec![("name", name), ("record", of("record").unwrap_or_else(|| quoted("SOA")))]
     }
 }

@@ -1,6 +1,7 @@
 //! `type = "udp"`: a datagram, and the answer that is expected to it.
 
 use super::Asks;
+use super::pattern::{PATTERN, Pattern};
 use crate::config::read::value::short;
 use crate::config::read::{Keys, Section, Shown, Text, key, keys};
 use crate::config::report::Fault;
@@ -14,6 +15,15 @@ pub struct Udp {
     /// What the answer starts with. `None`: no answer is waited for, and a real is bad only where the port is said to
     /// be unreachable.
     pub expect: Option<Vec<u8>>,
+    /// What the answer matches.
+    pub matches: Option<Pattern>,
+}
+
+impl Udp {
+    /// Whether no answer is waited for.
+    pub fn expects_none(&self) -> bool {
+        self.expect.is_none() && self.matches.is_none()
+    }
 }
 
 impl Shown for Vec<u8> {}
@@ -31,6 +41,8 @@ keys! {
         /// what an answer starts with; `""` takes any. Without it none is waited for: the real is bad only if its port
         /// is unreachable by ICMP, and its silence for the whole `timeout` is good
         expect: Vec<u8> = key(BYTES).without("no answer");
+        /// what an answer matches somewhere, byte for byte: `\x00` is a zero byte, `(?-u:\xff)` one that is no text
+        expect_regex: Pattern = key(PATTERN).without("no answer");
     }
 }
 
@@ -42,7 +54,11 @@ impl Asks for Udp {
 
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let keys = UdpKeys::read(section);
-        Some(Self { send: keys.send.cloned().unwrap_or_default(), expect: keys.expect.cloned() })
+        Some(Self {
+            send: keys.send.cloned().unwrap_or_default(),
+            expect: keys.expect.cloned(),
+            matches: keys.expect_regex.cloned(),
+        })
     }
 
     fn words(&self, port: u16) -> String {
@@ -51,11 +67,12 @@ impl Asks for Udp {
             bytes => format!("the datagram {}", quoted(bytes)),
         };
         let good = match self.expect.as_deref() {
-            None => "good unless the port is unreachable".to_owned(),
-            Some([]) => "good is any answer".to_owned(),
+            None if self.expects_none() => "good unless the port is unreachable".to_owned(),
+            None | Some([]) => "good is any answer".to_owned(),
             Some(bytes) => format!("good is an answer of {}", quoted(bytes)),
         };
-        format!("{sent} to UDP port {port}, {good}")
+        let matches = self.matches.as_ref().map(|pattern| format!(" that matches {}", short(pattern.text())));
+        format!("{sent} to UDP port {port}, {good}{}", matches.unwrap_or_default())
     }
 }
 
