@@ -1,6 +1,8 @@
 //! The lab: network namespaces with real servers, clients and directors, side by side in one program, each test in
 //! namespaces of its own. One program, since most of a lab is waiting: the tests of all files share the cores.
 
+mod active;
+mod bad_peers;
 mod bpftool;
 mod check_kinds;
 mod checks;
