@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
-use lb_tests::agent::lb;
-use lb_tests::lab::{Lab, scenario};
-use lb_tests::sharing::{CONNECTIONS, Service, Sharing, all_go_on, host};
+use anyhow::{Context as _, Result};
+use lb_tests::agent::{binary, lb, refusal, unwrapped};
+use lb_tests::lab::{DEADLINE, Host, Lab, VIP, scenario, wait_until};
+use lb_tests::sharing::{CONNECTIONS, Service, Sharing, all_go_on, config, host};
 use lb_userspace::api;
 
 #[test]
@@ -68,12 +68,50 @@ fn a_reload_that_has_reached_only_the_backup_moves_nothing() {
         let more = Service { reals: 4, ..Service::MH };
         let mut directors = Sharing::start(lab, &[Service::MH, more])?;
         let mut connections = directors.connect()?;
+        shows_the_difference(host(lab, 0), host(lab, 1))?;
+        shows_the_difference(host(lab, 1), host(lab, 0))?;
         directors.cut(0)?;
         directors.is_master(1)?;
         all_go_on(&mut connections).context("on a director that has one real more")?;
         // New ones take all four.
         let reals: BTreeSet<String> = directors.connect()?.into_iter().map(|(_, real)| real).collect();
         assert_eq!(reals.len(), 4, "{reals:?}");
+        Ok(())
+    });
+}
+
+/// A director's status has the other as its peer, with its lag, and names the service that differs, and for how long.
+fn shows_the_difference(director: &Host, other: &Host) -> Result<()> {
+    let program = binary()?.display().to_string();
+    let differs = format!(
+        "peer {}:8849: 1 of the services differ: TCP {VIP}:80 has other reals or weights there, for ",
+        other.v4()
+    );
+    let live = format!("peer {}:8849: live for ", other.v4());
+    wait_until(DEADLINE, "the status to tell of the difference", || {
+        let told = refusal(director, &program, &["status"]).map(|told| unwrapped(&told)).unwrap_or_default();
+        let lag = told.split_once(&live).is_some_and(|(_, rest)| rest.contains(", lag "));
+        lag && told.contains(&differs)
+    })
+    .map(drop)
+}
+
+#[test]
+fn a_reload_that_has_reached_only_the_master_moves_nothing() {
+    scenario(Lab::builder().directors(2).reals(3), |lab| {
+        let mut directors = Sharing::start(lab, &[Service::MH; 2])?;
+        let mut connections = directors.connect()?;
+        let fewer = Service { reals: 2, ..Service::MH };
+        let master = directors.agents.first().context("two")?;
+        master.reload(&config(lab, 0, 2, fewer, &[])?)?;
+        master.wait_for_real("web", lab.real(3).v4(), |real| real.left)?;
+        shows_the_difference(host(lab, 1), host(lab, 0))?;
+        all_go_on(&mut connections).context("of a real that the master drains")?;
+        directors.cut(0)?;
+        directors.is_master(1)?;
+        all_go_on(&mut connections).context("on a director that still has it")?;
+        let reals: BTreeSet<String> = directors.connect()?.into_iter().map(|(_, real)| real).collect();
+        assert_eq!(reals.len(), 3, "{reals:?}");
         Ok(())
     });
 }
