@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::api::{FleetStatus, MapStatus, RealStatus, RouterStatus, ServiceStatus, State, Status};
+use crate::api::{ClaimStatus, FleetStatus, MapStatus, RealStatus, RouterStatus, ServiceStatus, State, Status};
 use crate::peers;
 use crate::peers::session;
 use crate::verdicts;
@@ -91,6 +91,7 @@ pub fn findings(status: &Status, routers: &[RouterStatus], now: u64) -> Vec<Find
     found.agent(status);
     status.services.iter().for_each(|service| found.service(service, now));
     routers.iter().for_each(|router| found.router(router));
+    status.claims.iter().for_each(|claim| found.claim(claim));
     status.peers.iter().for_each(|peers| found.peers(peers));
     found.frames(status);
     status.maps.iter().for_each(|map| found.map(map));
@@ -223,6 +224,13 @@ impl Found {
         if router.counters.unsent > 0 {
             self.note(&subject, format!("{} adverts could not be sent", router.counters.unsent), "");
         }
+    }
+
+    fn claim(&mut self, claim: &ClaimStatus) {
+        let what = format!("{} answers for it too", claim.station());
+        let found = self.add(true, format!("VIP {}", claim.vip), what);
+        found.why = Some("clients that learn its MAC address go past this director".to_owned());
+        found.mend = Some(claim.mend());
     }
 
     fn peers(&mut self, status: &peers::Status) {

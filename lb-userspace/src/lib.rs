@@ -19,6 +19,7 @@ pub mod planner;
 pub mod pulse;
 pub mod rates;
 pub mod real_server;
+pub mod segment;
 #[cfg(test)]
 mod skip;
 pub mod tracking;

@@ -4,6 +4,7 @@
 //! newest that the model says.
 
 mod answer;
+mod claims;
 mod exchange;
 mod interfaces;
 mod obey;
@@ -24,7 +25,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::api::{Answer, ProgramStatus, Request, Status};
+use crate::api::{Answer, ClaimStatus, ProgramStatus, Request, Status};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, Room, StatsReader, Swept};
 use crate::events::{Events, Kind};
@@ -33,6 +34,7 @@ use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
 use crate::rates::{Reading, Sampled};
+use crate::segment::{self, Claim};
 use crate::{dataplane, health, host};
 
 use super::devices::Devices;
@@ -65,6 +67,8 @@ pub struct Inputs {
     pub neighbours: mpsc::Receiver<NeighbourEvent>,
     /// The API's requests.
     pub requests: mpsc::Receiver<Request>,
+    /// Who else answers for VIPs.
+    pub claims: mpsc::Receiver<Vec<Claim>>,
     /// The virtual routers.
     pub words: mpsc::UnboundedReceiver<Word>,
     /// SIGHUP: reload.
@@ -145,6 +149,8 @@ pub struct Controller {
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
+    /// Who else answers for VIPs.
+    claims: Vec<ClaimStatus>,
     /// What alternative names of interfaces stand for.
     devices: Devices,
     /// What VRRP was told last that this director waits for before it takes VIPs from another.
@@ -159,6 +165,8 @@ pub struct Ownership {
     pub tracks: Tracks,
     /// Who hears of their changes.
     pub notifier: Notifier,
+    /// Who asks for others that have the VIPs.
+    pub watch: segment::Watch,
 }
 
 impl Controller {
@@ -209,6 +217,7 @@ impl Controller {
             checks,
             neighbours,
             routers: None,
+            claims: Vec::new(),
             devices: Devices::default(),
             awaited: Some(routers::AWAITED.to_owned()),
         }
@@ -295,6 +304,7 @@ impl Controller {
                 Some(event) = inputs.health.recv() => self.fold_health(event, &mut inputs.health),
                 Some(event) = inputs.neighbours.recv() => self.fold_neighbours(event, &mut inputs.neighbours),
                 Some(word) = inputs.words.recv() => self.fold_word(word),
+                Some(claims) = inputs.claims.recv() => self.fold_claims(&claims),
                 event = next_of(&mut self.exchange) => self.fold_exchange(event),
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 _ = inputs.hangup.recv() => { let _ = self.reload().await; }
@@ -315,6 +325,7 @@ impl Controller {
     async fn tick(&mut self) {
         self.heart.beat();
         self.guard.look();
+        self.watch_vips();
         self.sweep();
         self.sample();
         let peers = self.peers();
@@ -346,6 +357,7 @@ impl Controller {
             Word::Duty(duty) => {
                 if self.model.set_duty(duty.router, duty.here) {
                     self.offer_duty(duty.here);
+                    self.watch_vips();
                     self.settle();
                 }
             }

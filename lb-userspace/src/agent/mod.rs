@@ -9,6 +9,7 @@
 //!   stays, and is adopted by the next agent.
 //! - What they track ([`crate::tracking`]) is watched until the controller ends. Notify scripts ([`crate::tracking::notify`]) end after the VRRP
 //!   thread: they are told of its last changes.
+//! - Who else has the VIPs is asked by a task ([`crate::segment::Watch`]) that ends with the controller.
 //! - The API ([`crate::api::Server`]) ends with the token; its socket is removed.
 //! - The [`watchdog`]'s thread ends with the process. It ends the agent in order when one of the others failed or hangs.
 //! - The events' keeper ([`crate::events::Keeper`]) writes down what happened; it ends last, when all is written.
@@ -41,6 +42,7 @@ use tracing::info;
 use crate::dataplane::{Pins, StatsReader};
 use crate::events::{Events, Keeper, Kind, Said, keeper};
 use crate::pulse::Pulse;
+use crate::segment::Watch;
 use crate::{api, health, host};
 
 use crate::tracking::Tracks;
@@ -118,11 +120,14 @@ pub async fn run(path: PathBuf) -> Result<()> {
     watchdog::spawn(pulse.clone(), routers.handle().clone(), heard, fault_sender)?;
     let tracks = Tracks::spawn(named.clone(), routers.handle().clone(), links, pulse.heart("the tracks' task"));
     let notifier = Notifier::spawn(named, entered, events.clone(), pulse.heart("the notifier's task"));
-    controller.join_routers(Ownership { routers, tracks, notifier });
+    let (claim_sender, claims) = mpsc::channel(16);
+    let watch = Watch::spawn(claim_sender);
+    controller.join_routers(Ownership { routers, tracks, notifier, watch });
     let inputs = Inputs {
         health,
         neighbours,
         requests,
+        claims,
         words,
         hangup,
         terminate: signal(SignalKind::terminate())?,
@@ -138,8 +143,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     events.record(Said::new(Kind::Agent, "lb", STOPS).because(fault.as_deref().unwrap_or("it was told to")));
     pulse.close();
-    if let Some(Ownership { routers, tracks, notifier }) = ownership {
-        drop(tracks);
+    if let Some(Ownership { routers, tracks, notifier, watch }) = ownership {
+        drop((tracks, watch));
         let handed = routers.shut_down();
         let ended = match exchange {
             Some(exchange) => exchange.tell_during(handed).await,

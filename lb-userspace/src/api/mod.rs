@@ -40,8 +40,8 @@ pub use client::{
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
 pub use server::{Server, bind};
 pub use status::{
-    DropStatus, FleetStatus, InterfaceStatus, MapStatus, PanicStatus, ProgramStatus, QuorumStatus, RealStatus,
-    ServiceStatus, State, Status, VerdictStatus, VipOwner,
+    ClaimStatus, DropStatus, FleetStatus, InterfaceStatus, MapStatus, PanicStatus, ProgramStatus, QuorumStatus,
+    RealStatus, ServiceStatus, State, Status, VerdictStatus, VipOwner,
 };
 pub use which::{Question, Which, Why};
 

@@ -28,6 +28,9 @@ pub struct Status {
     /// How the exchange with other directors goes; `None` without `[peers]`.
     #[serde(default)]
     pub peers: Option<crate::peers::Status>,
+    /// Who else answers for VIPs of which this director is the master; none without an agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimStatus>,
     /// How the health checks get on; `None` without an agent.
     #[serde(default)]
     pub checks: Option<super::CheckPace>,
@@ -43,6 +46,47 @@ pub struct Status {
     /// How far apart the two readings are that rates follow from, in seconds; `None` before the second, and without an agent.
     #[serde(default)]
     pub rates_over: Option<f64>,
+}
+
+/// A station of the segment that answers for a VIP beside this director, its master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimStatus {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The station's MAC address.
+    pub mac: String,
+    /// The real that is at that MAC.
+    pub real: Option<IpAddr>,
+    /// The director of `[peers]` or `vrrp.*.peers` that is.
+    pub director: Option<IpAddr>,
+    /// All addresses that the kernel knows to be there.
+    pub addresses: Vec<IpAddr>,
+    /// Since when it is known, in seconds since 1970.
+    pub since: u64,
+}
+
+impl ClaimStatus {
+    /// Who it is.
+    #[must_use]
+    pub fn station(&self) -> String {
+        match (self.real, self.director, self.addresses.first()) {
+            (Some(real), ..) => format!("real {real} ({})", self.mac),
+            (_, Some(director), _) => format!("director {director} ({})", self.mac),
+            (_, _, Some(address)) => format!("{address} ({})", self.mac),
+            (None, None, None) => self.mac.clone(),
+        }
+    }
+
+    /// What ends it.
+    #[must_use]
+    pub fn mend(&self) -> String {
+        let vip = self.vip;
+        match (self.real, self.director) {
+            (Some(_), _) => format!("`lb real-server check {vip}` on that real says what to set, `apply` sets it"),
+            (None, Some(_)) => "both take themselves for the master: `lb vrrp` on each says whom it hears".to_owned(),
+            (None, None) => format!("find that host by its MAC address, and take {vip} off it or end its VRRP"),
+        }
+    }
 }
 
 /// How full a map is.

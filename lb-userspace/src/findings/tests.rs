@@ -174,3 +174,30 @@ fn vips_are_whose_they_are() {
     let alone = vips(&well(), &[]).remove(0);
     assert_eq!((alone.word(), alone.router), (String::new(), None));
 }
+
+#[test]
+fn who_else_answers_for_a_vip_is_named_with_what_ends_it() {
+    let claim = |real: Option<&str>, director: Option<&str>| {
+        let mut status = well();
+        status.claims = vec![ClaimStatus {
+            vip: "192.0.2.1".parse().unwrap(),
+            mac: "02:00:00:00:00:40".to_owned(),
+            real: real.map(|real| real.parse().unwrap()),
+            director: director.map(|director| director.parse().unwrap()),
+            addresses: director.iter().map(|address| address.parse().unwrap()).collect(),
+            since: 1_000_000,
+        }];
+        let found = findings(&status, &[], 0).remove(0);
+        assert!(found.bad && found.why.is_some());
+        (found.to_string(), found.mend.unwrap())
+    };
+    let (told, mend) = claim(Some("192.0.2.40"), None);
+    assert_eq!(told, "VIP 192.0.2.1: real 192.0.2.40 (02:00:00:00:00:40) answers for it too");
+    assert!(mend.starts_with("`lb real-server check 192.0.2.1`"));
+    let (told, mend) = claim(None, Some("192.0.2.3"));
+    assert_eq!(told, "VIP 192.0.2.1: director 192.0.2.3 (02:00:00:00:00:40) answers for it too");
+    assert!(mend.contains("`lb vrrp`"));
+    let (told, mend) = claim(None, None);
+    assert_eq!(told, "VIP 192.0.2.1: 02:00:00:00:00:40 answers for it too");
+    assert!(mend.contains("take 192.0.2.1 off it"));
+}

@@ -15,6 +15,7 @@ mod real;
 
 use std::net::IpAddr;
 
+pub use kernel::known;
 pub use runner::{Addresses, Handle, Runner};
 
 /// How frames reach a real.

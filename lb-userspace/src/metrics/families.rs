@@ -20,6 +20,7 @@ pub fn render(snapshot: &Snapshot, format: Format) -> String {
     reals(&mut out, &snapshot.status.services);
     frames(&mut out, snapshot);
     routers(&mut out, &snapshot.routers);
+    claims(&mut out, snapshot);
     if let Some(status) = &snapshot.status.peers {
         exchange(&mut out, status);
     }
@@ -223,6 +224,16 @@ fn routers(out: &mut Exposition, routers: &[RouterStatus]) {
             to.plain(router.counters.mismatched);
         },
     );
+}
+
+fn claims(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Stations that answer for the VIP beside this director, where it is the master";
+    let mut family = out.family("lb_vip_other_owners", Kind::Gauge, help);
+    let masters = snapshot.routers.iter().filter(|router| router.state == vrrp::State::Master);
+    for vip in masters.flat_map(|router| &router.addresses) {
+        let count = snapshot.status.claims.iter().filter(|claim| claim.vip == *vip).count();
+        family.sample(&[("vip", &vip.to_string())], count);
+    }
 }
 
 /// A family, and the virtual router that samples are written of.

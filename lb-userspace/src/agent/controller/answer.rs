@@ -221,7 +221,9 @@ impl Controller {
             status.services.iter_mut().for_each(|service| service.vrrp = owners.get(&service.address).cloned());
             status
         };
-        let told = |status| Status { peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
+        let claims = self.claims.clone();
+        let told =
+            |status| Status { claims, peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
         status::status(&held, fault).map(owned).map(told).map_err(unread)
     }
 

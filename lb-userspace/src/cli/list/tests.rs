@@ -46,6 +46,7 @@ fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>
         verdicts: vec![VerdictStatus { verdict: "forwarded".to_owned(), packets: 7000, per_second: None }],
         fault: fault.map(str::to_owned),
         peers: None,
+        claims: Vec::new(),
         checks: None,
         log_dropped: 0,
         maps: Vec::new(),

@@ -38,6 +38,22 @@ pub(super) async fn dump(handle: &rtnetlink::Handle) -> Result<Input, Error> {
     Ok(Input::Dump(links, neighbours, stations.unwrap_or_default()))
 }
 
+/// Every address that the kernel knows the MAC address of.
+///
+/// # Errors
+/// The kernel can't be asked.
+pub async fn known() -> Result<Vec<(IpAddr, [u8; 6])>, Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Socket)?;
+    let connection = tokio::spawn(connection);
+    let listed = handle.neighbours().get().execute();
+    let known = listed.try_filter_map(async |message| {
+        Ok(neighbour(&message).and_then(|neighbour| Some((neighbour.address, neighbour.mac?))))
+    });
+    let known = known.try_collect().await.map_err(|error| Error::request("listing neighbours", error));
+    connection.abort();
+    known
+}
+
 /// What the machine is told of a notification.
 pub(super) fn input(message: RouteNetlinkMessage) -> Option<Input> {
     match message {
