@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{
-    Checks, Config, Director, Fleet, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies,
+    Checks, Config, Director, Fleet, Notify, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies,
 };
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
@@ -164,6 +164,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
         reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
         keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
         together(&mut out, before.fleet.as_deref(), after.fleet.as_deref());
+        changed_notify(&mut out, before.notify.as_deref(), after.notify.as_deref());
     }
     out
 }
@@ -173,7 +174,14 @@ fn pool(before: &Pool, after: &Pool) -> Vec<String> {
     reals_and_check(&mut out, (&before.reals, &before.checks), (&after.reals, &after.checks));
     keeping(&mut out, (before.on_failure, before.drain_deadline), (after.on_failure, after.drain_deadline));
     together(&mut out, before.fleet.as_deref(), after.fleet.as_deref());
+    changed_notify(&mut out, before.notify.as_deref(), after.notify.as_deref());
     out
+}
+
+fn changed_notify(out: &mut Vec<String>, before: Option<&Notify>, after: Option<&Notify>) {
+    if before != after {
+        out.push("notify changed".to_owned());
+    }
 }
 
 fn together(out: &mut Vec<String>, before: Option<&Fleet>, after: Option<&Fleet>) {

@@ -45,6 +45,7 @@ use crate::planner::allocation::Allocation;
 use crate::planner::gates::GateNumbers;
 use crate::planner::model::{self, Model};
 use crate::tracking::Tracks;
+use crate::tracking::hooks::Hooks;
 use crate::tracking::notify::Notifier;
 use exchange::Exchange;
 use reload::Refusal;
@@ -97,6 +98,8 @@ pub struct Parts {
     pub fault: Option<String>,
     /// Peers are told of connections until the VIPs are handed over.
     pub exchange: Option<Exchange>,
+    /// The last changes are told to scripts.
+    pub hooks: Hooks,
 }
 
 /// See the module.
@@ -146,6 +149,7 @@ pub struct Controller {
     /// Where changes are told, and what was seen of them so far.
     events: Events,
     witness: Witness,
+    hooks: Hooks,
     checks: health::Handle,
     neighbours: host::neighbour::Handle,
     routers: Option<Ownership>,
@@ -214,6 +218,7 @@ impl Controller {
             names: Names::default(),
             events: Events::default(),
             witness: Witness::default(),
+            hooks: Hooks::default(),
             checks,
             neighbours,
             routers: None,
@@ -319,6 +324,7 @@ impl Controller {
             routers: self.routers,
             fault,
             exchange: self.exchange,
+            hooks: self.hooks,
         }
     }
 
@@ -349,6 +355,7 @@ impl Controller {
         let changes = self.witness.look(&self.model, self.fault.as_deref(), because, SystemTime::now());
         let of_services = changes.iter().filter(|said| said.kind == Kind::Service);
         of_services.for_each(|said| if witness::is_alarm(said) { warn!("{said}") } else { info!("{said}") });
+        self.hooks.tell(&self.model.config, &changes);
         self.events.record_all(changes);
     }
 

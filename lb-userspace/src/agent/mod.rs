@@ -27,7 +27,7 @@ mod routers;
 mod start;
 mod status;
 mod watchdog;
-mod witness;
+pub(crate) mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     info!("{}: ready, {} services", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let parts = controller.run(inputs).await;
-    let Parts { checks, neighbours: follower, routers: ownership, fault, exchange } = parts;
+    let Parts { checks, neighbours: follower, routers: ownership, fault, exchange, hooks } = parts;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     events.record(Said::new(Kind::Agent, "lb", STOPS).because(fault.as_deref().unwrap_or("it was told to")));
     pulse.close();
@@ -154,6 +154,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
             notifier.join().await;
         }
     }
+    hooks.join().await;
     events.record(Said::new(Kind::Agent, "lb", STOPPED).because("the program goes on forwarding"));
     events.close();
     cancel.cancel();

@@ -21,8 +21,31 @@ const APART: usize = 8;
 
 /// What a service may be that needs people.
 const NOBODY: &str = "no real takes new connections";
+const AGAIN: &str = "has reals for new connections again";
 const LOST: &str = "quorum lost";
+const MET: &str = "quorum met again";
+const STANDS_IN: &str = "sorry server takes new connections";
+const STANDS_BACK: &str = "sorry server takes no new connections";
+const CALM: &str = "panic is over";
 const PANIC: &str = "panic: all reals take new connections";
+
+/// The states of services, and what each is in one word for scripts.
+const STATES: [(&str, &str); 8] = [
+    (NOBODY, "no-reals"),
+    (AGAIN, "has-reals"),
+    (LOST, "quorum-lost"),
+    (MET, "quorum-met"),
+    (STANDS_IN, "sorry-begins"),
+    (STANDS_BACK, "sorry-ends"),
+    (PANIC, "panic-begins"),
+    (CALM, "panic-ends"),
+];
+
+/// Its state in one word.
+pub fn word(said: &Said) -> &str {
+    let known = STATES.iter().find(|(state, _)| *state == said.state && said.kind == Kind::Service);
+    known.map_or_else(|| said.state.split(' ').next().unwrap_or_default(), |(_, word)| word)
+}
 
 /// Whether it is something that needs people.
 pub fn is_alarm(said: &Said) -> bool {
@@ -105,21 +128,20 @@ impl Witness {
                 quorum.map(|Quorum { weight, needed, .. }| format!("{weight} of {needed}")).unwrap_or_default();
             match (held.lost, now.lost) {
                 (false, true) => say(LOST.to_owned(), weights),
-                (true, false) => say("quorum met again".to_owned(), weights),
+                (true, false) => say(MET.to_owned(), weights),
                 _ => {}
             }
             let sorry = service.sorry().map(|sorry| sorry.address.to_string()).unwrap_or_default();
             match (held.stands_in, now.stands_in) {
-                (false, true) => say("sorry server takes new connections".to_owned(), sorry),
-                (true, false) if now.lost => say("sorry server can't take connections".to_owned(), sorry),
-                (true, false) => say("sorry server takes no new connections".to_owned(), sorry),
+                (false, true) => say(STANDS_IN.to_owned(), sorry),
+                (true, false) => say(STANDS_BACK.to_owned(), sorry),
                 _ => {}
             }
             match (panic, held.panics) {
                 (Some(Healthy { healthy, of }), false) => {
                     say(PANIC.to_owned(), format!("{healthy} of {of} healthy"));
                 }
-                (None, true) => say("panic is over".to_owned(), String::new()),
+                (None, true) => say(CALM.to_owned(), String::new()),
                 _ => {}
             }
             self.fleets.insert(section, now);
@@ -138,7 +160,7 @@ impl Witness {
             };
             match (before.get(&service.name), takes) {
                 (Some(true), false) => out.push(said(NOBODY)),
-                (Some(false), true) => out.push(said("has reals for new connections again")),
+                (Some(false), true) => out.push(said(AGAIN)),
                 _ => {}
             }
             self.served.insert(service.name.clone(), takes);

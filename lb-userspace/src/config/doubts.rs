@@ -112,7 +112,10 @@ fn unreachable(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
 
 /// Commands that couldn't be run.
 fn programs(loaded: &Loaded, program: impl Fn(&str) -> Obstacle, findings: &mut Findings) {
-    for command in loaded.places.vrrp.iter().flat_map(|places| &places.programs) {
+    let places = &loaded.places;
+    let pools = places.pools.iter().filter_map(|places| places.program.as_ref());
+    let services = places.services.iter().filter_map(|places| places.program.as_ref());
+    for command in places.vrrp.iter().flat_map(|places| &places.programs).chain(pools).chain(services) {
         let path = command.get_ref();
         if let Some(what) = program(path) {
             findings.report(command.span(), format!("{path} {what}"), "make it a file that the agent may execute");

@@ -33,6 +33,7 @@ pub use section::director::{Director, Mode, WhenAgentDies};
 pub use section::fleet::Fleet;
 pub use section::flows::Flows;
 pub use section::limits::Limits;
+pub use section::notify::Notify;
 pub use section::peers::{PORT as PEERS_PORT, Peers};
 pub use section::pool::{Pool, PoolPlaces};
 pub use section::real::{Real, RealPlaces, Reals};

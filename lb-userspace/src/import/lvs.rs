@@ -32,6 +32,7 @@ pub(super) struct Virtual {
     pub check: Option<Check>,
     pub quiesce: bool,
     pub fleet: Fleet,
+    pub notify: Vec<String>,
     pub reals: Vec<Real>,
     pub remarks: Vec<String>,
 }
@@ -116,8 +117,8 @@ impl Virtual {
 
     /// Puts it into the model. One without reals is told of by its caller.
     pub(super) fn settle(self, model: &mut Model) {
-        let Self { ends, marks, name, protocol, scheduler, check, quiesce, fleet, reals, remarks, .. } = self;
-        let side = Side { check, quiesce, fleet, reals };
+        let Self { ends, marks, name, protocol, scheduler, check, quiesce, fleet, notify, reals, remarks, .. } = self;
+        let side = Side { check, quiesce, fleet, notify, reals };
         if let ([end], true) = (&ends[..], marks.is_empty()) {
             model.services.push(Service {
                 name: String::new(),

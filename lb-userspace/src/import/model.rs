@@ -65,6 +65,8 @@ pub(super) struct Side {
     pub check: Option<Check>,
     pub quiesce: bool,
     pub fleet: Fleet,
+    /// argv.
+    pub notify: Vec<String>,
     pub reals: Vec<Real>,
 }
 

@@ -120,6 +120,9 @@ fn side(out: &mut String, side: &Side, port: Option<u16>) {
     if !fleet.is_empty() {
         let _ = writeln!(out, "fleet = {}", inline(&fleet));
     }
+    if !side.notify.is_empty() {
+        let _ = writeln!(out, "notify = {}", list(side.notify.iter().map(String::as_str)));
+    }
     let real = |real: &super::model::Real| format!("{{ address = \"{}\", weight = {} }}", real.address, real.weight);
     let reals: Vec<String> = side.reals.iter().map(real).collect();
     let _ = writeln!(out, "reals = [\n    {},\n]", reals.join(",\n    "));

@@ -9,9 +9,11 @@
 //!
 //! All standings stay as they were told last.
 
+pub mod hooks;
 mod links;
 pub mod notify;
 pub mod policy;
+mod queue;
 mod script;
 
 use std::collections::HashMap;

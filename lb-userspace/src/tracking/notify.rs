@@ -1,35 +1,33 @@
 //! Notify scripts: told of each change of state, in order for each virtual router, never in anybody's way.
 //!
 //! Tasks: one hands changes out (from [`Notifier::spawn`]), one runs the scripts of each virtual router that has
-//! any. They end when the VRRP thread has, and all is told.
+//! any (`queue`). They end when the VRRP thread has, and all is told.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::{debug, info, warn};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::events::{self, Events};
-use crate::host::command;
 use crate::pulse::Heart;
 use crate::vrrp::Status;
 
+use super::queue::{Queues, Run};
+
 /// How long the agent's end may wait for the last scripts, each of which has its own limit too.
 const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// Scripts that run at once at most: one of each virtual router, of as many as there can be.
+const AT_ONCE: usize = 1024;
 
 /// The running notifier.
 pub struct Notifier {
     config: watch::Sender<Arc<Config>>,
     task: JoinHandle<()>,
-}
-
-/// One script's run.
-struct Run {
-    argv: Vec<String>,
-    timeout: Duration,
 }
 
 impl Notifier {
@@ -70,22 +68,16 @@ async fn hand_out(
     mut entered: mpsc::UnboundedReceiver<Status>,
     events: Events,
 ) {
-    let mut queues: HashMap<String, mpsc::UnboundedSender<Run>> = HashMap::new();
-    let mut workers = JoinSet::new();
+    let mut queues = Queues::new(AT_ONCE);
     while let Some(status) = entered.recv().await {
         debug!("vrrp.{} is {} now", status.name, status.state);
         events.record(events::of_router(&status));
         scripts.extend(scripts_of(&config.borrow()));
         let Some((argv, timeout)) = scripts.get(&status.name).filter(|(argv, _)| !argv.is_empty()) else { continue };
-        let queue = queues.entry(status.name.clone()).or_insert_with(|| {
-            let (queue, runs) = mpsc::unbounded_channel();
-            workers.spawn(work(status.name.clone(), runs));
-            queue
-        });
-        let _ = queue.send(Run { argv: arguments(argv, &status), timeout: *timeout });
+        let run = Run { argv: arguments(argv, &status), timeout: *timeout };
+        queues.push(&format!("vrrp.{}", status.name), run);
     }
-    queues.clear();
-    while workers.join_next().await.is_some() {}
+    queues.join().await;
 }
 
 /// The script's own arguments, then the state, the virtual router's name and its VIPs.
@@ -93,16 +85,6 @@ fn arguments(argv: &[String], status: &Status) -> Vec<String> {
     let told = [status.state.to_string(), status.name.clone()];
     let addresses = status.addresses.iter().map(ToString::to_string);
     argv.iter().cloned().chain(told).chain(addresses).collect()
-}
-
-async fn work(name: String, mut runs: mpsc::UnboundedReceiver<Run>) {
-    while let Some(Run { argv, timeout }) = runs.recv().await {
-        match command::run(&argv, timeout).await {
-            Ok(said) if said.is_empty() => {}
-            Ok(said) => info!("vrrp.{name}: notify {}: {said}", argv.join(" ")),
-            Err(failure) => warn!("vrrp.{name}: notify {}: {failure}", argv.join(" ")),
-        }
-    }
 }
 
 #[cfg(test)]

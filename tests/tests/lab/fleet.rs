@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::Agent;
 use lb_tests::client::{Client, Connections, tally};
 use lb_tests::config::{director, real, service};
@@ -138,7 +138,11 @@ fn below_its_quorum_the_sorry_server_answers_and_who_returns_starts_slowly(sched
 fn where_most_seem_ill_all_are_in() {
     scenario(Lab::builder().reals(3), |lab| {
         let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
-        let agent = Agent::start(lab.director(), &config("mh", lab.reals(), "panic_below = 50"))?;
+        let told = lab.director().dir().join("told");
+        let notify =
+            format!("notify = ['/bin/sh', '-c', 'echo \"$@\" >> {}', 'hook']\n[[service.web.reals]]", told.display());
+        let text = config("mh", lab.reals(), "panic_below = 50").replacen("[[service.web.reals]]", &notify, 1);
+        let agent = Agent::start(lab.director(), &text)?;
         agent.wait_until_served()?;
         let client = Client::new(lab.client());
         let held = Held::open(&client, 60)?;
@@ -160,6 +164,15 @@ fn where_most_seem_ill_all_are_in() {
         })?;
         assert_eq!(names(answering(&client)?), ["Real-2", "Real-3"]);
         held.are_kept()?;
+        let (one, two) = (lab.real(1).v4(), lab.real(2).v4());
+        let expected = format!(
+            "real down web status 503, expected 200-299; its connections go on {one}\n\
+             real down web status 503, expected 200-299; its connections go on {two}\n\
+             service panic-begins web 1 of 3 healthy\n"
+        );
+        let told = || std::fs::read_to_string(&told).unwrap_or_default();
+        wait_until(DEADLINE, "the scripts to be told", || told().contains("panic-ends")).with_context(told)?;
+        ensure!(told().contains(&expected), "{}", told());
         ensure!(
             agent.log().contains("service.web: panic: all reals take new connections: 1 of 3 healthy"),
             "{}",

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod flows;
 pub mod limits;
 pub mod metrics;
+pub mod notify;
 pub mod peers;
 pub mod pool;
 pub mod real;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::check::{self, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
+use super::notify::{self, Notify};
 use super::real::{self, RealKeys, RealPlaces, Reals};
 use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
 use super::vips::{Vips, family};
@@ -30,6 +31,8 @@ pub struct Pool {
     pub drain_deadline: Option<Duration>,
     /// What its reals do together.
     pub fleet: Option<Arc<Fleet>>,
+    /// Who hears of changes.
+    pub notify: Option<Arc<Notify>>,
     /// Its reals, in the file's order, all of one family; no address twice. Its services share them.
     pub reals: Reals,
 }
@@ -43,6 +46,8 @@ pub struct PoolPlaces {
     pub reals: Vec<RealPlaces>,
     /// Its sorry server.
     pub sorry: Option<RealPlaces>,
+    /// The program of `notify`.
+    pub program: Option<toml::Spanned<String>>,
 }
 
 keys! {
@@ -59,6 +64,10 @@ keys! {
         drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// as in a service: what its reals do together
         fleet: Read<FleetKeys> = key(Table::new()).without("see below");
+        /// as in a service: a command that hears of changes of its reals, and of its services
+        notify: Vec<toml::Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// when a command that still runs is ended
+        notify_timeout: Duration = key(notify::timeout()).or(notify::TIMEOUT);
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the pool")).required();
@@ -128,15 +137,17 @@ pub fn accept(
         let (reals, places) = real::accept(list, "pool", None, vips, (&checks, &check), source, findings);
         is_of_one_family(list, findings);
         let (fleet, sorry) = fleet::accept(&read.fleet, list, (None, vips), &check, source, findings);
+        let (notify, program) = notify::accept(&read.notify, &read.notify_timeout, findings);
         let pool = Pool {
             name: read.name.get_ref().clone(),
             checks,
             on_failure: read.on_failure.copied(),
             drain_deadline: read.drain_deadline.copied(),
             fleet,
+            notify,
             reals: reals.into(),
         };
-        (pool, PoolPlaces { header: read.span.clone(), reals: places, sorry })
+        (pool, PoolPlaces { header: read.span.clone(), reals: places, sorry, program })
     };
     declared.pools.iter().map(one).unzip()
 }
@@ -203,6 +214,8 @@ pub fn of_service<'a>(
         (read.drain_deadline.key(), "drain_deadline"),
         (read.join_checks.key(), "join_checks"),
         (read.fleet.key(), "fleet"),
+        (read.notify.key(), "notify"),
+        (read.notify_timeout.key(), "notify_timeout"),
     ] {
         if let Some(own) = own {
             findings.report(
@@ -254,7 +267,8 @@ pub fn describe(out: &mut String, pools: &[Pool], services: &[Service]) {
         for line in pool.checks.words() {
             out.push_str(&wrap(&format!("     {line}"), "       "));
         }
-        for line in pool.fleet.iter().flat_map(|fleet| fleet.words()) {
+        let notify = pool.notify.iter().map(|notify| notify.words());
+        for line in pool.fleet.iter().flat_map(|fleet| fleet.words()).chain(notify) {
             out.push_str(&wrap(&format!("     {line}"), "       "));
         }
         let widest = pool.reals.iter().map(|real| real.address.to_string().len()).max().unwrap_or(0);

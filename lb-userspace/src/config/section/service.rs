@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::check::{self, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
+use super::notify::{self, Notify};
 use super::pool::{self, Declared, Pool};
 use super::real::{self, Real, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
@@ -46,6 +47,8 @@ pub struct Service {
     pub drain_deadline: Option<Duration>,
     /// What its reals do together.
     pub fleet: Option<Arc<Fleet>>,
+    /// Who hears of changes.
+    pub notify: Option<Arc<Notify>>,
     /// Its reals, in the file's order; no address twice.
     pub reals: Reals,
 }
@@ -137,6 +140,8 @@ pub struct ServicePlaces {
     pub reals: Vec<RealPlaces>,
     /// Its own sorry server.
     pub sorry: Option<RealPlaces>,
+    /// The program of `notify`.
+    pub program: Option<toml::Spanned<String>>,
 }
 
 const ENDPOINT: Text<Endpoint> = Text {
@@ -189,6 +194,10 @@ keys! {
         drain_deadline: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("as long as they live");
         /// what its reals do together: slow starts, a quorum with a sorry server, a panic threshold; see below
         fleet: Read<FleetKeys> = key(Table::new()).without("see below");
+        /// a command that is run at each change of its reals and of itself, with what changed as further arguments; see below. No shell is in between
+        notify: Vec<toml::Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// when a command that still runs is ended
+        notify_timeout: Duration = key(notify::timeout()).or(notify::TIMEOUT);
         /// its real servers, at least one
         reals: Vec<Read<RealKeys>> = key(Tables::new("real")
             .not_empty("has no real to send to", "add a real, or remove the service")).unless("pool");
@@ -240,12 +249,13 @@ fn one(
     let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
     let (reals, real_places) = real::accept(list, "service", vip, vips, (&checks, &check), source, findings);
     let (fleet, sorry) = fleet::accept(&read.fleet, list, (vip, vips), &check, source, findings);
+    let (notify, program) = notify::accept(&read.notify, &read.notify_timeout, findings);
     let pool = pool::of_service(read, pools, findings);
     check_turns(read, declared.reals(read), findings);
     check_ring(read, declared.reals(read).len(), findings);
 
     let (&Endpoint { address, port }, span) = endpoint?;
-    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places, sorry };
+    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places, sorry, program };
     let service = Service {
         name: read.name.get_ref().clone(),
         address,
@@ -259,6 +269,7 @@ fn one(
         on_failure: pool.map_or(read.on_failure.copied(), |pool| pool.on_failure),
         drain_deadline: pool.map_or(read.drain_deadline.copied(), |pool| pool.drain_deadline),
         fleet: pool.map_or(fleet, |pool| pool.fleet.clone()),
+        notify: pool.map_or(notify, |pool| pool.notify.clone()),
     };
     Some((service, places))
 }
@@ -356,7 +367,8 @@ impl Service {
             OnFailure::Quiesce => "a real that fails keeps its connections",
         });
         let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
-        let together = self.fleet.iter().flat_map(|fleet| fleet.words());
+        let notify = self.notify.iter().map(|notify| notify.words());
+        let together = self.fleet.iter().flat_map(|fleet| fleet.words()).chain(notify);
         for line in failing.map(str::to_owned).into_iter().chain(leaving).chain(together) {
             out.push_str(&wrap(&format!("     {line}"), "       "));
         }

@@ -15,9 +15,10 @@ use toml::Spanned;
 
 use super::pool::Declared;
 use crate::config::read::source::{Source, Span};
-use crate::config::read::texts::{ARGUMENT, INTERFACE, NAME};
+use crate::config::read::texts::{INTERFACE, NAME};
 use crate::config::read::{Choice, Flag, List, Named, Number, Read, Table, Tables, Text, Time, key, keys, value};
 use crate::config::report::{Findings, text::wrap};
+use crate::config::section::notify;
 use announce::{Announce, AnnounceKeys};
 use password::{PASSWORD, Password};
 use track::{Track, TrackKeys};
@@ -118,10 +119,6 @@ const PEERS: List<Text<IpAddr>> = List {
     item: Text { read: value::peer, example: "\"192.0.2.3\"", values: "addresses of the VIPs' family" },
     empty: ("nobody would hear the adverts", "name the other directors, or remove the line for multicast"),
 };
-const NOTIFY: List<Text<String>> = List {
-    item: Text { example: "\"/usr/local/bin/notify\"", ..ARGUMENT },
-    empty: ("there is no command", "write [\"/path/script\"], or remove the line"),
-};
 const CHECKSUM: Choice<Checksum> =
     Choice(&[("auto", Checksum::Auto), ("pseudo-header", Checksum::PseudoHeader), ("plain", Checksum::Plain)]);
 const BACKUP: Choice<Backup> = Choice(&[("forward", Backup::Forward), ("pass", Backup::Pass)]);
@@ -175,9 +172,9 @@ keys! {
         track: Vec<Read<TrackKeys>> = key(Tables::new("track")).example("[{ interface = \"eth2\" }]");
         /// a command that is run at each change of state, with the new state, NAME and the VIPs as further arguments;
         /// no shell is in between
-        notify: Vec<Spanned<String>> = key(NOTIFY).values("`[\"/path/script\", \"argument\", …]`");
+        notify: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
         /// when a command that still runs is ended
-        notify_timeout: Duration = key(Time::of(Duration::from_millis(100)..=HOUR)).or(Duration::from_secs(10));
+        notify_timeout: Duration = key(notify::timeout()).or(notify::TIMEOUT);
     }
 }
 
@@ -207,7 +204,7 @@ fn one(
     rules::peers(read, findings);
     rules::checksum(read, findings);
     rules::preempt(read, findings);
-    rules::command(read.notify.items(), "notify", findings);
+    notify::is_by_path(read.notify.items(), "notify", findings);
     let tracked = read.track.get().map_or(&[][..], Vec::as_slice);
     let track = track::accept(tracked, read.priority.copied(), declared, findings);
 

@@ -96,6 +96,7 @@ fn the_shipped_file_is_the_reference_lab() {
             on_failure: None,
             drain_deadline: None,
             fleet: None,
+            notify: None,
             reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")].into(),
         }],
     };

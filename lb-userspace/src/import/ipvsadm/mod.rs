@@ -106,6 +106,7 @@ impl Services {
             check: None,
             quiesce: false,
             fleet: Default::default(),
+            notify: Vec::new(),
             reals: Vec::new(),
             remarks: vec![format!("{}: {what}; it had no check in IPVS", ledger.place(place))],
         };

@@ -7,6 +7,7 @@ mod check;
 mod define;
 mod global;
 mod group;
+mod hooks;
 mod notify;
 mod server;
 mod source;

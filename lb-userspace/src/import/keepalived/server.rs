@@ -271,14 +271,17 @@ impl<'a> Reading<'a> {
             check: None,
             quiesce: self.base.inhibits,
             fleet: Fleet::default(),
+            notify: Vec::new(),
             reals: Vec::new(),
             remarks,
         };
         let mut checks: Vec<Found<'a>> = Vec::new();
+        let mut hooks = self.together.hooks.clone();
         let (mut unchecked, mut inhibits): (Vec<&Node>, Vec<bool>) = (Vec::new(), Vec::new());
         for real in &self.reals {
             let Some(found) = self.real(real, &mut one, ledger) else { continue };
             inhibits.push(found.base.inhibits);
+            found.scripts.iter().for_each(|(node, address)| hooks.real(node, *address, ledger));
             match found.check {
                 Some(check) => checks.push(check),
                 None => unchecked.push(real),
@@ -289,6 +292,7 @@ impl<'a> Reading<'a> {
             return ledger.note(&node.own(), Fate::Left, node.what(), how);
         }
         one.fleet = self.together.fleet(&one, ledger);
+        one.notify = hooks.argv();
         if inhibits.contains(&true) {
             one.quiesce = true;
             if inhibits.contains(&false) {
@@ -309,7 +313,7 @@ impl<'a> Reading<'a> {
     fn real(&self, node: &'a Node, one: &mut Virtual, ledger: &mut Ledger) -> Option<Real<'a>> {
         let mut base = self.base.clone();
         let (mut weight, mut own) = (1, None);
-        let mut checks = Vec::new();
+        let (mut checks, mut scripts) = (Vec::new(), Vec::new());
         for child in &node.children {
             match child.word() {
                 "weight" => {
@@ -332,6 +336,7 @@ impl<'a> Reading<'a> {
                 "inhibit_on_failure" => base.inhibit(child, ledger),
                 "alpha" if flag(child) == Some(false) => taken(child, 1, ledger),
                 "smtp_alert" if flag(child) == Some(false) => taken(child, 1, ledger),
+                "notify_up" | "notify_down" => scripts.push(child),
                 word if check::KINDS.contains(&word) => checks.push(child),
                 _ if base.read(child, ledger) => {}
                 _ => stranger(Context::Real, child, ledger),
@@ -362,12 +367,13 @@ impl<'a> Reading<'a> {
         let asked = port.or(one.port());
         let found = check::of_real(&checks, &base, asked, self.protocol, ledger);
         if !is_taken {
-            for child in checks {
+            for child in checks.into_iter().chain(scripts) {
                 left(child, "it goes with its real_server", ledger);
             }
             return None;
         }
-        Some(Real { base, check: found })
+        let scripts = scripts.into_iter().filter_map(|child| Some((child, address.parse().ok()?)));
+        Some(Real { base, check: found, scripts: scripts.collect() })
     }
 }
 
@@ -375,6 +381,8 @@ impl<'a> Reading<'a> {
 struct Real<'a> {
     base: Base,
     check: Option<Found<'a>>,
+    /// Its own scripts.
+    scripts: Vec<(&'a Node, IpAddr)>,
 }
 
 pub(super) fn method(node: &Node) -> Option<Method> {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::hooks::Hooks;
 use super::server::method;
 use super::tree::Node;
 use super::words::{changed, left};
@@ -17,6 +18,8 @@ pub(super) struct Together<'a> {
     quorum: u32,
     hysteresis: Option<(&'a Node, u32)>,
     sorry: Option<&'a Node>,
+    /// Who hears of changes.
+    pub hooks: Hooks,
 }
 
 impl<'a> Together<'a> {
@@ -38,7 +41,7 @@ impl<'a> Together<'a> {
                 Some(method) => left(node, lvs::elsewhere(method, None), ledger),
                 None => left(node, "it isn't known how this sends: direct routing is written", ledger),
             },
-            _ => return false,
+            _ => return self.hooks.read(node, ledger),
         }
         true
     }
@@ -58,7 +61,8 @@ impl<'a> Together<'a> {
             None => 0,
         };
         let sorry = self.sorry.and_then(|node| sorry(node, one, ledger));
-        Fleet { quorum: (self.quorum > 1).then_some(self.quorum), hysteresis, sorry }
+        let told = self.hooks.has_quorum();
+        Fleet { quorum: (self.quorum > 1 || told).then_some(self.quorum.max(1)), hysteresis, sorry }
     }
 }
 

@@ -194,8 +194,6 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Server], "ha_suspend", Fate::Left, "it isn't there: a backup checks its reals too, to be ready"),
     (&[Real], "uthreshold", Fate::Left, LOAD),
     (&[Real], "lthreshold", Fate::Left, LOAD),
-    (&[Real], "notify_up", Fate::Left, "it isn't there: the log and `lb list --json` tell of reals"),
-    (&[Real], "notify_down", Fate::Left, "it isn't there: the log and `lb list --json` tell of reals"),
     (&[Check], "bindto", Fate::Left, SOURCE),
     (&[Check], "bind_if", Fate::Left, SOURCE),
     (&[Check], "bind_port", Fate::Left, CHECKED_BY),

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::{Checksum, OWNER, VrrpKeys};
 use crate::config::read::Named;
 use crate::config::read::source::Source;
@@ -198,16 +196,5 @@ pub fn preempt(vrrp: &Router, findings: &mut Findings) {
     }
     if let Some((_, span)) = vrrp.preempt_delay.written().filter(|(delay, _)| !delay.is_zero()) {
         findings.report(span, "`preempt_delay` has no meaning with preempt = false", "remove one of the two lines");
-    }
-}
-
-/// Reports a command that isn't named by its path: the agent's search path is not its author's.
-pub fn command(argv: &[Spanned<String>], key: &str, findings: &mut Findings) {
-    if let Some(program) = argv.first().filter(|program| !program.get_ref().starts_with('/')) {
-        findings.report(
-            program.span(),
-            format!("the command of `{key}` is not an absolute path"),
-            format!("write {key} = [\"/path/script\", \"argument\"]: no shell looks it up or splits it"),
-        );
     }
 }

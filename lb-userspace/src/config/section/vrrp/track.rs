@@ -6,7 +6,6 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::OWNER;
-use super::rules::command;
 use crate::config::read::texts::{ANY, ARGUMENT, INTERFACE};
 use crate::config::read::value::short;
 use crate::config::read::{Keys, List, Number, Read, Text, hours, key, keys};
@@ -14,6 +13,7 @@ use crate::config::report::{
     Findings, suggest,
     text::{WIDTH, clip},
 };
+use crate::config::section::notify::is_by_path;
 use crate::config::section::pool::Declared;
 use crate::config::section::times::{self, INTERVAL, TIMEOUT_WORDS};
 
@@ -183,7 +183,7 @@ fn weight(raw: &Read<TrackKeys>, priority: Option<u8>, findings: &mut Findings) 
 }
 
 fn script(raw: &Read<TrackKeys>, findings: &mut Findings) -> Option<Script> {
-    command(raw.script.items(), "script", findings);
+    is_by_path(raw.script.items(), "script", findings);
     let times = times::accept(&raw.interval, &raw.timeout, "runs", findings);
     let command: Vec<String> = raw.script.items().iter().map(|argument| argument.get_ref().clone()).collect();
     let (interval, timeout) = times?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Backup, Checksum, Vrrp};
 use crate::config::read::hours;
-use crate::config::report::text::{WIDTH, clip};
+use crate::config::section::notify;
 
 /// Its name, id and rank.
 pub fn head(vrrp: &Vrrp) -> String {
@@ -81,7 +81,5 @@ pub fn backup(vrrp: &Vrrp) -> &'static str {
 
 /// Who is told.
 pub fn notify(vrrp: &Vrrp) -> Option<String> {
-    let command = clip(&vrrp.notify.join(" "), WIDTH / 2);
-    let limit = hours(vrrp.notify_timeout);
-    (!vrrp.notify.is_empty()).then(|| format!("tells each change to {command}, for at most {limit}"))
+    (!vrrp.notify.is_empty()).then(|| notify::words(&vrrp.notify, vrrp.notify_timeout))
 }
