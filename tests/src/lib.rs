@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod directors;
+pub mod exim;
 pub mod fake_peer;
 pub mod fixture;
 pub mod frame;

@@ -12,6 +12,7 @@
 mod dns;
 mod http;
 mod ping;
+pub mod smtp;
 mod source;
 mod tcp;
 mod through;
@@ -96,6 +97,9 @@ pub enum Fault {
     /// A TLS session that isn't good.
     #[error(transparent)]
     Tls(#[from] tls::Fault),
+    /// A mail server that isn't good.
+    #[error(transparent)]
+    Smtp(#[from] smtp::Fault),
     /// A file that the check names can't be used.
     #[error("{0}")]
     File(String),
@@ -161,6 +165,7 @@ impl Fault {
             | Self::Answer => Failure::Wrong,
             Self::Tls(tls::Fault::Closed) => Failure::Unreachable,
             Self::Tls(_) => Failure::Wrong,
+            Self::Smtp(fault) => fault.kind(),
             Self::Io(_)
             | Self::Local(_)
             | Self::Connecting(_)
@@ -209,6 +214,7 @@ async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline
         CheckKind::Http(question) => http::check(way, question, memory, deadline).await,
         CheckKind::Ping(_) => ping::check(way, deadline).await,
         CheckKind::Dns(question) => dns::check(way, question, deadline).await,
+        CheckKind::Smtp(question) => smtp::check(way, question, memory, deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, deadline).await,
     }
 }

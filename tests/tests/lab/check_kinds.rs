@@ -13,7 +13,7 @@ use lb_tests::agent::{self, Agent, unwrapped};
 use lb_tests::certificates::{Authority, Issued};
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Host, Lab, VIP, nginx, scenario};
-use lb_tests::unbound;
+use lb_tests::{exim, unbound};
 use lb_userspace::api::{RealStatus, State};
 
 /// What each check has besides its kind.
@@ -54,6 +54,13 @@ fn expect(agent: &Agent<'_>, lab: &Lab, rows: &[Row]) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Waits until each check that was good finds that nobody listens any more.
+fn refused(agent: &Agent<'_>, lab: &Lab, rows: impl IntoIterator<Item = Row>) -> Result<()> {
+    let good = rows.into_iter().filter(|row| row.why.is_none());
+    let rows: Vec<Row> = good.map(|row| Row { why: Some("connection refused"), ..row }).collect();
+    expect(agent, lab, &rows)
 }
 
 /// Writes a file of a host's, and tells where.
@@ -182,27 +189,64 @@ fn unbound_answers_by_udp_and_tcp_and_its_answer_counts() {
         let agent = Agent::start(lab.director(), &config(lab, &rows))?;
         expect(&agent, lab, &rows)?;
         unbound.kill()?;
-        // One that is down for long is told anew now and then alone.
-        let mut rows: Vec<Row> = rows.into_iter().filter(|row| row.why.is_none()).collect();
-        for row in &mut rows {
-            row.why = Some("connection refused");
-        }
-        expect(&agent, lab, &rows)
+        // By UDP that is told by ICMP, of which the kernel sends one a second: the others hear nothing.
+        let (tcp, udp): (Vec<Row>, _) = rows.into_iter().partition(|row| row.keys.contains("\"tcp\""));
+        refused(&agent, lab, tcp)?;
+        let good = udp.into_iter().filter(|row| row.why.is_none());
+        expect(&agent, lab, &good.map(|row| Row { why: Some(""), ..row }).collect::<Vec<_>>())
+    });
+}
+
+#[test]
+fn exim_greets_and_starts_tls() {
+    scenario(Lab::builder().reals(1), |lab| {
+        let ours = Authority::new("the lab's").context("an authority")?;
+        let ca = write(lab.director(), "ca.pem", &ours.pem())?;
+        let mut server = exim::start(lab.real(1), &ours.issue(&["mail.example.org"], (-1, 13))?)?;
+        let tls = format!("type = \"smtp\", tls = {{ ca = \"{}\"", ca.display());
+        let rows = [
+            row("plain", 25, "type = \"smtp\"", None),
+            row("named", 26, "type = \"smtp\", helo = \"lb1.example.org\"", None),
+            row("within", 25, format!("{tls}, sni = \"mail.example.org\" }}"), None),
+            row("any", 25, "type = \"smtp\", tls = { insecure = true }", None),
+            row(
+                "name",
+                25,
+                format!("{tls}, sni = \"b.example\" }}"),
+                "certificate is for mail.example.org, not b.example",
+            ),
+            row(
+                "ending",
+                25,
+                format!("{tls}, sni = \"mail.example.org\", certificate_days = 14 }}"),
+                "certificate ends in 13 days",
+            ),
+            row("offer", 26, "type = \"smtp\", tls = { insecure = true }", "the server doesn't offer STARTTLS"),
+            row("elsewhere", 27, "type = \"smtp\"", "connection refused"),
+        ];
+        let agent = Agent::start(lab.director(), &config(lab, &rows))?;
+        expect(&agent, lab, &rows)?;
+        // Each took its leave.
+        let log = fs::read_to_string(exim::log(lab.real(1)))?;
+        ensure!(log.contains("closed by QUIT"), "{log}");
+        server.kill()?;
+        refused(&agent, lab, rows)
     });
 }
 
 /// What a server says to one connection after the other.
 type Says = fn(&mut TcpStream) -> std::io::Result<()>;
 
-/// A server inside a host that answers as `says` does, for as long as the test runs.
-fn serve(host: &Host, port: u16, says: Says) -> Result<()> {
+/// A server inside a host that answers a request as `says` does, or speaks first, for as long as the test runs.
+fn serve(host: &Host, port: u16, is_first: bool, says: Says) -> Result<()> {
     let listener = host.within(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))??;
     thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             thread::spawn(move || {
                 let mut request = [0; 4096];
                 // Whoever asks may hang up whenever it likes.
-                let _ = stream.read(&mut request).and_then(|_| says(&mut stream));
+                let heard = if is_first { Ok(0) } else { stream.read(&mut request) };
+                let _ = heard.and_then(|_| says(&mut stream));
                 let _ = stream.shutdown(Shutdown::Both);
             });
         }
@@ -271,7 +315,16 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
             (8007, |stream| stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n")),
         ];
         for (port, says) in servers {
-            serve(host, port, says)?;
+            serve(host, port, false, says)?;
+        }
+        let greetings: [(u16, Says); 4] = [
+            (8101, |stream| endless(stream, b"", b"220-a\r\n", Duration::ZERO)),
+            (8102, |stream| endless(stream, b"220 ", &[b'a'; 65_536], Duration::ZERO)),
+            (8103, |stream| endless(stream, b"220-", b"a", BYTE)),
+            (8104, |stream| endless(stream, b"", &[0x16; 65_536], Duration::ZERO)),
+        ];
+        for (port, says) in greetings {
+            serve(host, port, true, says)?;
         }
         let datagrams: [(u16, Answers); 5] = [
             (9001, |socket, _, question, to| socket.send_to(&answered(question), to).map(drop)),
@@ -300,6 +353,10 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
             row("handshake", 8006, tls, "timed out after 400ms in the TLS handshake"),
             row("redirect", 8007, "type = \"http\"", "status 302, expected 200-299"),
             row("status", 8001, "type = \"http\"", None),
+            row("lines", 8101, "type = \"smtp\"", "the reply is too long"),
+            row("line", 8102, "type = \"smtp\"", "the reply is too long"),
+            row("slow", 8103, "type = \"smtp\"", "timed out after 400ms waiting for a response"),
+            row("stranger", 8104, "type = \"smtp\"", "the answer is not SMTP's"),
             row("answer", 9001, DNS, None),
             row("number", 9002, DNS, "timed out after 400ms waiting for a response"),
             row("elsewhere", 9003, DNS, "timed out after 400ms waiting for a response"),

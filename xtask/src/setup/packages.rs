@@ -27,6 +27,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("nft", "nftables"),
     tool("prometheus", "prometheus"),
     tool("unbound", "unbound"),
+    tool("exim4", "exim4-daemon-light"),
 ];
 
 /// What the lab itself is made with.
@@ -54,8 +55,14 @@ pub(crate) const MACHINES: &[Tool] = &[
 pub(crate) const COST: &[Tool] =
     &[tool("clang", "clang"), tool("gcc", "gcc"), tool("tc", "iproute2"), tool("ipvsadm", "ipvsadm")];
 
-/// Packages of [`LAB`] that bring a service, which Debian starts where systemd runs.
-const SERVICES: [&str; 4] = ["nginx", "keepalived", "prometheus", "unbound"];
+/// Programs of [`LAB`] whose packages bring a service, and its name: Debian starts it where systemd runs.
+const SERVICES: [(&str, &str); 5] = [
+    ("nginx", "nginx"),
+    ("keepalived", "keepalived"),
+    ("prometheus", "prometheus"),
+    ("unbound", "unbound"),
+    ("exim4", "exim4"),
+];
 
 const fn tool(binary: &'static str, package: &'static str) -> Tool {
     Tool { binary, package }
@@ -106,7 +113,8 @@ fn install(checkout: &Checkout, packages: &[&str]) -> Result<()> {
     if !listed {
         shell::run_silent(&mut apt(checkout, &["update"]))?;
     }
-    let mut command = apt(checkout, &["install", "-y", "--no-install-recommends"]);
+    // A mail server of the machine's own is not to be given up for the one of the tests.
+    let mut command = apt(checkout, &["install", "-y", "--no-remove", "--no-install-recommends"]);
     command.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     match shell::run_silent(&mut command) {
         Err(error) if listed => {
@@ -129,7 +137,7 @@ fn report_services(checkout: &Checkout, binaries: &[&str]) {
     if !Path::new("/run/systemd/system").exists() {
         return;
     }
-    for service in SERVICES.into_iter().filter(|service| binaries.contains(service)) {
+    for (_, service) in SERVICES.into_iter().filter(|(binary, _)| binaries.contains(binary)) {
         if shell::succeeds(checkout.command("systemctl").args(["is-active", "--quiet", service])) {
             eprintln!(
                 "setup: {service}'s package has started its service, which lb's tests don't need: \

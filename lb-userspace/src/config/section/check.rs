@@ -7,6 +7,7 @@ mod http;
 mod pattern;
 mod ping;
 mod rules;
+mod smtp;
 mod tcp;
 pub mod tls;
 mod udp;
@@ -23,6 +24,7 @@ pub use http::{Body, Http};
 pub use pattern::Pattern;
 pub use ping::Ping;
 pub use rules::{Place, accept};
+pub use smtp::Smtp;
 pub use tcp::Tcp;
 pub use tls::Tls;
 pub use udp::Udp;
@@ -156,7 +158,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Tcp, Http, Dns, Udp, Ping);
+kinds!(Tcp, Http, Dns, Smtp, Udp, Ping);
 
 /// What the list has of one kind.
 #[derive(Debug)]

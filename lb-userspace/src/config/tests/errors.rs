@@ -285,6 +285,7 @@ const ROWS: &[Row] = &[
     (10, "check = { type = \"dns\", name = \".\", answer = \" \" }", 10, "an empty answer", "remove the line"),
     (10, "check = { type = \"dns\", name = \".\", transport = \"tls\" }", 10, "is not a `transport`", "udp or tcp"),
     (10, "check = { type = \"dns\", name = \".\", rcode = \"OK\" }", 10, "is not a `rcode`", "NOERROR"),
+    (10, "check = { type = \"smtp\", helo = \"a b\" }", 10, "not a name that EHLO can give", "lb1.example.org"),
     (10, "check = { type = \"udp\", expect_regex = \"(\" }", 10, "not a regular expression", "single quotes"),
     (10, "check = { type = \"udp\", tls = true }", 10, "type \"udp\" has no `tls`", "type = \"http\""),
     (10, "check = { type = \"http\", method = \"get\" }", 10, "not a method", "capitals"),

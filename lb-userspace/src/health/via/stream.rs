@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -52,6 +53,11 @@ impl Stream {
         let (socket, context) = stack.socket::<Socket<'_>>();
         socket.connect(context, vip, own).map_err(|_| Errno::EADDRNOTAVAIL)?;
         Ok(Self(Box::new(stack)))
+    }
+
+    /// This end.
+    pub(in crate::health) fn own(&self) -> SocketAddr {
+        self.0.ends().0
     }
 
     fn socket(&mut self) -> &mut Socket<'static> {

@@ -107,15 +107,18 @@ pub(super) struct Found<'a> {
     missing: Option<&'static str>,
 }
 
-/// The check of a real. `port` is its own.
-pub(super) fn of_real<'a>(
-    nodes: &[&'a Node],
-    base: &Base,
-    port: Option<u16>,
-    protocol: &str,
-    ledger: &mut Ledger,
-) -> Option<Found<'a>> {
-    let mut found: Vec<Found<'a>> = nodes.iter().filter_map(|node| read(node, base, port, protocol, ledger)).collect();
+/// Who a check is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Real<'a> {
+    pub address: &'a str,
+    /// Its own.
+    pub port: Option<u16>,
+    pub protocol: &'a str,
+}
+
+/// The check of a real.
+pub(super) fn of_real<'a>(nodes: &[&'a Node], base: &Base, real: Real<'_>, ledger: &mut Ledger) -> Option<Found<'a>> {
+    let mut found: Vec<Found<'a>> = nodes.iter().filter_map(|node| read(node, base, real, ledger)).collect();
     let best = (0..found.len()).rev().max_by_key(|number| found.get(*number).map(|one| one.rank))?;
     let best = found.swap_remove(best);
     if let Some(missing) = best.missing {
@@ -155,10 +158,11 @@ pub(super) fn choose(found: Vec<Found<'_>>, ledger: &mut Ledger) -> Option<Check
     Some(chosen.check.clone())
 }
 
-fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledger: &mut Ledger) -> Option<Found<'a>> {
+fn read<'a>(node: &'a Node, base: &Base, real: Real<'_>, ledger: &mut Ledger) -> Option<Found<'a>> {
+    let Real { address, port, protocol } = real;
     carried(node, ledger);
     let answered = node.children.iter().any(|child| child.word() == "require_reply");
-    let mut reading = Reading { base: base.clone(), port, answered, ..Reading::default() };
+    let mut reading = Reading { base: base.clone(), port, address: address.to_owned(), answered, ..Reading::default() };
     for child in &node.children {
         reading.one(node.word(), child, ledger);
     }
@@ -175,7 +179,7 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
     };
     match node.word() {
         "PING_CHECK" => found(reading.base.check("ping", Vec::new(), None, 1, 1), 1),
-        "TCP_CHECK" | "HTTP_GET" | "DNS_CHECK" | "UDP_CHECK" if port.is_none() => {
+        "TCP_CHECK" | "HTTP_GET" | "DNS_CHECK" | "SMTP_CHECK" | "UDP_CHECK" if port.is_none() => {
             left(node, "it asks a port, and neither it nor its real has one: there is no check", ledger);
             None
         }
@@ -197,7 +201,7 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
             found(reading.base.check("http", keys, port, 1, 3), 5)
         }
         "UDP_CHECK" => found(reading.base.check("udp", reading.datagram.keys(), port, 1, 1), 2),
-        "SMTP_CHECK" => instead(&reading.base, 4, "SMTP isn't asked yet", ledger),
+        "SMTP_CHECK" => found(reading.base.check("smtp", reading.keys, port, 1, 1), 5),
         "DNS_CHECK" => {
             let keys = reading.dns();
             // A pause that nobody wrote is the interval.
@@ -214,6 +218,8 @@ fn read<'a>(node: &'a Node, base: &Base, port: Option<u16>, protocol: &str, ledg
 struct Reading {
     base: Base,
     port: Option<u16>,
+    /// The real's.
+    address: String,
     keys: Vec<Key>,
     urls: usize,
     /// Of the first URL.
@@ -228,19 +234,8 @@ struct Reading {
 const RECORDS: [&str; 7] = ["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"];
 
 /// Words of kinds that have no place here, which the block itself is told for.
-const OF_OTHERS: [&str; 11] = [
-    "misc_path",
-    "misc_timeout",
-    "misc_dynamic",
-    "user",
-    "name",
-    "helo_name",
-    "host",
-    "track_file",
-    "dynamic",
-    "weight",
-    "enable_sni",
-];
+const OF_OTHERS: [&str; 9] =
+    ["misc_path", "misc_timeout", "misc_dynamic", "user", "name", "track_file", "dynamic", "weight", "enable_sni"];
 
 impl Reading {
     fn one(&mut self, kind: &str, node: &Node, ledger: &mut Ledger) {
@@ -251,6 +246,7 @@ impl Reading {
                     taken(node, 1, ledger);
                 }
             }
+            "connect_ip" if node.arg() == Some(&self.address) => taken(node, 1, ledger),
             "connect_ip" => left(
                 node,
                 "a check asks the real's own address: a `check` of the real's own may have another `address`",
@@ -274,6 +270,16 @@ impl Reading {
                 self.keys.push(("record", quoted(&word)));
                 taken(node, 1, ledger);
             }
+            "host" if kind == "SMTP_CHECK" => {
+                carried(node, ledger);
+                for child in &node.children {
+                    self.one(kind, child, ledger);
+                }
+            }
+            "helo_name" if kind == "SMTP_CHECK" => {
+                self.keys.push(("helo", quoted(node.arg().unwrap_or_default())));
+                taken(node, 1, ledger);
+            }
             "name" if kind == "DNS_CHECK" => {
                 self.keys.push(("name", quoted(node.arg().unwrap_or("."))));
                 taken(node, 1, ledger);
@@ -281,7 +287,10 @@ impl Reading {
             _ if kind == "UDP_CHECK" && self.datagram.read(node, self.answered, ledger) => {}
             // What they say is told with their block.
             word if OF_OTHERS.contains(&word)
-                && !matches!(kind, "HTTP_GET" | "SSL_GET" | "TCP_CHECK" | "DNS_CHECK" | "UDP_CHECK" | "PING_CHECK") =>
+                && !matches!(
+                    kind,
+                    "HTTP_GET" | "SSL_GET" | "TCP_CHECK" | "DNS_CHECK" | "SMTP_CHECK" | "UDP_CHECK" | "PING_CHECK"
+                ) =>
             {
                 carried(node, ledger);
             }

@@ -365,7 +365,8 @@ impl<'a> Reading<'a> {
         surplus(node, 2, ledger);
         let is_taken = one.take(candidate, ledger);
         let asked = port.or(one.port());
-        let found = check::of_real(&checks, &base, asked, self.protocol, ledger);
+        let found =
+            check::of_real(&checks, &base, check::Real { address, port: asked, protocol: self.protocol }, ledger);
         if !is_taken {
             for child in checks.into_iter().chain(scripts) {
                 left(child, "it goes with its real_server", ledger);
