@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod doctor;
 pub mod events;
 pub mod findings;
 pub mod health;

@@ -53,8 +53,8 @@ use routers::Routers;
 pub use guard::{releases, watch};
 pub use owned::{Owned, Released, release};
 pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
+pub(crate) use status::{mac, plain_address, protocol_name};
 pub use status::{name, status_of_maps};
-pub(crate) use status::{plain_address, protocol_name};
 
 /// A part of the agent failed, and it ended in order for another start.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ mod check;
 mod checks;
 mod connections;
 mod detach;
+mod doctor;
 mod events;
 mod exit;
 mod import;
@@ -41,6 +42,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   lb check                  what /etc/lb/lb.toml would do here, or what is wrong
+  lb doctor                 what would cost traffic on this machine and segment
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
   lb status                 is all well? if not, what, and what to do
@@ -88,6 +90,9 @@ enum Verb {
     ///
     /// Exits with 0 where all is well, and with 1 where something is bad: for a monitor, with --quiet.
     Status(status::Arguments),
+    /// Look for what costs traffic here, or will: before a director starts, and while it runs.
+    #[command(after_help = doctor::AFTER)]
+    Doctor(doctor::Arguments),
     /// Show the last changes of reals, VIPs and the agent, with their causes.
     ///
     /// They are kept over restarts. Where no agent answers it shows what the last one wrote down, and exits with 3.
@@ -170,6 +175,7 @@ impl Cli {
             Verb::Top(args) => runtime.block_on(top::run(args)),
             Verb::Which(args) => runtime.block_on(which::run(args)),
             Verb::Status(args) => runtime.block_on(status::run(args)),
+            Verb::Doctor(args) => runtime.block_on(doctor::run(args)),
             Verb::Events(args) => runtime.block_on(events::run(args)),
             Verb::Drain(args) => runtime.block_on(order::run(args.into())).map(|()| Code::Done),
             Verb::Undrain(args) => runtime.block_on(order::run(args.undrain())).map(|()| Code::Done),

@@ -44,6 +44,7 @@ pub use gate::Gates;
 pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
 pub use mapped::Mapped;
 pub use maps::{Adopted, Maps, Room};
+pub(crate) use occupant::describe as occupant;
 pub use pin::{Pins, detach};
 pub use remembered::{Arrays, At, Hears, KeyReader, News, Remembered, Watch};
 pub use slots::{Open, SlotNews, Slots, ToldRing, Words};

@@ -21,7 +21,7 @@ const DEPTH: usize = 4;
 const PROGRAM: &str = "prog_id:";
 
 /// What is on the interface, and the mend. Whatever can't be found out is left out.
-pub(super) fn describe(interface: &str, ifindex: u32) -> (String, String) {
+pub(crate) fn describe(interface: &str, ifindex: u32) -> (String, String) {
     let Some(xdp::Attached { program: id, generic }) = xdp::attached(ifindex).ok().flatten() else {
         return (
             "another XDP program is there".to_owned(),

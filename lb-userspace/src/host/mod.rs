@@ -1,5 +1,6 @@
 //! This machine: links, addresses, routes and neighbours by netlink, commands, files of the agent.
 
+pub mod clock;
 pub mod command;
 pub mod file;
 pub mod links;

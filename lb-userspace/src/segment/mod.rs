@@ -12,7 +12,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-pub use watch::Watch;
+pub use watch::{Watch, ask};
 pub use wire::Mac;
 
 /// The VIPs that are asked for, each with the interface that it is on.

@@ -1,6 +1,6 @@
 //! The task that asks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -46,6 +46,26 @@ impl Watch {
             changes
         });
     }
+}
+
+/// Asks once more than once for all of these, and waits so long for answers: who answered for which, but for this host.
+///
+/// # Errors
+/// No packet socket: EPERM without CAP_NET_RAW, or what else the system says.
+pub async fn ask(places: &Vips, patience: Duration) -> io::Result<BTreeSet<(IpAddr, Mac)>> {
+    let mut ears = Ears::open()?;
+    let all: Vec<IpAddr> = places.keys().copied().collect();
+    let mut answers = BTreeSet::new();
+    for _ in 0..2 {
+        ears.ask(&all, places)?;
+        let until = tokio::time::Instant::now() + patience / 2;
+        while let Ok(says) = tokio::time::timeout_at(until, ears.hear()).await {
+            if says.is_answer && places.contains_key(&says.address) && answers.len() < 4 * all.len() {
+                answers.insert((says.address, says.mac));
+            }
+        }
+    }
+    Ok(answers)
 }
 
 async fn run(mut followed: watch::Receiver<Vips>, claims: mpsc::Sender<Vec<Claim>>) {

@@ -135,6 +135,7 @@ fn without_privilege_it_says_what_it_needs() {
             for verb in [
                 &["list"][..],
                 &["status"],
+                &["doctor"],
                 &which,
                 &["events", "--follow"],
                 &drain,

@@ -9,6 +9,7 @@ mod checks;
 mod claims;
 mod connections;
 mod daemon;
+mod doctor;
 mod drain;
 mod errors;
 mod events;
