@@ -22,6 +22,7 @@ pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Ob
     unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
     unnamed(loaded, &mut findings);
+    unmet(loaded, &mut findings);
     unreachable(loaded, segments, &mut findings);
     programs(loaded, program, &mut findings);
     for (vip, interface, span) in off_subnet(loaded, segments) {
@@ -90,6 +91,27 @@ fn unnamed(loaded: &Loaded, findings: &mut Findings) {
                 places.header.clone(),
                 format!("no service names [pool.{}]: its reals are not checked and take nothing", pool.name),
                 format!("write pool = \"{}\" in a service, or remove the pool", pool.name),
+            );
+        }
+    }
+}
+
+/// Quorums that the weights of all reals together don't reach.
+fn unmet(loaded: &Loaded, findings: &mut Findings) {
+    let (config, places) = (&loaded.config, &loaded.places);
+    let pools = config.pools.iter().map(|pool| (&pool.fleet, &pool.reals));
+    let pools = pools.zip(places.pools.iter().map(|places| &places.header));
+    let own = config.services.iter().zip(&places.services).filter(|(service, _)| service.pool.is_none());
+    let own = own.map(|(service, places)| ((&service.fleet, &service.reals), &places.header));
+    for ((fleet, reals), header) in pools.chain(own) {
+        let Some((quorum, hysteresis)) = fleet.as_ref().and_then(|fleet| fleet.quorum_in_force()) else { continue };
+        let weight: u64 = reals.iter().map(|real| u64::from(real.weight)).sum();
+        let needed = u64::from(quorum) + u64::from(hysteresis);
+        if weight < needed {
+            findings.report(
+                header.clone(),
+                format!("its reals weigh {weight} together: a quorum of {quorum} is never met once it was lost"),
+                format!("write a quorum that, with its hysteresis, is {weight} at most; or right while a real is out"),
             );
         }
     }

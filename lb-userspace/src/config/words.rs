@@ -147,6 +147,8 @@ Maps
              [service.{name}]\naddress = \"[{long}1]:65535\"\nprotocol = \"tcp\"\nscheduler = \"wrr\"\n\
              check = {{ type = \"http\", method = \"OPTIONS\", path = \"/{path}\", host = \"{path}\", \
              status = [{status}] }}\n\
+             fleet = {{ quorum = 4294967295, hysteresis = 4294967294, slow_start = \"23h 59m 59s\", \
+             sorry = {{ address = \"{long}fe\" }} }}\nnotify = [\"/{path}\"]\n\
              reals = [{{ address = \"{long}ff\", weight = 0, mac = \"02:00:00:00:00:01\", \
              interface = \"abcdefghijklmno\", vlan = 4094 }}]\n",
             interfaces = list(20, |n| format!("\"abcdefghijklm{n:02}\"")),

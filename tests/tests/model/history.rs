@@ -61,6 +61,8 @@ struct History {
     /// Steps at which packets last changed what is remembered of whom.
     touched: BTreeMap<usize, u64>,
     next: u32,
+    /// A real that starts slowly, and its next weight.
+    ramp: Option<(u8, u32)>,
     quic: bool,
     /// Directors lose what they know, and hashes change.
     rough: bool,
@@ -108,6 +110,7 @@ impl History {
             connections: Vec::new(),
             touched: BTreeMap::new(),
             next: 0,
+            ramp: None,
             rough: seed.is_multiple_of(4),
             quic: kind == Service::QUIC,
             telling,
@@ -136,6 +139,9 @@ impl History {
         if self.random.u32(..4) == 0 {
             self.exchange(self.lag);
         }
+        if self.random.u32(..8) == 0 {
+            self.go_on_slowly();
+        }
         match self.random.u32(..1000) {
             0..220 => self.open(),
             220..600 => self.speak(),
@@ -143,7 +149,8 @@ impl History {
             640..655 => self.open_again(),
             655..820 => self.pass(),
             820..870 => self.master.sweep(100, self.now),
-            870..910 => self.configure(),
+            870..906 => self.configure(),
+            906..910 => self.ramp = Some((self.random.u8(1..=REALS), 1)),
             910..940 => self.judge(),
             940..950 => self.die(),
             950..960 => self.come_back(),
@@ -233,6 +240,23 @@ impl History {
         let which = self.random.u32(..4);
         if which != 0 {
             self.note(format_args!("real {real}: {}", if leaves { "removed" } else { "weight" }));
+            self.master.configure(change, self.now);
+        }
+        if which != 1 {
+            self.backup.configure(change, self.now);
+        }
+    }
+
+    /// A real that starts slowly has a tenth more, on directors that go by clocks of their own.
+    fn go_on_slowly(&mut self) {
+        let Some((real, weight)) = self.ramp else { return };
+        self.ramp = (weight < 10).then_some((real, weight + 1));
+        let change = |wish: &mut Wish| {
+            wish.weights.insert(real, weight);
+        };
+        let which = self.random.u32(..4);
+        if which != 0 {
+            self.note(format_args!("real {real} starts slowly: {weight}"));
             self.master.configure(change, self.now);
         }
         if which != 1 {

@@ -234,6 +234,7 @@ protocol = "udp"
 reals = [{ address = "172.28.128.40" }]
 [service.meant]
 address = "192.0.2.9:any"
+fleet = { quorum = 2 }
 protocol = "udp"
 reals = [{ address = "172.28.128.40" }]
 [peers]
@@ -255,7 +256,8 @@ key_file = "/etc/lb/peers.key"
         (11, "no virtual router owns 172.28.128.52", "did you mean 172.28.128.53, of [vrrp.dns]?"),
         (15, "no virtual router owns 198.51.100.200", "add it to a [vrrp.NAME]"),
         (19, "172.28.128.53 has no port", "\"172.28.128.53:80\""),
-        (27, "no interface here has 172.28.128.77", "before the agent starts"),
+        (22, "its reals weigh 1 together: a quorum of 2 is never met", "1 at most"),
+        (28, "no interface here has 172.28.128.77", "before the agent starts"),
     ];
     assert_eq!(warnings.diagnostics().len(), expected.len(), "{warnings}");
     for (one, (line, fault, mend)) in warnings.diagnostics().iter().zip(expected) {
@@ -263,7 +265,7 @@ key_file = "/etc/lb/peers.key"
         assert!(one.message.contains(fault) && one.mend.contains(mend), "{fault}, {mend}: {warnings}");
     }
     let told = warnings.to_string();
-    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("7 warnings"), "{told}");
+    assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("8 warnings"), "{told}");
     let quiet = parse(Path::new("lb.toml"), &file("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\"")).unwrap();
     assert!(doubts(&quiet, &machine(), |_| None).is_none());
 }
