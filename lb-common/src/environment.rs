@@ -6,6 +6,7 @@ use crate::maps::{
     VirtualMacKey,
 };
 use crate::packet::Packet;
+use crate::persist::persist;
 use crate::recall::{Answer, recall, settle};
 use crate::rewrite;
 use crate::schedule::{Change, Load, choose, count_live};
@@ -64,6 +65,11 @@ pub trait Environment {
     #[inline(always)]
     fn recall(&self, query: [u64; 5]) -> Answer {
         recall(self.tables(), query)
+    }
+    /// Asks which real has a client: [`persist`] with these tables.
+    #[inline(always)]
+    fn persist(&self, asked: [u64; 4]) -> u16 {
+        persist(self.tables(), asked)
     }
     /// Asks who takes a fragment or an ICMP error: [`stray`] and what follows it.
     ///

@@ -7,7 +7,8 @@ use crate::hash::scale;
 use crate::ip::Ip;
 use crate::maps::{NOBODY, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
-use crate::recall::{recall, settle};
+use crate::persist::{asked as asked_of, persist};
+use crate::recall::{Query, recall, settle};
 use crate::select::{Asked, own_hash, owner, reach, slot_of, unserved};
 use crate::slot::Slot;
 use crate::verdict::Verdict;
@@ -21,6 +22,8 @@ pub struct Explained {
     pub slot: Slot,
     /// What the flow table holds of it; of a service whose settled slots say it all, it isn't asked.
     pub remembered: Option<Flow>,
+    /// Its client's last connections went to that real: a new one goes there, too.
+    pub persistent: bool,
     /// The number of the real that takes its packet, or what becomes of one that nobody takes.
     pub real: Result<u16, Verdict>,
 }
@@ -39,9 +42,11 @@ pub fn explain<T: Tables>(tables: &T, asked: Asked) -> Option<Explained> {
     } else {
         None
     };
+    let mut persistent = false;
     // As `select::choose` has it.
     let answer = owner(tables, asked, |query| {
         let words = query.words();
+        persistent = service.flags & Service::PERSISTENT != 0 && persist(tables, asked_of(words)) != Query::UNCHOSEN;
         let answer = recall(tables, words);
         if reach(tables, service, answer).is_some() { answer } else { settle(&Alone(tables), words, answer) }
     });
@@ -50,7 +55,7 @@ pub fn explain<T: Tables>(tables: &T, asked: Asked) -> Option<Explained> {
         None if answer.number == NOBODY => Err(unserved(service)),
         None => Err(Verdict::NoReal),
     };
-    Some(Explained { place, slot, remembered, real })
+    Some(Explained { place, slot, remembered, persistent, real })
 }
 
 /// An environment without a frame.

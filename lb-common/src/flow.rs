@@ -212,8 +212,9 @@ impl Found {
         self.held >> STAGE_SHIFT & 3
     }
 
+    /// Ticks since it was seen.
     #[inline(always)]
-    fn idle(&self, now: u32) -> u32 {
+    pub(crate) fn idle(&self, now: u32) -> u32 {
         let idle = now.wrapping_sub((self.held >> SEEN_SHIFT) as u32) & SEEN;
         if idle > AHEAD { 0 } else { idle }
     }

@@ -30,6 +30,7 @@ mod ip;
 pub mod maps;
 mod packet;
 mod parse;
+pub mod persist;
 mod recall;
 mod rewrite;
 #[cfg(any(test, feature = "host"))]

@@ -67,7 +67,7 @@ pub struct Real {
     pub vlan: u16,
     /// [`Real::USABLE`] and its neighbours.
     pub flags: u16,
-    /// Its weight in the config, for people; rings are what counts.
+    /// Its weight, 0 where it takes no new connections: rings and lists are what counts, and this for clients whose last ones it has.
     pub weight: u32,
 }
 

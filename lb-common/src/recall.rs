@@ -10,6 +10,7 @@ use crate::hash::Hash;
 use crate::ip::{Ip, Ports};
 use crate::maps::{FlowKey, NOBODY, Real, Service};
 use crate::parse::Opens;
+use crate::persist;
 use crate::schedule::{Change, next};
 use crate::slot::{Slot, State};
 
@@ -70,7 +71,7 @@ impl Query {
 
     /// The index of the service that these words name.
     #[inline(always)]
-    fn service([_, _, _, ports_and_service, _]: [u64; 5]) -> u32 {
+    pub(crate) fn service([_, _, _, ports_and_service, _]: [u64; 5]) -> u32 {
         ports_and_service as u32
     }
 
@@ -136,7 +137,7 @@ pub fn settle<E: Environment>(environment: &E, words: [u64; 5], answer: Answer) 
     if answer != Answer::CHOOSE {
         return answer;
     }
-    environment.recall(Query::chosen(words, environment.tables().choose(Query::service(words))))
+    environment.recall(Query::chosen(words, persist::choose(environment, words)))
 }
 
 /// The real of a packet whose flow the table may know, by the words of a [`Query`]. A remembered one may be dead, and a new one

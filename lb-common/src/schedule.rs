@@ -140,7 +140,7 @@ pub fn count_live<T: Tables>(tables: &T, index: u32, number: u16, change: Change
 /// [`Answer::CHOOSE`](crate::Answer::CHOOSE). The agent takes a real out of the list before it marks it unusable.
 #[inline(always)]
 pub(crate) fn next<T: Tables>(tables: &T, service: &Service) -> u16 {
-    if service.flags & Service::COUNTED != 0 {
+    if service.flags & (Service::COUNTED | Service::PERSISTENT) != 0 {
         return Answer::CHOOSE.number;
     }
     next_turn(tables, service)
@@ -155,10 +155,14 @@ pub(crate) fn next_turn<T: Tables>(tables: &T, service: &Service) -> u16 {
     tables.slot(place).unwrap_or_default() as u16
 }
 
-/// The real that takes a new connection of the least-connection service with this index in `services`.
+/// The real that takes a new connection of the service with this index in `services`, where that isn't [`next`]'s to say.
 #[inline(always)]
 pub fn choose<T: Tables>(tables: &T, index: u32) -> u16 {
-    let Some(turn) = tables.service(index).and_then(|service| tables.take_turn(service.id)) else { return NOBODY };
+    let Some(service) = tables.service(index) else { return NOBODY };
+    if service.flags & Service::COUNTED == 0 {
+        return next_turn(tables, service);
+    }
+    let Some(turn) = tables.take_turn(service.id) else { return NOBODY };
     least_loaded(tables, index, turn)
 }
 

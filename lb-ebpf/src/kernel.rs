@@ -9,7 +9,7 @@ use lb_common::maps::{
 use lb_common::{Answer, Change, Environment, Ip, Load, Owner, Packet, Ports, Stray, Tables, Verdict, Word, settle};
 
 use crate::maps;
-use crate::recall::{lb_choose, lb_count_live, lb_recall};
+use crate::recall::{lb_choose, lb_count_live, lb_persist, lb_recall};
 use crate::stray::{ASK, lb_conclude, lb_is_final, lb_query, lb_service};
 
 /// Where a program runs: how it reaches a frame, and how the frame leaves.
@@ -166,6 +166,11 @@ impl<H: Hook> Environment for Kernel<'_, H> {
     #[inline(always)]
     fn recall(&self, [hash, start, end, ports_and_service, slot_and_opens]: [u64; 5]) -> Answer {
         Answer::of(lb_recall(hash, start, end, ports_and_service, slot_and_opens))
+    }
+
+    #[inline(always)]
+    fn persist(&self, [start, end, ports_and_service, slot_and_opens]: [u64; 4]) -> u16 {
+        lb_persist(start, end, ports_and_service, slot_and_opens) as u16
     }
 
     #[inline(always)]

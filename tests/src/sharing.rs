@@ -28,13 +28,15 @@ pub struct Service {
     pub scheduler: &'static str,
     /// So many of the lab's reals.
     pub reals: usize,
+    /// More lines of its section.
+    pub keys: &'static str,
 }
 
 impl Service {
     /// Three reals take turns.
-    pub const RR: Self = Self { scheduler: "rr", reals: 3 };
+    pub const RR: Self = Self { scheduler: "rr", reals: 3, keys: "" };
     /// Three reals by hash.
-    pub const MH: Self = Self { scheduler: "mh", reals: 3 };
+    pub const MH: Self = Self { scheduler: "mh", reals: 3, keys: "" };
 }
 
 /// The key that they share; it is made when it isn't there yet.
@@ -55,7 +57,7 @@ pub fn key_file(lab: &Lab) -> Result<PathBuf> {
 /// # Errors
 /// The key can't be written.
 pub fn config(lab: &Lab, number: usize, count: usize, service: Service, more: &[Ipv4Addr]) -> Result<String> {
-    let Service { scheduler, reals } = service;
+    let Service { scheduler, reals, keys } = service;
     let reals: String = lab.reals().take(reals).map(|real| format!("{{ address = \"{}\" }}, ", real.v4())).collect();
     let others = NAMES.iter().take(count).enumerate().filter(|(other, _)| *other != number);
     let others = others.map(|(_, name)| lab.host(name).v4()).chain(more.iter().copied());
@@ -67,7 +69,7 @@ pub fn config(lab: &Lab, number: usize, count: usize, service: Service, more: &[
         "[director]\ninterfaces = [\"eth1\"]\n\n[limits]\nflows = 16384\n\n[peers]\nlisten = \"{}\"\naddresses = [{}]\n\
          key_file = \"{}\"\n{wait}\n[vrrp.web]\ninterface = \"eth1\"\nid = 210\nversion = {version}\npriority = {}\n\
          advertise = \"{}\"\naddresses = [\"{VIP}/24\"]\n\n[service.web]\naddress = \"{VIP}:80\"\nprotocol = \"tcp\"\n\
-         scheduler = \"{scheduler}\"\ncheck = {{ type = \"tcp\", interval = \"500ms\", timeout = \"400ms\" }}\n\
+         scheduler = \"{scheduler}\"\n{keys}check = {{ type = \"tcp\", interval = \"500ms\", timeout = \"400ms\" }}\n\
          reals = [{reals}]\n",
         host(lab, number).v4(),
         others.join(", "),

@@ -67,8 +67,10 @@ pub struct Service {
     pub scheduler: u16,
     /// Index in `gates` of the virtual router that owns the VIP; 0 when the VIP is forwarded in every state.
     pub gate: u32,
-    /// Zero.
-    pub spare: [u32; 2],
+    /// What a client's template is told from others' by: one of several services of a VIP, or the service's own. See [`crate::persist`].
+    pub group: u32,
+    /// For how long a client stays on its real, and which clients are one: [`Service::persistent`].
+    pub persistence: u32,
 }
 
 impl Service {
@@ -85,6 +87,32 @@ impl Service {
     /// `lc`, `wlc`, `sed`, `nq`: the scheduler goes by `loads`. Only with [`Self::TRACKED`].
     pub const COUNTED: u16 = 32;
 
+    /// A client's new connections go where its last ones went. Only with [`Self::TRACKED`].
+    pub const PERSISTENT: u16 = 64;
+
+    /// Of `persistence`: the bits of its time.
+    const PERSISTENCE_BITS: u32 = 24;
+
+    /// For so many ticks at most 2^24 - 1, clients whose first `prefix` bits of 128 are the same (an IPv4 address in its mapped form).
+    #[must_use]
+    pub const fn persistent(ticks: u32, prefix: u32) -> u32 {
+        prefix << Self::PERSISTENCE_BITS | ticks & ((1 << Self::PERSISTENCE_BITS) - 1)
+    }
+
+    /// How long a client stays on its real without a connection, in ticks.
+    #[inline(always)]
+    #[must_use]
+    pub const fn persistence_ticks(&self) -> u32 {
+        self.persistence & ((1 << Self::PERSISTENCE_BITS) - 1)
+    }
+
+    /// How many bits of clients' addresses of 128 tell them apart.
+    #[inline(always)]
+    #[must_use]
+    pub const fn persistence_prefix(&self) -> u32 {
+        self.persistence >> Self::PERSISTENCE_BITS
+    }
+
     /// An entry that is nobody's.
     pub const FREE: Self = Self {
         key: ServiceKey { address: [0; 16], port: [0; 2], protocol: 0, reserved: 0 },
@@ -98,7 +126,8 @@ impl Service {
         flags: 0,
         scheduler: 0,
         gate: 0,
-        spare: [0; 2],
+        group: 0,
+        persistence: 0,
     };
 }
 

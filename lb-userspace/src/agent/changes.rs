@@ -154,6 +154,13 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
         });
     }
     changed(&mut out, "scheduler", before.scheduler.label(), after.scheduler.label());
+    let persistence = |service: &Service| {
+        service.persistence.as_ref().map_or_else(|| "without persistence".to_owned(), ToString::to_string)
+    };
+    if before.persistence != after.persistence {
+        out.push(format!("{} now, was {}", persistence(after), persistence(before)));
+    }
+    changed(&mut out, "udp", before.udp.label(), after.udp.label());
     changed(&mut out, "ring_size", before.ring_size, after.ring_size);
     let by_source = |service: &Service| service.scheduler == Scheduler::Sh;
     if by_source(before) != by_source(after) || before.ring_size != after.ring_size {

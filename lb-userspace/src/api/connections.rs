@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::agent::{plain_address, protocol_name};
-use crate::dataplane::{At, Error, Remembered};
+use crate::dataplane::{At, Error, Remembered, is_template};
 use crate::planner::model::protocol_of;
 
 /// A remembered connection.
@@ -46,6 +46,8 @@ pub enum ConnectionState {
     Open,
     /// The client sent a FIN or RST.
     Closing,
+    /// No connection, but the real that a client's new ones go to: a template, in IPVS's words.
+    Persistent,
 }
 
 /// Which connections are asked for: those that fit all of it.
@@ -118,6 +120,7 @@ impl Walk {
             port: u16::from_be_bytes([c, d]),
             real: *self.reals.get(&(service.reals, flow.real))?,
             state: match flow.stage {
+                _ if is_template(&key, service) => ConnectionState::Persistent,
                 Stage::Opening => ConnectionState::Opening,
                 Stage::Open => ConnectionState::Open,
                 Stage::Closing => ConnectionState::Closing,

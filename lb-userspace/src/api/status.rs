@@ -160,6 +160,9 @@ pub struct ServiceStatus {
     pub port: Option<u16>,
     /// Its word in the configuration, such as `mh`.
     pub scheduler: String,
+    /// For how long and for which clients it is persistent, as the configuration's list has it; `None` where each connection goes its own way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<String>,
     /// What it forwarded.
     #[serde(flatten)]
     pub counters: Counters,

@@ -80,6 +80,8 @@ pub enum Why {
     Moving,
     /// Its slot has changed, and what is another real's is remembered: this isn't.
     Exceptions,
+    /// That real has its client: the last connections of that went there.
+    Client,
     /// The next turn is that real's; the next connection takes it.
     Turn,
     /// That real has the least to do now.
@@ -104,6 +106,7 @@ impl Which {
                 },
                 idle: told.idle.unwrap_or_default().as_secs(),
             },
+            _ if told.opens.persistent => Why::Client,
             _ if told.flags & Entry::COUNTED != 0 => Why::Load,
             _ if told.flags & Entry::TRACKED != 0 => Why::Turn,
             _ => match slot.state() {
@@ -146,7 +149,7 @@ mod tests {
         reals: [Result<u16, Verdict>; 2],
     ) -> Told {
         let key = ServiceKey { address: mapped([192, 0, 2, 1]), port: [0, 80], protocol: 6, reserved: 0 };
-        let of = |real| Explained { place: 7, slot, remembered, real };
+        let of = |real| Explained { place: 7, slot, remembered, persistent: false, real };
         let [opens, goes_on] = reals.map(of);
         let idle = remembered.map(|_| Duration::from_secs(3));
         Told { service: key, flags, scheduler: scheduler as u16, ring_size: 251, standby: false, opens, goes_on, idle }

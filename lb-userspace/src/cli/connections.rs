@@ -45,6 +45,7 @@ fn row(out: &mut String, connection: &Connection) {
         ConnectionState::Opening => "opening",
         ConnectionState::Open => "open",
         ConnectionState::Closing => "closing",
+        ConnectionState::Persistent => "persist",
     };
     let (client, vip) = (SocketAddr::new(*client, *client_port), SocketAddr::new(*vip, *port));
     // Writing to a string can't fail. IPv6 makes a line longer, and its columns stay apart.

@@ -224,6 +224,9 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     for alarm in service.fleet.iter().filter_map(FleetStatus::alarm) {
         let _ = writeln!(out, "{}", shape.paint.of(Colour::Bad, &format!("     {alarm}")));
     }
+    if let Some(persistence) = &service.persistence {
+        let _ = writeln!(out, "{}", wrapped(&format!("     {persistence}"), Some(shape.columns), 7));
+    }
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
         let rest = format!("{:<8} {:>6}", real.state.word(), real.weight);

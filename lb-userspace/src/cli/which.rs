@@ -163,6 +163,7 @@ fn lines(which: &Which, with_port: bool) -> Vec<String> {
         Why::Exceptions => {
             format!("it isn't remembered: slot {slot} of {slots} is this real's, but for those that are remembered")
         }
+        Why::Client => "it isn't remembered, but its client is: a new connection goes where its last ones went".to_owned(),
         Why::Turn => "it isn't remembered: a new connection takes the next turn, which is this real's now".to_owned(),
         Why::Load => "it isn't remembered: a new connection goes to who has the least to do, which is this real now".to_owned(),
     });
@@ -174,6 +175,7 @@ fn state(state: ConnectionState, idle: u64) -> String {
         ConnectionState::Opening => "opening",
         ConnectionState::Open => "open",
         ConnectionState::Closing => "closing",
+        ConnectionState::Persistent => "persistent",
     };
     format!("{state}, idle for {}", brief(idle))
 }

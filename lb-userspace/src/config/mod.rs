@@ -35,6 +35,7 @@ pub use section::flows::Flows;
 pub use section::limits::Limits;
 pub use section::notify::Notify;
 pub use section::peers::{PORT as PEERS_PORT, Peers};
+pub use section::persistence::Persistence;
 pub use section::pool::{Pool, PoolPlaces};
 pub use section::real::{Real, RealPlaces, Reals};
 pub use section::service::{OnFailure, Protocol, Scheduler, Service, ServicePlaces};

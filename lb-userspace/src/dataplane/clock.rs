@@ -1,5 +1,6 @@
 //! The clock of the flow table: the kernel's jiffies, in ticks of about a second.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
@@ -82,6 +83,14 @@ impl Clock {
             [times.tcp, times.udp, times.opening, times.closing].map(|time| self.ticks(time));
         Timeouts { tcp, udp, opening, closing }
     }
+}
+
+/// A time in this kernel's ticks, rounded up.
+#[must_use]
+pub fn ticks(time: Duration) -> u32 {
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    // A kernel without a coarse clock starts no agent.
+    CLOCK.get_or_init(|| Clock::new().unwrap_or(Clock { hz: 1000 })).ticks(time)
 }
 
 /// Longest time in ticks that the table can tell.

@@ -36,7 +36,7 @@ mod which;
 mod writer;
 
 pub use attach::{Attached, Hook};
-pub use clock::FlowTimes;
+pub use clock::{FlowTimes, ticks};
 pub use desired::{Desired, Pool, Ring, Taken, Turns};
 pub use error::Error;
 pub use features::Features;
@@ -46,7 +46,7 @@ pub use mapped::Mapped;
 pub use maps::{Adopted, Maps, Room};
 pub(crate) use occupant::describe as occupant;
 pub use pin::{Pins, detach};
-pub use remembered::{Arrays, At, Hears, KeyReader, News, Remembered, Watch};
+pub use remembered::{Arrays, At, Hears, KeyReader, News, Remembered, Watch, is_template};
 pub use slots::{Open, SlotNews, Slots, ToldRing, Words};
 pub use stats::{Counters, StatsReader};
 pub use sweep::{Live, Rules, Sweep, Swept};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lb_common::flow::{self, Flow, Place, Refresh, Stage};
 use lb_common::maps::{Address, FlowKey, FlowKeys, FlowLine, Service, ServiceKey, SlotPair, Timeouts};
 use lb_common::slot::Slot;
-use lb_common::{Hash, Ip, Ports, flow_hash, scale, source_hash};
+use lb_common::{Hash, Ip, Ports, flow_hash, persist, scale, source_hash};
 
 use super::mapped::Mapped;
 use super::slots::{SlotNews, ToldRing};
@@ -197,6 +197,27 @@ impl Remembered {
         }
     }
 
+    /// Renews the template of the client of a connection that lives, which was last seen at `seen`, or makes it: its real has the client.
+    pub fn renew(&self, key: &FlowKey, service: &Service, real: u16, seen: u32) {
+        let template = self.reader.template(key, service);
+        let held =
+            self.find(self.reader.place(&template, service)).and_then(|(at, word)| Some((at, word, Flow::of(word)?)));
+        let Some((at, word, flow)) = held else {
+            self.put(&template, service, real, Stage::Open, seen);
+            return;
+        };
+        // Where another real has the client, that one keeps it.
+        let younger = Flow { seen, ..flow }.idle(flow.seen) == 0;
+        let next = Flow { stage: Stage::Open, seen: if younger { seen } else { flow.seen }, ..flow }.word();
+        if next != word
+            && let Ok(mut words) = self.arrays.lines.entry(at.line)
+            && let Some(place) = words.nth(at.way)
+        {
+            // A connection that began meanwhile has renewed it.
+            let _ = place.compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets the flow with this key.
     pub fn remove(&self, key: &FlowKey, service: &Service) {
         if let Some((at, word)) = self.find(self.reader.place(key, service)) {
@@ -230,8 +251,17 @@ impl KeyReader {
     /// Whose a flow of this line is, by the key beside it.
     pub fn known(&self, line: u32, key: FlowKey, flow: Flow) -> Option<(FlowKey, &Service)> {
         let service = self.services.get(&key.service)?;
-        let place = self.place(&key, service);
-        (place.tag == flow.tag && place.lines.contains(&line)).then_some((key, service))
+        let is_at = |place: Place| place.tag == flow.tag && place.lines.contains(&line);
+        // A client that breaks the rules has port 0 too.
+        let known = is_at(self.place(&key, service)) || is_at(Place::of(self.own_hash(&key, service), self.lines));
+        known.then_some((key, service))
+    }
+
+    /// The template of a flow's client.
+    pub fn template(&self, key: &FlowKey, service: &Service) -> FlowKey {
+        let (network, _) = persist::template(self.seed, service, Ip::from(key.client));
+        let [_, _, c, d] = key.ports;
+        FlowKey { client: network.address(), ports: [0, 0, c, d], service: key.service }
     }
 
     /// The slot that a flow belongs to, counted from its ring's first.
@@ -245,13 +275,23 @@ impl KeyReader {
     }
 
     fn place(&self, key: &FlowKey, service: &Service) -> Place {
-        Place::of(self.own_hash(key, service), self.lines)
+        let hash = if is_template(key, service) {
+            persist::template(self.seed, service, Ip::from(key.client)).1
+        } else {
+            self.own_hash(key, service)
+        };
+        Place::of(hash, self.lines)
     }
 
     fn own_hash(&self, key: &FlowKey, service: &Service) -> Hash {
         let (client, vip) = (Ip::from(key.client), Ip::from(service.key.address));
         flow_hash(self.seed, client, vip, Ports::of(key.ports), service.key.protocol)
     }
+}
+
+/// Whether an entry isn't a connection, but says which real has a client: see [`persist`].
+pub fn is_template(key: &FlowKey, service: &Service) -> bool {
+    service.flags & Service::PERSISTENT != 0 && matches!(key.ports, [0, 0, _, _])
 }
 
 /// What became of a flow since it was told last.

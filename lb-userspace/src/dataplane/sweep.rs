@@ -12,7 +12,7 @@ use lb_common::maps::{FlowKey, Loads, Service, Timeouts};
 
 use super::loads::Tally;
 use super::mapped::Mapped;
-use super::remembered::{At, KeyReader, Remembered};
+use super::remembered::{At, KeyReader, Remembered, is_template};
 use super::slots::{Open, Slots, Words};
 use super::{Dataplane, Desired, Error};
 
@@ -124,7 +124,9 @@ impl Sweep {
                     let at = At { line, way };
                     // Where a packet came meanwhile, it isn't over.
                     let forget = || self.table.forget(at, word);
-                    self.rules.look(swept, line, flow, self.table.key(at), forget);
+                    if let Some((key, service)) = self.rules.look(swept, line, flow, self.table.key(at), forget) {
+                        self.table.renew(&key, service, flow.real, self.rules.renewed(flow));
+                    }
                 }
             }
         }
@@ -160,19 +162,35 @@ impl Rules {
         Swept { open: self.open.clone(), ..Swept::default() }
     }
 
-    /// Looks at an entry of a line. `forget` frees its place, or tells that it has changed.
-    pub fn look(&self, swept: &mut Swept, line: u32, flow: Flow, key: Option<FlowKey>, forget: impl FnOnce() -> bool) {
+    /// When the client of a flow is to have been seen last: as long as a connection is open, its client is there.
+    fn renewed(&self, flow: Flow) -> u32 {
+        if flow.stage == Stage::Open { self.now } else { flow.seen }
+    }
+
+    /// Looks at an entry of a line. `forget` frees its place, or tells that it has changed. Returns the connection whose client's
+    /// template is to be renewed.
+    pub fn look(
+        &self,
+        swept: &mut Swept,
+        line: u32,
+        flow: Flow,
+        key: Option<FlowKey>,
+        forget: impl FnOnce() -> bool,
+    ) -> Option<(FlowKey, &Service)> {
         let known = key.and_then(|key| self.reader.known(line, key, flow));
-        if self.is_over(flow, known.map(|(_, service)| service)) && forget() {
-            return;
+        if self.is_over(flow, known) && forget() {
+            return None;
         }
         swept.used += 1;
         let Some((key, service)) = known else {
             // A tracked service's opening connections have no keys yet, but where they are counted; those of others have.
             swept.unknown |= flow.stage != Stage::Opening;
             swept.anybodys.insert(flow.real);
-            return;
+            return None;
         };
+        if is_template(&key, service) {
+            return None;
+        }
         swept.named.insert((service.reals, flow.real));
         swept.tally.meet(service, flow, self.now);
         let live = swept.flows.entry((service.id, flow.real)).or_default();
@@ -189,13 +207,18 @@ impl Rules {
                 swept.met.insert((service.ring, slot));
             }
         }
+        (service.flags & Service::PERSISTENT != 0 && flow.stage != Stage::Opening).then_some((key, service))
     }
 
-    fn is_over(&self, flow: Flow, service: Option<&Service>) -> bool {
-        let Some(service) = service else { return flow.is_over(self.now, &self.timeouts, false) };
+    fn is_over(&self, flow: Flow, known: Option<(FlowKey, &Service)>) -> bool {
+        let Some((key, service)) = known else { return flow.is_over(self.now, &self.timeouts, false) };
         // Of a real that is gone; that of a dead one may be another director's, which sees it otherwise.
         if !self.reals.contains(&(service.reals + u32::from(flow.real))) {
             return true;
+        }
+        if is_template(&key, service) {
+            let once = flow.stage == Stage::Opening && flow.is_over(self.now, &self.timeouts, false);
+            return once || flow.idle(self.now) > service.persistence_ticks();
         }
         let datagrams = service.key.protocol == header::protocol::UDP;
         // One that was seen once and has its key isn't a tracked service's new connection: of a slot that moved, it may be in
@@ -210,7 +233,7 @@ impl Rules {
 mod tests {
     use lb_common::flow::Place;
     use lb_common::maps::{Real, ServiceKey, mapped};
-    use lb_common::{Ip, Ports, flow_hash};
+    use lb_common::{Ip, Ports, flow_hash, persist};
 
     use super::*;
     use crate::dataplane::Pool;
@@ -219,9 +242,21 @@ mod tests {
     const LINES: u32 = 64;
 
     /// What a sweep at second 1000 makes of a flow last seen at this second, with its key or without.
-    fn swept(flags: u16, (stage, seen): (Stage, u32), with_key: bool) -> (Swept, bool) {
+    fn swept(flags: u16, flow: (Stage, u32), with_key: bool) -> (Swept, bool) {
+        swept_of(flags, flow, with_key.then_some([1, 2, 0, 80]))
+    }
+
+    /// The same of a flow with these ports, of a service that keeps clients for 300 ticks.
+    fn swept_of(flags: u16, (stage, seen): (Stage, u32), ports: Option<[u8; 4]>) -> (Swept, bool) {
         let service_key = ServiceKey { address: mapped([192, 0, 2, 1]), port: [0, 80], protocol: 6, reserved: 0 };
-        let service = Service { key: service_key, ring_size: 7, room: 8, flags, ..Service::FREE };
+        let service = Service {
+            key: service_key,
+            ring_size: 7,
+            room: 8,
+            flags,
+            persistence: Service::persistent(300, 128),
+            ..Service::FREE
+        };
         let real = Real { flags: Real::USABLE, ..zerocopy::FromZeros::new_zeroed() };
         let desired = Desired {
             services: BTreeMap::from([(service_key, service)]),
@@ -229,14 +264,17 @@ mod tests {
             ..Desired::default()
         };
         let rules = Rules::new(KeyReader::new(&desired, LINES), HashSet::from([3]), Open::default(), (1000, TIMEOUTS));
-        let key = FlowKey { client: mapped([10, 0, 0, 9]), ports: [1, 2, 0, 80], service: 0 };
-        let place = Place::of(
-            flow_hash(0, Ip::from(key.client), Ip::from(service_key.address), Ports::of(key.ports), 6),
-            LINES,
-        );
+        let key = FlowKey { client: mapped([10, 0, 0, 9]), ports: ports.unwrap_or([1, 2, 0, 80]), service: 0 };
+        let client = Ip::from(key.client);
+        let hash = if is_template(&key, &service) {
+            persist::template(0, &service, client).1
+        } else {
+            flow_hash(0, client, Ip::from(service_key.address), Ports::of(key.ports), 6)
+        };
+        let place = Place::of(hash, LINES);
         let flow = Flow { tag: place.tag, seen, stage, real: 3 };
         let (mut swept, mut gone) = (rules.begin(), false);
-        rules.look(&mut swept, place.lines[0], flow, with_key.then_some(key), || {
+        rules.look(&mut swept, place.lines[0], flow, ports.map(|_| key), || {
             gone = true;
             true
         });
@@ -253,6 +291,22 @@ mod tests {
             assert!(swept(flags, (Stage::Open, 90), true).1);
         }
         assert!(swept(Service::TRACKED, (Stage::Opening, 800), false).1, "a SYN that nothing followed");
+    }
+
+    #[test]
+    fn a_client_is_remembered_for_as_long_as_the_service_says() {
+        let flags = Service::TRACKED | Service::PERSISTENT;
+        for (stage, seen, over) in [
+            (Stage::Open, 700, false),
+            (Stage::Open, 699, true),
+            (Stage::Opening, 940, false),
+            // One connection came, and nothing followed.
+            (Stage::Opening, 930, true),
+        ] {
+            let (swept, gone) = swept_of(flags, (stage, seen), Some([0, 0, 0, 80]));
+            assert_eq!(gone, over, "{stage:?} {seen}");
+            assert!(swept.flows.is_empty() && swept.named.is_empty(), "it is no connection");
+        }
     }
 
     #[test]

@@ -346,9 +346,11 @@ const FREE: Real = Real {
     weight: 0,
 };
 
-/// Whether a service's entry can be changed where it is: a frame may see its flags, its gate and its scheduler in either state.
+/// Whether a service's entry can be changed where it is: a frame may see its flags, its gate, its scheduler and how it
+/// keeps clients in either state.
 fn differs_in_flags(held: &Service, service: &Service) -> bool {
-    *held == Service { flags: held.flags, scheduler: held.scheduler, gate: held.gate, ..*service }
+    let Service { flags, scheduler, gate, group, persistence, .. } = *held;
+    *held == Service { flags, scheduler, gate, group, persistence, ..*service }
 }
 
 /// Whether frames can be sent to the real by its old entry and can't by its new one.

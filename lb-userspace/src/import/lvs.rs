@@ -1,9 +1,9 @@
 //! Virtual servers of IPVS, from whichever language: what of them `lb` has, and what is told of the rest.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::ledger::{Fate, Ledger, Place};
-use super::model::{Check, End, Fleet, Model, Pool, Real, Service, Side};
+use super::model::{Check, End, Fleet, Kept, Mark, Model, Pool, Real, Service, Side};
 
 /// How IPVS sends to a real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(super) struct Virtual {
     pub name: String,
     pub protocol: &'static str,
     pub scheduler: &'static str,
+    pub kept: Option<Kept>,
     pub check: Option<Check>,
     pub quiesce: bool,
     pub fleet: Fleet,
@@ -117,7 +118,7 @@ impl Virtual {
 
     /// Puts it into the model. One without reals is told of by its caller.
     pub(super) fn settle(self, model: &mut Model) {
-        let Self { ends, marks, name, protocol, scheduler, check, quiesce, fleet, notify, reals, remarks, .. } = self;
+        let Self { ends, marks, name, protocol, scheduler, kept, check, quiesce, fleet, notify, reals, remarks, .. } = self;
         let side = Side { check, quiesce, fleet, notify, reals };
         if let ([end], true) = (&ends[..], marks.is_empty()) {
             model.services.push(Service {
@@ -126,16 +127,24 @@ impl Virtual {
                 end: *end,
                 protocol,
                 scheduler,
+                kept,
                 side: Err(side),
             });
             return;
         }
         let number = model.pools.len();
         let marks: Vec<String> = marks.iter().map(u32::to_string).collect();
-        let mark = (!marks.is_empty()).then(|| marks.join(" or "));
+        let mark = (!marks.is_empty()).then(|| Mark { marks: marks.join(" or "), scheduler, kept });
         model.pools.push(Pool { name, remarks, side, mark });
-        let service =
-            |end| Service { name: String::new(), remarks: Vec::new(), end, protocol, scheduler, side: Ok(number) };
+        let service = |end| Service {
+            name: String::new(),
+            remarks: Vec::new(),
+            end,
+            protocol,
+            scheduler,
+            kept,
+            side: Ok(number),
+        };
         model.services.extend(ends.into_iter().map(service));
     }
 }
@@ -163,10 +172,6 @@ pub(super) const MARK: &str = "firewall marks aren't there, and what they mark i
 
 /// A scheduler: ours, and what is told of it.
 pub(super) fn scheduler(word: &str, ports: bool, persistent: bool) -> (&'static str, Fate, String) {
-    if persistent && word != "sh" && word != "mh" {
-        let how = format!("scheduler = \"sh\" in place of {word}, since the service is persistent");
-        return ("sh", Fate::Changed, how);
-    }
     let changed = |ours: &'static str, how: &str| (ours, Fate::Changed, how.to_owned());
     let left = |ours: &'static str, how: &str| (ours, Fate::Left, how.to_owned());
     match word {
@@ -203,10 +208,42 @@ pub(super) fn scheduler(word: &str, ports: bool, persistent: bool) -> (&'static 
     }
 }
 
-/// What is told of persistence.
-pub(super) fn persistence(seconds: u32) -> String {
-    format!(
-        "scheduler = \"sh\": a client goes to one real by its address, as long as the reals stay the same, not for \
-         {seconds} s after its last connection. Services of one VIP that have the same pool send it to the same real"
-    )
+/// Longest persistence here, in seconds.
+const DAY: u32 = 86_400;
+
+/// Persistence with this scheduler of ours, by what stands for its time and its mask; and what is told of either.
+pub(super) fn persistence(scheduler: &str, seconds: u32, mask: Option<&str>) -> (Option<Kept>, Told, Option<Told>) {
+    if scheduler == "sh" {
+        let how =
+            "sh sends a client to one real by its address alone, as long as the reals stay the same: it needs no time";
+        let of_mask =
+            mask.map(|mask| (Fate::Left, format!("mask {mask} isn't there: sh goes by the client's whole address")));
+        return (None, (Fate::Changed, how.to_owned()), of_mask);
+    }
+    let prefix = mask.map(|mask| {
+        prefix(mask).ok_or_else(|| format!("{mask} is no mask that a prefix has: a client's whole address counts"))
+    });
+    let told = if seconds > DAY {
+        (Fate::Changed, "persistence lasts a day at most here".to_owned())
+    } else {
+        (Fate::Carried, String::new())
+    };
+    let of_mask = prefix.as_ref().map(|prefix| match prefix {
+        Ok(_) => (Fate::Carried, String::new()),
+        Err(how) => (Fate::Left, how.clone()),
+    });
+    (Some(Kept { seconds: seconds.min(DAY), prefix: prefix.and_then(Result::ok) }), told, of_mask)
+}
+
+/// How a word was carried over, and what is told of it.
+pub(super) type Told = (Fate, String);
+
+/// A mask's ones: of dotted bytes, of the kernel's eight digits, or a prefix's length.
+fn prefix(mask: &str) -> Option<u8> {
+    let word = match mask.parse::<Ipv4Addr>() {
+        Ok(dotted) => u32::from(dotted),
+        Err(_) if mask.len() == 8 => u32::from_str_radix(mask, 16).ok()?,
+        Err(_) => return mask.parse().ok().filter(|prefix| *prefix <= 128),
+    };
+    (word.leading_ones() == word.count_ones()).then(|| word.leading_ones() as u8)
 }

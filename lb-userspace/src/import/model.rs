@@ -55,8 +55,25 @@ pub(super) struct Pool {
     pub name: String,
     pub remarks: Vec<String>,
     pub side: Side,
-    /// A firewall mark whose services aren't known.
-    pub mark: Option<String>,
+    /// Firewall marks whose services aren't known.
+    pub mark: Option<Mark>,
+}
+
+/// What is known of the services that a firewall marks.
+#[derive(Debug)]
+pub(super) struct Mark {
+    /// The marks, as they are told.
+    pub marks: String,
+    pub scheduler: &'static str,
+    pub kept: Option<Kept>,
+}
+
+/// Persistence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub seconds: u32,
+    /// Bits of the client's address that count; `None` for all.
+    pub prefix: Option<u8>,
 }
 
 /// What a service or a pool has of its reals.
@@ -86,6 +103,7 @@ pub(super) struct Service {
     pub end: End,
     pub protocol: &'static str,
     pub scheduler: &'static str,
+    pub kept: Option<Kept>,
     /// The pool's number in the model, or its own.
     pub side: Result<usize, Side>,
 }

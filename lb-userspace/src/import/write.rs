@@ -1,8 +1,9 @@
 //! The file's text.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use super::model::{Check, End, Key, Model, Pool, Router, Service, Side, Vip, list, quoted, time};
+use super::model::{Check, End, Kept, Key, Mark, Model, Pool, Router, Service, Side, Vip, list, quoted, time};
 
 /// The whole file. The same model makes the same text.
 pub(super) fn file(from: &str, model: &Model) -> String {
@@ -80,22 +81,37 @@ fn vip(vip: &Vip) -> String {
 fn pool(out: &mut String, pool: &Pool) {
     head(out, &pool.remarks, &format!("[pool.{}]", pool.name));
     side(out, &pool.side, None);
-    if let Some(mark) = &pool.mark {
+    if let Some(Mark { marks, scheduler, kept: of }) = &pool.mark {
         let _ = write!(
             out,
-            "\n# One of these for each address, port and protocol that the firewall gives mark {mark}:\n\
-             #[service.{name}-1]\n#address = \"192.0.2.1:80\"\n#protocol = \"tcp\"\n#pool = \"{name}\"\n",
+            "\n# One of these for each address, port and protocol that the firewall gives mark {marks}:\n\
+             #[service.{name}-1]\n#address = \"192.0.2.1:80\"\n#protocol = \"tcp\"\n#scheduler = \"{scheduler}\"\n#pool = \"{name}\"\n",
             name = pool.name
         );
+        if let Some(of) = of {
+            kept(out, "#", of);
+            // A mark's clients have one real for all that it marks.
+            let _ = writeln!(out, "#persistence_group = {}", quoted(&pool.name));
+        }
+    }
+}
+
+fn kept(out: &mut String, before: &str, kept: &Kept) {
+    let _ = writeln!(out, "{before}persistence = {}", time(Duration::from_secs(kept.seconds.into())));
+    if let Some(prefix) = kept.prefix {
+        let _ = writeln!(out, "{before}persistence_prefix = {prefix}");
     }
 }
 
 fn service(out: &mut String, service: &Service, model: &Model) {
-    let Service { name, remarks, end: End { address, port }, protocol, scheduler, side: of } = service;
+    let Service { name, remarks, end: End { address, port }, protocol, scheduler, kept: stays, side: of } = service;
     head(out, remarks, &format!("[service.{name}]"));
     let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
     let shown = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let _ = writeln!(out, "address = \"{host}:{shown}\"\nprotocol = \"{protocol}\"\nscheduler = \"{scheduler}\"");
+    if let Some(stays) = stays {
+        kept(out, "", stays);
+    }
     match of {
         Ok(number) => {
             let name = model.pools.get(*number).map_or("", |pool| &pool.name);

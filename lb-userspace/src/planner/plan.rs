@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use lb_common::maps::{self, Address, Port, ReturnKey, ServiceKey, mapped};
 use lb_common::ring::{MAX_TURNS, Member};
 
-use crate::config::{Flows, Protocol, Real, Scheduler, Service, Vip};
-use crate::dataplane::{Desired, FlowTimes, Ring, Turns};
+use crate::config::{Flows, Persistence, Protocol, Real, Scheduler, Service, Vip};
+use crate::dataplane::{Desired, FlowTimes, Ring, Turns, ticks};
 use crate::host::neighbour::Resolved;
 
 use super::allocation::{Allocation, Kept, Part, PoolName};
@@ -72,11 +72,14 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
                 reals: reals.start,
                 counters: allocation.counters(key, reals.length).start,
                 room: reals.length,
-                flags: service.scheduler.flags() | if undecided { maps::Service::UNDECIDED } else { 0 },
+                flags: flags(service) | if undecided { maps::Service::UNDECIDED } else { 0 },
                 scheduler: service.scheduler as u16,
                 gate: gates.get(&service.address).copied().unwrap_or(0),
                 ..maps::Service::FREE
             };
+            if let Some(persistence) = &service.persistence {
+                (value.group, value.persistence) = (group_of(&key, persistence), kept_for(service, persistence));
+            }
             if service.scheduler.is_tracked() {
                 let turns = turns(service, &shares);
                 let range = allocation.turns(key, turns.words().max(most_turns(service)));
@@ -92,6 +95,26 @@ pub fn plan(model: &Model, allocation: &mut Allocation) -> Desired {
     allocation.keep(&kept);
     desired.copies = allocation.copies();
     desired
+}
+
+/// What a service asks of the packet path.
+fn flags(service: &Service) -> u16 {
+    let persistent = if service.persistence.is_some() { maps::Service::PERSISTENT } else { 0 };
+    service.scheduler.flags() | service.udp.flags() | persistent
+}
+
+/// What tells a service's templates from those of other services of its VIP: its group's word, or its own port and protocol. These never
+/// have the first bit.
+fn group_of(key: &ServiceKey, persistence: &Persistence) -> u32 {
+    let Some(group) = &persistence.group else { return key.tail() };
+    // FNV-1a: every director and every version finds the same.
+    let hash = group.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    1 << 31 | hash
+}
+
+fn kept_for(service: &Service, persistence: &Persistence) -> u32 {
+    let mapped = if service.address.is_ipv4() { 96 } else { 0 };
+    maps::Service::persistent(ticks(persistence.time), mapped + u32::from(persistence.prefix))
 }
 
 /// How long flows are remembered.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::{binary, lb, refusal, unwrapped};
+use lb_tests::client::{Client, tally};
 use lb_tests::lab::{DEADLINE, Host, Lab, VIP, scenario, wait_until};
 use lb_tests::sharing::{CONNECTIONS, Service, Sharing, all_go_on, config, host};
 use lb_userspace::api;
@@ -27,6 +28,33 @@ fn connections_that_took_turns_outlive_their_director() {
         directors.cut(0)?;
         directors.is_master(1)?;
         all_go_on(&mut connections).context("after the power cut")
+    });
+}
+
+#[test]
+fn a_client_stays_on_its_real_on_the_next_director_too() {
+    scenario(Lab::builder().directors(2).reals(3), |lab| {
+        let service = Service { keys: "persistence = \"5m\"\n", ..Service::RR };
+        let mut directors = Sharing::start(lab, &[service; 2])?;
+        let client = Client::new(lab.client());
+        let real = client.get((VIP, 80))?.real;
+        let stays = |when: &str| {
+            let answers = client.get_many((VIP, 80), 20)?;
+            ensure!(answers.iter().all(|answer| answer.real == real), "{when}: {:?}", tally(&answers));
+            Ok(())
+        };
+        stays("one after the other")?;
+        let address = lab.client().v4().to_string();
+        for director in ["director-a", "director-b"].map(|name| lab.host(name)) {
+            wait_until(DEADLINE, "it is known who has the client", || {
+                lb(director, &["list", "--connections"]).is_ok_and(|listed| listed.contains(" persist "))
+            })?;
+            let which = lb(director, &["which", &format!("{address}:1"), &format!("{VIP}:80")])?;
+            ensure!(which.contains("a new connection goes where its last ones went"), "{which}");
+        }
+        directors.cut(0)?;
+        directors.is_master(1)?;
+        stays("on the other director")
     });
 }
 

@@ -9,6 +9,7 @@ mod fragment;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod persistent;
 mod pool;
 mod properties;
 mod schedule;
@@ -84,6 +85,11 @@ fn counted() -> Result<()> {
 }
 
 #[test]
+fn persistent() -> Result<()> {
+    play(&persistent::fixtures(), SIZES)
+}
+
+#[test]
 fn change() -> Result<()> {
     play(&change::fixtures(), SIZES)
 }
@@ -125,6 +131,7 @@ fn every_fixture_has_a_name_of_its_own() {
         schedule::fixtures(),
         tracked::fixtures(),
         counted::fixtures(),
+        persistent::fixtures(),
         change::fixtures(),
         truncation::fixtures(),
         table::fixtures(),

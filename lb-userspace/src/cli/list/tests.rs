@@ -23,6 +23,7 @@ fn service(name: &str, address: &str, scheduler: &str, reals: Vec<RealStatus>) -
         address: address.parse().unwrap(),
         port: Some(80),
         scheduler: scheduler.to_owned(),
+        persistence: None,
         counters: Counters { connections: 1000, packets: 7000, bytes: 50_000_000 },
         rates: None,
         reals,

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod metrics;
 pub mod notify;
 pub mod peers;
+pub mod persistence;
 pub mod pool;
 pub mod real;
 mod seen;

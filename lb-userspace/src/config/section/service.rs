@@ -10,6 +10,7 @@ use super::check::{self, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
+use super::persistence::{self, Persistence};
 use super::pool::{self, Declared, Pool};
 use super::real::{self, Real, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
@@ -35,6 +36,10 @@ pub struct Service {
     pub protocol: Protocol,
     /// How a new connection finds its real.
     pub scheduler: Scheduler,
+    /// How long a client stays on its real; `None`: each connection goes its own way.
+    pub persistence: Option<Persistence>,
+    /// What a datagram is to it.
+    pub udp: Udp,
     /// Slots of the service's ring, a prime.
     pub ring_size: u32,
     /// How its reals are checked that have no checks of their own.
@@ -64,6 +69,38 @@ pub enum OnFailure {
 
 impl OnFailure {
     pub(super) const WORDS: Choice<Self> = Choice(&[("remove", Self::Remove), ("quiesce", Self::Quiesce)]);
+}
+
+/// Which datagrams belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Udp {
+    /// Those of one client's port: a session.
+    #[default]
+    Session,
+    /// None: each is a question of its own.
+    Query,
+    /// As a session, which an Initial packet begins.
+    Quic,
+}
+
+impl Udp {
+    const WORDS: Choice<Self> = Choice(&[("session", Self::Session), ("query", Self::Query), ("quic", Self::Quic)]);
+
+    /// Its word.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        Self::WORDS.0.iter().find(|(_, udp)| *udp == self).map_or("?", |(word, _)| word)
+    }
+
+    /// What it asks of the packet path: a flag of [`lb_common::maps::Service`].
+    #[must_use]
+    pub const fn flags(self) -> u16 {
+        match self {
+            Self::Session => 0,
+            Self::Query => lb_common::maps::Service::QUERY,
+            Self::Quic => lb_common::maps::Service::QUIC,
+        }
+    }
 }
 
 /// A service's transport protocol.
@@ -177,6 +214,15 @@ keys! {
         protocol: Protocol = key(PROTOCOL).required();
         /// how a new connection finds its real; see below
         scheduler: Scheduler = key(SCHEDULERS).or(Scheduler::Mh);
+        /// a client's new connections go where its last ones went, for so long after the last of them has ended; docs/schedulers.md
+        persistence: Duration = key(Time::of(Duration::from_secs(1)..=DAY)).without("each connection goes its own way");
+        /// how many first bits of an address tell clients apart: with 24, all of 198.51.100.0/24 are one client
+        persistence_prefix: u8 = key(Number::of(0..=128).unit("bits")).without("all of them");
+        /// services of one VIP and pool with the same word here send a client to the same real (80 and 443, an FTP's ports)
+        persistence_group: String = key(ANY).without("the service alone").example("\"shop\"").values("a word");
+        /// which datagrams belong together: `session` those of one client's port, `query` none, each being a question of its own (DNS);
+        /// `quic` as a session that an Initial packet begins
+        udp: Udp = key(Udp::WORDS).or(Udp::Session);
         /// slots of the service's ring: 100 or more for each real share the load evenly, and each slot takes memory
         ring_size: u32 = key(Number::of(RINGS.0..=RINGS.1).unit("slots (a prime)")).or(RING)
             .values("a prime, 251 to 1048573, not less than the number of reals");
@@ -228,7 +274,10 @@ pub fn accept(
         }
     }
     let pools: HashMap<&str, &Pool> = pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
-    declared.services.iter().filter_map(|service| one(service, declared, &pools, vips, source, findings)).unzip()
+    let all: Vec<(Service, ServicePlaces)> =
+        declared.services.iter().filter_map(|service| one(service, declared, &pools, vips, source, findings)).collect();
+    persistence::check_groups(&all, source, findings);
+    all.into_iter().unzip()
 }
 
 fn one(
@@ -252,6 +301,8 @@ fn one(
     let (notify, program) = notify::accept(&read.notify, &read.notify_timeout, findings);
     let pool = pool::of_service(read, pools, findings);
     check_turns(read, declared.reals(read), findings);
+    persistence::check_udp(read, findings);
+    let persistence = vip.and_then(|vip| persistence::accept(read, vip, findings));
     check_ring(read, declared.reals(read).len(), findings);
 
     let (&Endpoint { address, port }, span) = endpoint?;
@@ -262,6 +313,8 @@ fn one(
         port,
         protocol: read.protocol.copied()?,
         scheduler: read.scheduler.copied()?,
+        persistence,
+        udp: read.udp.copied()?,
         ring_size: read.ring_size.copied()?,
         pool: read.pool.cloned(),
         checks: pool.map_or(checks, |pool| pool.checks.clone()),
@@ -352,7 +405,8 @@ impl Service {
 
     fn describe(&self, out: &mut String, widest: usize) {
         let (protocol, scheduler) = (self.protocol.label(), self.scheduler.label());
-        let _ = writeln!(out, "{protocol:4} {} {scheduler}", endpoint(self.address, self.port));
+        let persistent = self.persistence.as_ref().map_or_else(String::new, |persistence| format!(" {persistence}"));
+        let _ = writeln!(out, "{protocol:4} {} {scheduler}{persistent}", endpoint(self.address, self.port));
         let kept = if self.scheduler.is_tracked() { "connections tracked" } else { "no state per connection" };
         out.push_str(&wrap(&format!("     {}: ring of {} slots, {kept}", self.name, self.ring_size), "     "));
         if let Some(pool) = &self.pool {

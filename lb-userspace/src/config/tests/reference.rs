@@ -78,6 +78,8 @@ fn the_shipped_file_is_the_reference_lab() {
             port: Some(80),
             protocol: Protocol::Tcp,
             scheduler: Scheduler::Rr,
+            persistence: None,
+            udp: crate::config::section::service::Udp::Session,
             ring_size: 65_537,
             checks: alone(Check {
                 kind: CheckKind::Http(Http::default()),

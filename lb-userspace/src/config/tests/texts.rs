@@ -18,8 +18,9 @@ lb.toml:5:1: `adress` is not a key of [service.web]
   5 | adress = \"192.0.2.1:80\"
     | ^^^^^^
   fix: did you mean \"address\"? Its keys are address, protocol, scheduler,
-       ring_size, pool, check, join_checks, on_failure, drain_deadline, fleet,
-       notify, notify_timeout or reals
+       persistence, persistence_prefix, persistence_group, udp, ring_size, pool,
+       check, join_checks, on_failure, drain_deadline, fleet, notify,
+       notify_timeout or reals
 
 lb.toml:7:14: \"rrr\" is not a `scheduler`
   7 |  scheduler = \"rrr\"

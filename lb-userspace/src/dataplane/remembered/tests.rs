@@ -147,3 +147,36 @@ fn more_news_than_are_found_at_once() {
     assert_eq!(heard(&mut watch, &table, 100, Hears::Others).len(), 40);
     assert!(heard(&mut watch, &table, 100, Hears::Others).is_empty());
 }
+
+#[test]
+fn a_client_s_template_is_made_and_renewed_by_its_connections() {
+    let mut table = table();
+    let flags = Service::TRACKED | Service::PERSISTENT;
+    let service = Service { persistence: Service::persistent(300, 120), group: 80, ..service(3, flags) };
+    table.reader.services = Arc::new(HashMap::from([(3, service)]));
+    let templates = |table: &Remembered| -> Vec<(FlowKey, Flow)> {
+        let known = |(at, word)| {
+            let flow = Flow::of(word)?;
+            let (key, service) = table.known(at, flow)?;
+            is_template(&key, service).then_some((key, flow))
+        };
+        all(table).into_iter().filter_map(known).collect()
+    };
+    table.renew(&key(4), &service, 5, 100);
+    let [(template, first)] = templates(&table)[..] else { panic!("{:?}", templates(&table)) };
+    assert_eq!((template.client, template.ports), (mapped([10, 0, 0, 0]), [0, 0, 0, 80]));
+    assert_eq!((first.real, first.stage, first.seen), (5, Stage::Open, 100));
+    // Another connection of the network, on another real: the client stays where it is. An older one makes it no older.
+    let neighbour = FlowKey { client: mapped([10, 0, 0, 9]), ..key(5) };
+    table.renew(&neighbour, &service, 6, 130);
+    table.renew(&key(4), &service, 5, 110);
+    let [(_, second)] = templates(&table)[..] else { panic!("{:?}", templates(&table)) };
+    assert_eq!((second.real, second.seen), (5, 130));
+
+    // Who breaks the rules with port 0 passes for nobody else.
+    let hostile = key(0);
+    let flow = Flow { tag: Place::of(table.reader.own_hash(&hostile, &service), LINES).tag, ..first };
+    let line = Place::of(table.reader.own_hash(&hostile, &service), LINES).lines[0];
+    assert!(table.reader.known(line, hostile, flow).is_some());
+    assert_ne!(flow.tag, first.tag);
+}

@@ -75,12 +75,13 @@ impl Services {
         let (scheduler, fate, how) = lvs::scheduler(word, ports, head.persistent.is_some());
         let told = if how.is_empty() { String::new() } else { format!("{word}: {how}") };
         ledger.note(&[place], fate, what, told);
+        let mut kept = None;
         if let Some(seconds) = head.persistent {
-            ledger.note(&[place], Fate::Changed, what, lvs::persistence(seconds));
-        }
-        if let Some(mask) = &head.mask {
-            let how = format!("mask {mask} isn't there: sh goes by the client's whole address");
-            ledger.note(&[place], Fate::Left, what, how);
+            let (found, told, of_mask) = lvs::persistence(scheduler, seconds, head.mask.as_deref());
+            kept = found;
+            for (fate, how) in [Some(told), of_mask].into_iter().flatten() {
+                ledger.note(&[place], fate, what, how);
+            }
         }
         if head.ops {
             ledger.note(&[place], Fate::Left, what, OPS);
@@ -103,6 +104,7 @@ impl Services {
             name,
             protocol: ours,
             scheduler,
+            kept,
             check: None,
             quiesce: false,
             fleet: Default::default(),

@@ -122,7 +122,8 @@ struct Reading<'a> {
     kind: Option<&'a Node>,
     method: Method,
     ports: bool,
-    persistent: Option<u32>,
+    persistent: Option<(u32, &'a Node)>,
+    granularity: Option<&'a Node>,
     protocol: &'static str,
     base: Base,
     together: Together<'a>,
@@ -149,6 +150,7 @@ pub(super) fn server(node: &Node, groups: &Groups, ledger: &mut Ledger, model: &
         method: Method::Nat,
         ports: false,
         persistent: None,
+        granularity: None,
         protocol: "tcp",
         base: Base::default(),
         together: Together::default(),
@@ -215,12 +217,12 @@ impl<'a> Reading<'a> {
                 match seconds {
                     Some(0) => taken(node, 1, ledger),
                     Some(seconds) => {
-                        self.persistent = Some(seconds);
-                        changed(node, lvs::persistence(seconds), ledger);
+                        self.persistent = Some((seconds, node));
                     }
                     None => {}
                 }
             }
+            "persistence_granularity" if node.arg().is_some() => self.granularity = Some(node),
             "protocol" => match node.arg() {
                 Some("TCP") => taken(node, 1, ledger),
                 Some("UDP") => {
@@ -245,6 +247,20 @@ impl<'a> Reading<'a> {
             ledger.note(&node.own(), fate, node.what(), how);
             surplus(node, 1, ledger);
         }
+        let mut kept = None;
+        if let Some((seconds, node)) = self.persistent {
+            let (found, (fate, how), of_mask) =
+                lvs::persistence(scheduler, seconds, self.granularity.and_then(Node::arg));
+            kept = found;
+            ledger.note(&node.own(), fate, node.what(), how);
+            surplus(node, 1, ledger);
+            if let (Some(node), Some((fate, how))) = (self.granularity, of_mask) {
+                ledger.note(&node.own(), fate, node.what(), how);
+                surplus(node, 1, ledger);
+            }
+        } else if let Some(node) = self.granularity {
+            changed(node, "it says nothing without persistence_timeout", ledger);
+        }
         match (self.method, self.kind) {
             (Method::Direct, Some(node)) => taken(node, 1, ledger),
             (method, kind) => {
@@ -268,6 +284,7 @@ impl<'a> Reading<'a> {
             name,
             protocol: self.protocol,
             scheduler,
+            kept,
             check: None,
             quiesce: self.base.inhibits,
             fleet: Fleet::default(),

@@ -175,7 +175,6 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Group], "global_tracking", Fate::Changed, "nothing need be done: what members track gives up the whole group"),
     (&[Group], "sync_group_tracking_weight", Fate::Changed, "nothing need be done: members keep the weights of what they track"),
     (&[Server], "net_mask", Fate::Left, "it isn't there: sh goes by the client's whole address"),
-    (&[Server], "persistence_granularity", Fate::Left, "it isn't there: sh goes by the client's whole address"),
     (&[Server], "nat_mask", Fate::Changed, "nothing need be done: keepalived itself ignores it"),
     (&[Server], "persistence_engine", Fate::Left, "persistence by an engine (SIP) isn't there"),
     (&[Server], "snmp_name", Fate::Changed, SNMP),
