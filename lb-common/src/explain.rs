@@ -9,7 +9,7 @@ use crate::maps::{NOBODY, Port, Real, ReturnKey, Service, Vip, VipKey, VirtualMa
 use crate::packet::Packet;
 use crate::persist::{asked as asked_of, persist};
 use crate::recall::{Query, recall, settle};
-use crate::select::{Asked, own_hash, owner, reach, slot_of, unserved};
+use crate::select::{Asked, is_sampled, own_hash, owner, reach, slot_of, unserved};
 use crate::slot::Slot;
 use crate::verdict::Verdict;
 
@@ -36,7 +36,7 @@ pub fn explain<T: Tables>(tables: &T, asked: Asked) -> Option<Explained> {
     let (slot, hash) = slot_of(tables, director, service, flow)?;
     let place = scale(hash, service.ring_size);
     let tracked = service.flags & Service::TRACKED != 0;
-    let remembered = if tracked || !slot.is_settled() {
+    let remembered = if tracked || !slot.is_settled() || is_sampled(hash) {
         let held = Place::of(own_hash(director, service, flow, hash), director.flow_lines);
         held.lines.into_iter().find_map(|line| flow::held(tables.flow_line(line)?, held.tag))
     } else {

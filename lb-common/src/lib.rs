@@ -51,7 +51,7 @@ pub use parse::{Network, Opens, Parsed, parse_network, parse_transport};
 pub use recall::{Answer, Query, recall, settle};
 pub use rewrite::{address, retag};
 pub use schedule::{Change, EXACT, Load, Scheduler, choose, count_live};
-pub use select::Asked;
+pub use select::{Asked, SAMPLE, is_sampled};
 pub use stray::{Owner, Stray, conclude, is_final, query, service, stray};
 pub use verdict::{Action, Verdict};
 

@@ -31,7 +31,7 @@ pub fn template(seed: u64, service: &Service, client: Ip) -> (Ip, Hash) {
 /// So many ones from the top, at most 64.
 #[inline(always)]
 fn ones(bits: u64) -> u64 {
-    if bits == 0 { 0 } else { u64::MAX << (64 - bits & 63) }
+    if bits == 0 { 0 } else { u64::MAX << ((64 - bits) & 63) }
 }
 
 /// The ports of a template's key: those of the connection, without the client's. No client has port 0 (RFC 6335 §6).

@@ -220,8 +220,10 @@ pub fn recall<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
         }
         return Answer { number: chosen, connection };
     }
+    // One of a sample, in a slot that says whose it is: a flood of openers leaves no trace there.
+    let sampled = !opener && !tracked && slot.is_settled();
     // The last packets of an unknown connection are not worth an entry.
-    if opens == Opens::Ends || !(moving || opener && tracked) || chosen == NOBODY {
+    if opens == Opens::Ends || !(moving || sampled || opener && tracked) || chosen == NOBODY {
         return Answer { number: chosen, connection };
     }
     match flow::insert(first, second, flow, &director.timeouts) {

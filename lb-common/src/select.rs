@@ -34,7 +34,7 @@ pub(crate) fn choose<'e, E: Environment>(
     let (slot, hash) = slot_of(tables, director, service, flow).ok_or(Verdict::NoReal)?;
     let tracked = service.flags & Service::TRACKED != 0;
     let alone = service.flags & Service::QUERY != 0 && parsed.opens == Opens::Unknown;
-    let Answer { number, connection } = if !tracked && (slot.is_settled() || alone) {
+    let Answer { number, connection } = if !tracked && (slot.is_settled() && !is_sampled(hash) || alone) {
         Answer { number: slot.current, connection: parsed.opens == Opens::Yes }
     } else if alone {
         Answer { number: next_turn(tables, service), connection: true }
@@ -120,7 +120,7 @@ fn answer<T: Tables>(
     let (slot, hash) = slot_of(tables, director, service, flow)?;
     let tracked = service.flags & Service::TRACKED != 0;
     let alone = service.flags & Service::QUERY != 0 && matches!(opens, Opens::Unknown | Opens::About);
-    Some(if !tracked && (slot.is_settled() || alone) {
+    Some(if !tracked && (slot.is_settled() && !is_sampled(hash) || alone) {
         Answer { number: slot.current, connection: opens == Opens::Yes }
     } else if alone {
         Answer { number: next_turn(tables, service), connection: true }
@@ -128,6 +128,16 @@ fn answer<T: Tables>(
         let hash = own_hash(director, service, flow, hash);
         recall(Query::new((hash, client, ports), index, slot, opens))
     })
+}
+
+/// One flow of so many is remembered, though its slot says whose it is: so stateless services' connections are estimated.
+pub const SAMPLE: u64 = 256;
+
+/// Whether a stateless service's flow is one of those, by the hash that chose its slot (under `sh` all of a client's are).
+#[inline(always)]
+#[must_use]
+pub const fn is_sampled(hash: Hash) -> bool {
+    hash.is_multiple_of(SAMPLE)
 }
 
 /// The client, the VIP, the ports and the protocol.

@@ -8,8 +8,8 @@ use lb_common::maps::{Address, Drops, Real};
 use lb_common::{Scheduler, Verdict};
 
 use crate::api::{
-    DropStatus, FleetStatus, InterfaceStatus, PanicStatus, QuorumStatus, RealStatus, ServiceStatus, State, Status,
-    VerdictStatus,
+    DropStatus, Estimate, FleetStatus, InterfaceStatus, PanicStatus, QuorumStatus, RealStatus, ServiceStatus, State,
+    Status, VerdictStatus,
 };
 use crate::config::{Protocol, Service};
 use crate::dataplane::{Adopted, Desired, Error, StatsReader, Swept};
@@ -63,6 +63,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
             let state = if state == State::Up && !share.takes_new() { State::Standby } else { state };
             let live = counted.and_then(|(placed, number)| swept.flows.get(&(placed.id, *number)));
             let live = live.copied().unwrap_or_default();
+            let sample = counted.and_then(|(placed, number)| swept.sampled.get(&(placed.id, *number)));
             let (weight, set) = (model.weight(service, real), model.overrides.of(service, real.address));
             reals.push(RealStatus {
                 address: real.address,
@@ -77,6 +78,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 until: until.map(seconds),
                 active_connections: tracked.then_some(live.active),
                 inactive_connections: tracked.then_some(live.inactive),
+                estimated_connections: (!tracked).then(|| Estimate::of(sample.copied().unwrap_or_default())),
                 remembered_connections: Some(live.active + live.inactive),
                 state,
                 since: since.map(seconds),

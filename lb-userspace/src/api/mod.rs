@@ -21,6 +21,7 @@ mod ask;
 mod checks;
 mod client;
 mod connections;
+mod estimate;
 mod server;
 mod status;
 mod which;
@@ -38,6 +39,7 @@ pub use client::{
     Error as ClientError, changes, checks, connections, events, order, reclaim, release, reload, routers, status, which,
 };
 pub use connections::{Connection, ConnectionState, Walk, Wanted};
+pub use estimate::Estimate;
 pub use server::{Server, bind};
 pub use status::{
     ClaimStatus, DropStatus, FleetStatus, InterfaceStatus, MapStatus, PanicStatus, ProgramStatus, QuorumStatus,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::estimate::Estimate;
 use crate::dataplane::{Counters, Hook};
 use crate::rates::Rates;
 
@@ -283,6 +284,9 @@ pub struct RealStatus {
     /// ipvsadm's InActConn: those that are opening, or whose end was seen a moment ago.
     #[serde(default)]
     pub inactive_connections: Option<u64>,
+    /// Where not every connection is remembered: what one of 256 tells of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_connections: Option<Estimate>,
     /// Connections of it that are remembered. It may have others where the scheduler keeps no state.
     #[serde(default)]
     pub remembered_connections: Option<u64>,
@@ -326,6 +330,7 @@ impl RealStatus {
             until: None,
             active_connections: None,
             inactive_connections: None,
+            estimated_connections: None,
             remembered_connections: None,
             why: None,
             doubt: None,

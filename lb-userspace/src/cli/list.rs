@@ -7,11 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use clap::Args;
 use ipnet::IpNet;
+use lb_common::SAMPLE;
 
 use super::exit::{Code, NoAgent};
 use super::output::{Colour, Paint, columns, print, print_json, wrapped};
 use crate::agent;
-use crate::api::{self, CheckPace, ClientError, DropStatus, FleetStatus, RealStatus, ServiceStatus, State, Status};
+use crate::api::{
+    self, CheckPace, ClientError, DropStatus, Estimate, FleetStatus, RealStatus, ServiceStatus, State, Status,
+};
 use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
 use crate::findings::endpoint;
@@ -219,8 +222,15 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     let sum = |of: fn(&RealStatus) -> Option<u64>| {
         service.reals.iter().map(of).sum::<Option<u64>>().filter(|_| !service.reals.is_empty())
     };
-    let lives = (sum(|real| real.active_connections), sum(|real| real.inactive_connections));
-    render_line(out, &title, &format!("{name:<6}"), &shown(lives, (service.counters, service.rates), arguments), shape);
+    let known = (sum(|real| real.active_connections), sum(|real| real.inactive_connections));
+    let estimate = Estimate::sum(service.reals.iter().map(|real| real.estimated_connections));
+    let shown_of = shown((known, estimate), (service.counters, service.rates), arguments);
+    render_line(out, &title, &format!("{name:<6}"), &shown_of, shape);
+    if let Some(estimate) = estimate.filter(|_| !arguments.stats && !arguments.rate) {
+        let error = number(estimate.error, arguments.exact);
+        let line = format!("     ~ connections are estimated by one of {SAMPLE}: ±{error} (one standard deviation)");
+        let _ = writeln!(out, "{}", wrapped(&line, Some(shape.columns), 7));
+    }
     for alarm in service.fleet.iter().filter_map(FleetStatus::alarm) {
         let _ = writeln!(out, "{}", shape.paint.of(Colour::Bad, &format!("     {alarm}")));
     }
@@ -230,7 +240,7 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
     for real in &service.reals {
         let address = format!("  -> {}", endpoint(real.address, service.port));
         let rest = format!("{:<8} {:>6}", real.state.word(), real.weight);
-        let lives = (real.active_connections, real.inactive_connections);
+        let lives = ((real.active_connections, real.inactive_connections), real.estimated_connections);
         render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
         for line in state(real, now).into_iter().chain(together(real)).chain(checked(real)).chain(set(real)) {
             let line = wrapped(&format!("     {line}"), Some(shape.columns), 7);
@@ -259,7 +269,7 @@ fn render_line(out: &mut String, first: &str, middle: &str, counters: &str, shap
 }
 
 fn shown(
-    (active, inactive): (Option<u64>, Option<u64>),
+    ((active, inactive), estimate): ((Option<u64>, Option<u64>), Option<Estimate>),
     (counted, rates): (Counters, Option<Rates>),
     arguments: &Arguments,
 ) -> String {
@@ -275,8 +285,14 @@ fn shown(
         };
         return format!("{:>9} {:>9} {:>9}", shown(connections), shown(packets), shown(bytes));
     }
-    let shown = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| number(count, arguments.exact));
-    live(&shown(active), &shown(inactive), &number(counted.connections, arguments.exact))
+    let shown = |known: Option<u64>, about: Option<u64>| match (known, about) {
+        (Some(known), _) => number(known, arguments.exact),
+        (None, Some(about)) => format!("~{}", number(about, arguments.exact)),
+        (None, None) => "-".to_owned(),
+    };
+    let active = shown(active, estimate.map(|of| of.active));
+    let inactive = shown(inactive, estimate.map(|of| of.inactive));
+    live(&active, &inactive, &number(counted.connections, arguments.exact))
 }
 
 fn live(active: &str, inactive: &str, connections: &str) -> String {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lb_common::flow::{self, Flow, Place, Refresh, Stage};
 use lb_common::maps::{Address, FlowKey, FlowKeys, FlowLine, Service, ServiceKey, SlotPair, Timeouts};
 use lb_common::slot::Slot;
-use lb_common::{Hash, Ip, Ports, flow_hash, persist, scale, source_hash};
+use lb_common::{Hash, Ip, Ports, flow_hash, is_sampled, persist, scale, source_hash};
 
 use super::mapped::Mapped;
 use super::slots::{SlotNews, ToldRing};
@@ -266,12 +266,21 @@ impl KeyReader {
 
     /// The slot that a flow belongs to, counted from its ring's first.
     pub fn slot(&self, key: &FlowKey, service: &Service) -> u32 {
-        let hash = if service.flags & Service::BY_SOURCE != 0 {
+        scale(self.hash(key, service), service.ring_size)
+    }
+
+    /// Whether a flow is in the sample of its service.
+    pub fn is_sampled(&self, key: &FlowKey, service: &Service) -> bool {
+        is_sampled(self.hash(key, service))
+    }
+
+    /// The hash that chooses a flow's slot.
+    fn hash(&self, key: &FlowKey, service: &Service) -> Hash {
+        if service.flags & Service::BY_SOURCE != 0 {
             source_hash(self.seed, Ip::from(key.client))
         } else {
             self.own_hash(key, service)
-        };
-        scale(hash, service.ring_size)
+        }
     }
 
     fn place(&self, key: &FlowKey, service: &Service) -> Place {

@@ -30,6 +30,8 @@ pub struct Live {
 pub struct Swept {
     /// Remembered connections by service id and real's number.
     pub flows: BTreeMap<(u32, u16), Live>,
+    /// Those of stateless services that are in the sample, likewise: one of [`SAMPLE`](lb_common::SAMPLE), whether its slot is settled or not.
+    pub sampled: BTreeMap<(u32, u16), Live>,
     /// Entries of the table that are in use.
     pub used: u64,
     /// Numbers that entries and slots name, with their pools: none of them may be given to another real.
@@ -199,6 +201,15 @@ impl Rules {
             Stage::Opening => live.inactive += 1,
             Stage::Closing if flow.idle(self.now) <= LINGERS => live.inactive += 1,
             Stage::Closing => {}
+        }
+        if service.flags & Service::TRACKED == 0 && self.reader.is_sampled(&key, service) {
+            let sampled = swept.sampled.entry((service.id, flow.real)).or_default();
+            match flow.stage {
+                // Nobody remembers its first packet.
+                Stage::Open | Stage::Opening => sampled.active += 1,
+                Stage::Closing if flow.idle(self.now) <= LINGERS => sampled.inactive += 1,
+                Stage::Closing => {}
+            }
         }
         // Where every flow is remembered, slots needn't be settled for them.
         if service.flags & Service::TRACKED == 0 && !self.open.is_empty() {

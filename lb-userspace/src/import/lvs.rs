@@ -118,7 +118,9 @@ impl Virtual {
 
     /// Puts it into the model. One without reals is told of by its caller.
     pub(super) fn settle(self, model: &mut Model) {
-        let Self { ends, marks, name, protocol, scheduler, kept, check, quiesce, fleet, notify, reals, remarks, .. } = self;
+        let Self {
+            ends, marks, name, protocol, scheduler, kept, check, quiesce, fleet, notify, reals, remarks, ..
+        } = self;
         let side = Side { check, quiesce, fleet, notify, reals };
         if let ([end], true) = (&ends[..], marks.is_empty()) {
             model.services.push(Service {
