@@ -102,8 +102,10 @@ fn host(config: Option<&Config>, links: &[Link]) -> Host {
     let rows = config.map(|config| map_rows(agent::sizes(config))).unwrap_or_default();
     let cpus = aya::util::nr_cpus().unwrap_or(1);
     let names = links.iter().map(|link| link.name.as_str()).chain(["all"]);
-    let keys = names
-        .flat_map(|name| [format!("net/ipv4/conf/{name}/arp_ignore"), format!("net/ipv6/conf/{name}/disable_ipv6")]);
+    let keys = names.flat_map(|name| {
+        ["ipv4/conf/NAME/arp_ignore", "ipv4/conf/NAME/log_martians", "ipv6/conf/NAME/disable_ipv6"]
+            .map(|key| format!("net/{}", key.replace("NAME", name)))
+    });
     let tables = ["ipv4", "ipv6"].map(|family| format!("net/{family}/neigh/default/gc_thresh3"));
     let value = |key: String| {
         let value = fs::read_to_string(Path::new("/proc/sys").join(&key)).ok()?.trim().parse().ok()?;

@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use super::{Facts, Found};
 use crate::agent::mac;
 use crate::api::Status;
-use crate::config::{Config, Vrrp};
+use crate::config::{Config, Service, Via, Vrrp};
 use crate::segment::Mac;
+
+/// Services that a finding names at most.
+const NAMED: usize = 5;
 
 pub(super) fn find(found: &mut Found, facts: &Facts, config: &Config, status: Option<&Status>) {
     if let Some(fault) = &facts.heard.fault {
@@ -40,6 +43,7 @@ pub(super) fn find(found: &mut Found, facts: &Facts, config: &Config, status: Op
             ),
         }
     }
+    checks(found, facts, config);
     let is_claimed = |vip, station: &Mac| {
         let claims = status.iter().flat_map(|status| &status.claims);
         claims.into_iter().any(|claim| claim.vip == vip && claim.mac == mac(*station))
@@ -51,6 +55,33 @@ pub(super) fn find(found: &mut Found, facts: &Facts, config: &Config, status: Op
             who_answers(found, vip, &others, &reals, status.is_some());
         }
         heard(found, facts, router);
+    }
+}
+
+/// What checks don't ask, and what they cost beside.
+fn checks(found: &mut Found, facts: &Facts, config: &Config) {
+    let asks = |service: &Service| service.checks.iter().any(|check| check.via != Via::Real);
+    let (asking, silent): (Vec<&Service>, Vec<&Service>) =
+        config.services.iter().filter(|service| !service.reals.is_empty()).partition(|service| asks(service));
+    if !silent.is_empty() {
+        let mut names: Vec<String> = silent.iter().take(NAMED).map(|service| service.name.clone()).collect();
+        let more = silent.len() - names.len();
+        names.extend((more > 0).then(|| format!("{more} more")));
+        found.note(
+            "checks",
+            format!("none asks on the VIP, of {}", names.join(", ")),
+            "a real that has lost the VIP, or whose firewall drops it, takes its clients, and nobody notices",
+            "add via = \"both\" to the check, where its kind has that (docs/via.md)",
+        );
+    }
+    let loud = config.director.interfaces.iter().filter(|name| facts.host.larger(name, "log_martians") > 0);
+    if let Some(name) = loud.filter(|_| !asking.is_empty()).min() {
+        found.note(
+            name,
+            "the kernel logs martians (log_martians = 1)",
+            "on a master it does so for each answer to a check on a VIP",
+            "`sysctl -w net.ipv4.conf.all.log_martians=0`, and in /etc/sysctl.d",
+        );
     }
 }
 

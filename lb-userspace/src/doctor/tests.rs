@@ -26,11 +26,13 @@ addresses = ["2001:db8::1/64"]
 [service.web]
 address = "192.0.2.1:80"
 protocol = "tcp"
+check = { type = "tcp", via = "both" }
 [[service.web.reals]]
 address = "192.0.2.40"
 [service.mail]
 address = "192.0.2.1:25"
 protocol = "tcp"
+check = { type = "tcp", via = "vip" }
 [[service.mail.reals]]
 address = "192.0.2.40"
 "#;
@@ -103,9 +105,13 @@ fn stranger(facts: &mut Facts, version: u8, addresses: Option<&[&str]>) {
     facts.heard.strangers.push(Stranger { interface: "eth1".to_owned(), source, version, router: 51, addresses });
 }
 
-fn with_mode(facts: &mut Facts, mode: &str) {
-    let text = FILE.replacen("[director]\n", &format!("[director]\nmode = \"{mode}\"\n"), 1);
+fn change_file(facts: &mut Facts, from: &str, to: &str) {
+    let text = FILE.replacen(from, to, 1);
     facts.file = Ok(Arc::new(parse(Path::new("lb.toml"), &text).unwrap().config));
+}
+
+fn with_mode(facts: &mut Facts, mode: &str) {
+    change_file(facts, "[director]\n", &format!("[director]\nmode = \"{mode}\"\n"));
 }
 
 type Row = (fn(&mut Facts), &'static [&'static str]);
@@ -171,6 +177,12 @@ const TABLE: &[Row] = &[
     ),
     (|facts| nic(facts, "eth1").queues = 1, &["  eth1: frames come in by one queue, and there are 4 processors"]),
     (|facts| nic(facts, "bond0").bond = Some("balance-alb".to_owned()), &["  bond0: the bond's mode is balance-alb"]),
+    // The checks.
+    (|facts| change_file(facts, ", via = \"vip\"", ""), &["  checks: none asks on the VIP, of mail"]),
+    (
+        |facts| set(facts, "net/ipv4/conf/all/log_martians", 1),
+        &["  bond0: the kernel logs martians (log_martians = 1)"],
+    ),
     // The segment.
     (|facts| facts.heard.fault = Some("no".to_owned()), &["  segment: it can't be asked: no"]),
     (|facts| facts.heard.answers.clear(), &["! real 192.0.2.40: nobody answers for it on eth1"]),
