@@ -43,6 +43,13 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
 /// What directors tell each other: its figures are of parts that nobody else sees, so they are tests of theirs.
 fn exchange(checkout: &Checkout) -> Command {
     let build = ["test", "--quiet", "--release", "--package", "lb-userspace", "--features", "bench", "--lib"];
-    let run = ["peers::runner::tests::bench", "--", "--nocapture", "--test-threads", "1"];
+    let run = [
+        "--",
+        "--nocapture",
+        "--test-threads",
+        "1",
+        "peers::runner::tests::bench",
+        "agent::controller::exchange::bench",
+    ];
     checkout.cargo(build.into_iter().chain(run))
 }

@@ -134,7 +134,7 @@ fn read(path: &Path, own: u32) -> Result<Key, Why> {
 #[cfg(test)]
 impl Key {
     /// A key for tests; other texts are other keys.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self::new(format!("{text} 0123456789abcdef0123456789abcdef").into_bytes()).unwrap()
     }
 }

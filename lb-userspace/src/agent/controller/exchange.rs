@@ -4,7 +4,10 @@
 //! Rings are told by whoever has written them. One blocking task at a time looks at the table, again and again.
 
 mod asks;
+#[cfg(all(test, feature = "bench"))]
+mod bench;
 mod bulk;
+mod pace;
 mod teller;
 mod words;
 
@@ -27,12 +30,10 @@ use crate::planner::theirs::Theirs;
 use crate::planner::told::{members, service_key};
 use asks::ASKED;
 use bulk::{Bulk, Shared, View};
+use pace::{LOOK, Pace};
 use teller::{Members, Teller};
 use words::{offer, service_id};
 
-/// The table is looked at so often, and never for more than a tenth of the time.
-const LOOK: Duration = Duration::from_millis(25);
-const SHARE: u32 = 10;
 /// Before a VIP is given up, so long is waited at most until the peers were told all.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -48,6 +49,7 @@ pub(in crate::agent) struct Exchange {
     /// What the looking task remembers between two looks; `None` while it has it.
     watch: Option<Watch>,
     next_look: Instant,
+    pace: Pace,
     /// When a VIP was lost whose last connections are to be told before that.
     left: Option<Instant>,
     /// Peers that asked for what they weren't told yet, when, and by which number.
@@ -62,6 +64,7 @@ pub(in crate::agent) struct Exchange {
 pub(super) struct Seen {
     watch: Watch,
     began: Instant,
+    count: usize,
     took: Duration,
 }
 
@@ -95,6 +98,7 @@ impl Exchange {
             looking: JoinSet::new(),
             watch,
             next_look: Instant::now(),
+            pace: Pace::default(),
             left: None,
             asked: BTreeMap::new(),
             asking: BTreeMap::new(),
@@ -346,7 +350,7 @@ impl Controller {
             if count > 0 {
                 debug!("told of {count} connections, looked for {took:?}");
             }
-            Ok(Seen { watch, began, took })
+            Ok(Seen { watch, began, count, took })
         });
     }
 
@@ -355,7 +359,7 @@ impl Controller {
         match seen.unwrap_or_else(|error| Err(anyhow!("the task failed: {error}"))) {
             Ok(seen) => {
                 exchange.watch = Some(seen.watch);
-                exchange.next_look = Instant::now() + LOOK.max(seen.took * SHARE);
+                exchange.next_look = Instant::now() + exchange.pace.rest(seen.count, seen.took);
                 for (_, (_, number)) in exchange.asked.extract_if(.., |_, (asked, _)| *asked <= seen.began) {
                     exchange.teller.handle.tell(Change::Answer(number));
                 }

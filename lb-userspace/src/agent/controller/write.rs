@@ -16,18 +16,19 @@ impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
         self.model.follow_fleets(Instant::now());
-        self.tell_changes(None);
         // That it would do the traffic no good holds before it is written; the opposite only after.
         if self.awaited.is_none() && !self.model.is_ready() {
             self.tell_awaited(waiting::awaited(&self.model));
         }
-        self.checks.set_hops(self.model.hops_of_checks());
         self.plan();
         if self.writing.is_empty() {
             self.begin_write();
         } else {
             self.stale = true;
         }
+        // The maps wait for none of these, which look at every real.
+        self.checks.set_hops(self.model.hops_of_checks());
+        self.tell_changes(None);
     }
 
     /// A task that wrote has ended.

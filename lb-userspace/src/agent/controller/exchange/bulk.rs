@@ -26,7 +26,12 @@ impl View {
     /// The clock can't be read.
     pub(super) fn new(dataplane: &mut Dataplane) -> Result<Self, Error> {
         let names = Names::new(dataplane.remembered(), dataplane.reals(), dataplane.time_of(1));
-        Ok(Self { names, now: (dataplane.ticks()?, Instant::now()) })
+        Ok(Self::of(names, dataplane.ticks()?))
+    }
+
+    /// What these names name, by a clock that has so many ticks now.
+    pub(super) fn of(names: Names, ticks: u32) -> Self {
+        Self { names, now: (ticks, Instant::now()) }
     }
 
     /// The clock's ticks.
