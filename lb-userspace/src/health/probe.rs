@@ -10,8 +10,10 @@
 //! Cancel safety: dropping a probe's future closes its socket; nothing else is left behind.
 
 mod dns;
+pub mod grpc;
 mod http;
 mod ping;
+mod script;
 pub mod smtp;
 mod source;
 mod tcp;
@@ -36,6 +38,7 @@ pub use tls::Memory;
 
 use super::machine::Outcome;
 use crate::config::{CheckKind, Unusable, Via};
+use crate::host::command;
 
 /// Why a check was not good. The texts are shown to people as they are.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +100,12 @@ pub enum Fault {
     /// A TLS session that isn't good.
     #[error(transparent)]
     Tls(#[from] tls::Fault),
+    /// A script that didn't end well.
+    #[error("script: {0}")]
+    Script(#[source] command::Failure),
+    /// A gRPC server that isn't good.
+    #[error(transparent)]
+    Grpc(#[from] grpc::Fault),
     /// A mail server that isn't good.
     #[error(transparent)]
     Smtp(#[from] smtp::Fault),
@@ -143,6 +152,8 @@ impl Fault {
             Self::Local(_) | Self::NoOwn | Self::NotRaw | Self::NoSource(_) | Self::Request(_) | Self::File(_) => {
                 return true;
             }
+            // It hasn't run.
+            Self::Script(command::Failure::Start(_) | command::Failure::Untrusted(_)) => return true,
             Self::Io(error) => error.raw_os_error().map(Errno::from_raw),
             _ => return false,
         };
@@ -165,7 +176,10 @@ impl Fault {
             | Self::Answer => Failure::Wrong,
             Self::Tls(tls::Fault::Closed) => Failure::Unreachable,
             Self::Tls(_) => Failure::Wrong,
+            Self::Grpc(fault) => fault.kind(),
             Self::Smtp(fault) => fault.kind(),
+            Self::Script(command::Failure::Timeout(..)) => Failure::Unreachable,
+            Self::Script(_) => Failure::Wrong,
             Self::Io(_)
             | Self::Local(_)
             | Self::Connecting(_)
@@ -185,7 +199,9 @@ impl Fault {
 /// What is wrong with the files that a check names, as they are now.
 #[must_use]
 pub fn unusable(kind: &CheckKind) -> Vec<Unusable> {
-    tls::unusable(kind)
+    let mut found = tls::unusable(kind);
+    found.extend(script::unusable(kind));
+    found
 }
 
 /// Checks the target once, from an address that is none of the VIPs, on the addresses that it says. `memory` is this target's.
@@ -214,7 +230,9 @@ async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline
         CheckKind::Http(question) => http::check(way, question, memory, deadline).await,
         CheckKind::Ping(_) => ping::check(way, deadline).await,
         CheckKind::Dns(question) => dns::check(way, question, deadline).await,
+        CheckKind::Grpc(question) => grpc::check(way, question, memory, deadline).await,
         CheckKind::Smtp(question) => smtp::check(way, question, memory, deadline).await,
+        CheckKind::Command(question) => script::check(way, question, deadline).await,
         CheckKind::Udp(question) => udp::check(way, question, deadline).await,
     }
 }

@@ -1,4 +1,4 @@
-//! Commands of the configuration: tracked scripts and notify scripts. Each runs in a process group of its own, which
+//! Commands of the configuration: scripts that are tracked, notified or check a real. Each runs in a process group of its own, which
 //! is ended as a whole. One that somebody other than root and the agent's user could have written is not run
 //! ([`trust`]).
 
@@ -8,9 +8,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStderr, Command};
+
+pub use trust::Untrusted;
 
 /// Bytes of a command's standard error that are kept: its end.
 const KEPT: usize = 1024;
@@ -39,17 +41,55 @@ fn said(stderr: &str) -> String {
     if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
 }
 
+/// What is run, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The program by its path, and its arguments.
+    pub argv: &'a [String],
+    /// How long it may take.
+    pub timeout: Duration,
+    /// All that is in its environment beside `PATH`; without it, what is in the agent's.
+    pub environment: Option<&'a [(&'static str, String)]>,
+    /// Whose rights it has, with that one's group alone; without it, the agent's.
+    pub user: Option<&'a User>,
+}
+
+/// Where a command of a [`Job`] with an environment looks for programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why a command isn't run, as things are now: others may write it.
+#[must_use]
+pub fn untrusted(argv: &[String]) -> Option<Untrusted> {
+    trust::check(argv).err()
+}
+
+/// Runs a command as the agent itself: see [`run_job`].
+///
+/// # Errors
+/// How it failed.
+pub async fn run(argv: &[String], timeout: Duration) -> Result<String, Failure> {
+    run_job(Job { argv, timeout, environment: None, user: None }).await
+}
+
 /// Runs a command without a shell, its output discarded. Returns the last lines of its standard error, as one. Dropping
 /// this ends it.
 ///
 /// # Errors
 /// How it failed.
-pub async fn run(argv: &[String], timeout: Duration) -> Result<String, Failure> {
+pub async fn run_job(job: Job<'_>) -> Result<String, Failure> {
+    let Job { argv, timeout, environment, user } = job;
     trust::check(argv)?;
     let (program, arguments) = argv.split_first().ok_or_else(|| Failure::Start(std::io::ErrorKind::NotFound.into()))?;
     let null = Stdio::null;
     let mut command = Command::new(program);
     command.args(arguments).stdin(null()).stdout(null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    if let Some(environment) = environment {
+        command.env_clear().env("PATH", PATH).envs(environment.iter().map(|(name, value)| (name, value)));
+    }
+    if let Some(user) = user {
+        // Further groups are given up along with root.
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
     let mut child = command.spawn().map_err(Failure::Start)?;
     let mut group = Group(child.id());
     let mut tail = Tail { from: child.stderr.take(), kept: Vec::new() };

@@ -85,7 +85,7 @@ impl Virtual {
                  real: add its weight to the other's, or make services of the ports"
             ));
         }
-        self.reals.push(Real { address, weight });
+        self.reals.push(Real { address, weight, check: None });
         let other = match (port, self.port()) {
             (Some(own), Some(vips)) if own != vips => Some((own, vips)),
             _ => None,

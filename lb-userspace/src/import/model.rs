@@ -120,6 +120,8 @@ pub(super) struct End {
 pub(super) struct Real {
     pub address: IpAddr,
     pub weight: u32,
+    /// Its own, where it isn't the others'.
+    pub check: Option<Check>,
 }
 
 /// `check`.

@@ -139,7 +139,10 @@ fn side(out: &mut String, side: &Side, port: Option<u16>) {
     if !side.notify.is_empty() {
         let _ = writeln!(out, "notify = {}", list(side.notify.iter().map(String::as_str)));
     }
-    let real = |real: &super::model::Real| format!("{{ address = \"{}\", weight = {} }}", real.address, real.weight);
+    let real = |real: &super::model::Real| {
+        let own = real.check.as_ref().map(|own| format!(", check = {}", check(own, port)));
+        format!("{{ address = \"{}\", weight = {}{} }}", real.address, real.weight, own.unwrap_or_default())
+    };
     let reals: Vec<String> = side.reals.iter().map(real).collect();
     let _ = writeln!(out, "reals = [\n    {},\n]", reals.join(",\n    "));
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -107,6 +108,20 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             ]
             .concat())
         };
+        // What a gRPC server would answer, by nginx's HTTP/2.
+        let folder = host.dir().join("grpc.health.v1.Health");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("Check"), [0, 0, 0, 0, 2, 8, 1])?;
+        let grpc = format!(
+            "default_type application/grpc; root {}; error_page 405 =200 $uri; add_trailer grpc-status",
+            host.dir().display()
+        );
+        let servers = |old: &Issued| -> Result<String> {
+            let plain =
+                format!("server {{ listen 8446 http2; {grpc} 0; }}\nserver {{ listen 8447 http2; {grpc} 5; }}\n");
+            let within = tls_server(host, 8448, &good, &format!("{grpc} 0;"))?.replace("8448 ssl", "8448 ssl http2");
+            Ok([servers(old)?, plain, within].concat())
+        };
         let mut server = nginx::start_with(host, 80, &servers(&old)?)?;
         let tls = format!("type = \"http\", host = \"www.example.org\", tls = {{ ca = \"{}\"", ca.display());
         let identity = format!(", cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
@@ -129,6 +144,10 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             row("status", 8444, format!("{tls} }}"), "status 503, expected 200-299"),
             row("stranger", 8445, format!("{tls} }}"), "status 400, expected 200-299"),
             row("known", 8445, format!("{tls}{identity}"), None),
+            row("grpc", 8446, "type = \"grpc\"", None),
+            row("call", 8447, "type = \"grpc\", service = \"a.B\"", "the call ended with NOT_FOUND"),
+            row("session", 8448, tls.replace("http", "grpc") + " }", None),
+            row("older", 80, "type = \"grpc\"", "the answer is not HTTP/2"),
             row("plain", 80, format!("{tls} }}"), "the answer is not TLS"),
             row("mixed", 443, "type = \"http\"", "status 400, expected 200-299"),
         ];
@@ -299,6 +318,7 @@ fn endless(stream: &mut TcpStream, head: &[u8], part: &[u8], pause: Duration) ->
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 const DNS: &str = "type = \"dns\", name = \"www.example.org\"";
+const SCRIPT: &str = "type = \"script\", command = [\"/bin/sh\", \"-c\", '";
 const BYTE: Duration = Duration::from_millis(20);
 
 #[test]
@@ -317,7 +337,17 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
         for (port, says) in servers {
             serve(host, port, false, says)?;
         }
-        let greetings: [(u16, Says); 4] = [
+        let greetings: [(u16, Says); 6] = [
+            // An empty SETTINGS, and then one or a PING after the other.
+            (8105, |stream| endless(stream, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &[0, 0, 0, 4, 0, 0, 0, 0, 0], BYTE)),
+            (8106, |stream| {
+                endless(
+                    stream,
+                    &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+                    b"\0\0\x08\x06\0\0\0\0\0lb-check",
+                    Duration::from_millis(1),
+                )
+            }),
             (8101, |stream| endless(stream, b"", b"220-a\r\n", Duration::ZERO)),
             (8102, |stream| endless(stream, b"220 ", &[b'a'; 65_536], Duration::ZERO)),
             (8103, |stream| endless(stream, b"220-", b"a", BYTE)),
@@ -353,6 +383,23 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
             row("handshake", 8006, tls, "timed out after 400ms in the TLS handshake"),
             row("redirect", 8007, "type = \"http\"", "status 302, expected 200-299"),
             row("status", 8001, "type = \"http\"", None),
+            row("script", 80, format!("{SCRIPT}[ $LB_REAL:$LB_PORT:$(id -un) = {}:80:nobody ]']", host.v4()), None),
+            row(
+                "fails",
+                80,
+                format!("{SCRIPT}echo no such thing >&2; exit 3']"),
+                "exit status: 3; it said: no such thing",
+            ),
+            row("hung", 80, format!("{SCRIPT}sleep 1000 & wait']"), "script: it was ended after 400ms"),
+            row(
+                "babble",
+                80,
+                format!("{SCRIPT}exec yes >&2']"),
+                "script: it was ended after 400ms; it said: y / y / y",
+            ),
+            row("frames", 8005, "type = \"grpc\"", "the answer is not HTTP/2"),
+            row("settings", 8105, "type = \"grpc\"", "timed out after 400ms waiting for a response"),
+            row("pings", 8106, "type = \"grpc\"", "timed out after 400ms waiting for a response"),
             row("lines", 8101, "type = \"smtp\"", "the reply is too long"),
             row("line", 8102, "type = \"smtp\"", "the reply is too long"),
             row("slow", 8103, "type = \"smtp\"", "timed out after 400ms waiting for a response"),
@@ -376,6 +423,15 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
         eprintln!("the agent's memory: {before} KiB, and {after} KiB five seconds later");
         // Each thread's allocator keeps something for the next check: in a minute it is 50 MiB, and no more from then on.
         ensure!(after < before + 48 * 1024, "{before} KiB, then {after} KiB");
+        // A script that others may write is refused, at its line.
+        let open = write(lab.director(), "open", "#!/bin/sh\nexit 0\n")?;
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+        let keys = format!("type = \"script\", command = [\"{}\"]", open.display());
+        let file = agent::write(lab.director(), &config(lab, &[row("open", 80, keys, None)]))?.display().to_string();
+        let program = agent::binary()?.display().to_string();
+        let said = unwrapped(&agent::refusal(lab.director(), &program, &["check", &file])?);
+        let why = format!("{} may be written by everybody", open.display());
+        ensure!(said.contains("lb.toml:13:") && said.contains(&why) && said.contains("give it to root"), "{said}");
         Ok(())
     });
 }

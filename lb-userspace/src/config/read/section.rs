@@ -75,6 +75,11 @@ impl<'t, 'f> Section<'t, 'f> {
         Self { title, span, table, findings, misspelt }
     }
 
+    /// Where its faults are told, for rules that others share.
+    pub fn findings(&mut self) -> &mut Findings {
+        self.findings
+    }
+
     /// Reads one key.
     pub fn key<K: Kind>(&mut self, name: &'static str, key: Key<K>) -> Given<K::Value> {
         let Some((word, value)) = self.table.get_key_value(name) else {

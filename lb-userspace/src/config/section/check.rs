@@ -2,11 +2,13 @@
 //! file of its kind.
 
 mod dns;
+mod grpc;
 mod headers;
 mod http;
 mod pattern;
 mod ping;
 mod rules;
+mod script;
 mod smtp;
 mod tcp;
 pub mod tls;
@@ -19,11 +21,13 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 pub use dns::Dns;
+pub use grpc::Grpc;
 pub use headers::Header;
 pub use http::{Body, Http};
 pub use pattern::Pattern;
 pub use ping::Ping;
 pub use rules::{Place, accept};
+pub use script::{Command, NOBODY};
 pub use smtp::Smtp;
 pub use tcp::Tcp;
 pub use tls::Tls;
@@ -158,7 +162,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Tcp, Http, Dns, Smtp, Udp, Ping);
+kinds!(Tcp, Http, Grpc, Dns, Smtp, Udp, Ping, Command);
 
 /// What the list has of one kind.
 #[derive(Debug)]

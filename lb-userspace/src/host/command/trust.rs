@@ -16,6 +16,14 @@ pub struct Untrusted {
     why: &'static str,
 }
 
+impl Untrusted {
+    /// What is wrong, in one line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("{} {}, who could have it do anything", self.path, self.why)
+    }
+}
+
 /// Looks at the program, at the script that an interpreter is to run, and at the directories above them.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The checks of a real_server, and the one that a service has of them.
 
 mod datagram;
+mod script;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::{carried, flag, number, taken, timer, track::bounded};
 use crate::import::ledger::Ledger;
 use crate::import::model::{Check, Key, quoted};
 use datagram::Datagram;
+use script::Script;
 
 /// keepalived's kinds.
 pub(super) const KINDS: [&str; 10] = [
@@ -100,7 +102,7 @@ fn fall(retry: u32) -> u32 {
 /// A check that was read, with its block.
 pub(super) struct Found<'a> {
     node: &'a Node,
-    check: Check,
+    pub check: Check,
     /// Of several of a real, the one that says most is taken.
     rank: u8,
     /// What isn't there, where this stands in for it.
@@ -143,19 +145,11 @@ pub(super) fn of_real<'a>(nodes: &[&'a Node], base: &Base, real: Real<'_>, ledge
     Some(best)
 }
 
-/// The check that most reals have; of the others it is told.
-pub(super) fn choose(found: Vec<Found<'_>>, ledger: &mut Ledger) -> Option<Check> {
+/// The check that most of these reals have.
+pub(super) fn choose(found: &[&Found<'_>]) -> Option<Check> {
     let count = |check: &Check| found.iter().filter(|one| one.check == *check).count();
     let best = (0..found.len()).rev().max_by_key(|number| found.get(*number).map_or(0, |one| count(&one.check)))?;
-    let chosen = found.get(best)?;
-    for other in found.iter().filter(|other| other.check != chosen.check) {
-        let how = format!(
-            "one check is written for all reals, as the one on line {} has it: a real may have a `check` of its own",
-            chosen.node.place().line
-        );
-        left(other.node, how, ledger);
-    }
-    Some(chosen.check.clone())
+    found.get(best).map(|one| one.check.clone())
 }
 
 fn read<'a>(node: &'a Node, base: &Base, real: Real<'_>, ledger: &mut Ledger) -> Option<Found<'a>> {
@@ -163,6 +157,8 @@ fn read<'a>(node: &'a Node, base: &Base, real: Real<'_>, ledger: &mut Ledger) ->
     carried(node, ledger);
     let answered = node.children.iter().any(|child| child.word() == "require_reply");
     let mut reading = Reading { base: base.clone(), port, address: address.to_owned(), answered, ..Reading::default() };
+    reading.script.is_dynamic = node.children.iter().any(|child| child.word() == "misc_dynamic");
+    reading.script.has_user = node.children.iter().any(|child| child.word() == "user");
     for child in &node.children {
         reading.one(node.word(), child, ledger);
     }
@@ -207,7 +203,20 @@ fn read<'a>(node: &'a Node, base: &Base, real: Real<'_>, ledger: &mut Ledger) ->
             // A pause that nobody wrote is the interval.
             found(reading.base.check("dns", keys, port, 3, u64::MAX), 5)
         }
-        "MISC_CHECK" => instead(&reading.base, 0, "a script isn't a check yet", ledger),
+        "MISC_CHECK" if port.is_none() => {
+            left(node, "a script is told a port, and its real has none: write `port` of a check", ledger);
+            None
+        }
+        "MISC_CHECK" => {
+            let Some(keys) = reading.script.keys() else {
+                left(node, "it has no misc_path", ledger);
+                return None;
+            };
+            // It may run for as long as the interval, if nothing is said.
+            let longest = reading.script.timeout.or(reading.base.delay_loop).unwrap_or(Duration::from_secs(60));
+            let base = Base { connect_timeout: Some(longest), ..reading.base };
+            found(base.check("script", keys, port, 0, 1), 4)
+        }
         "BFD_CHECK" => instead(&reading.base, 0, "BFD isn't there", ledger),
         _ => instead(&reading.base, 0, "a file isn't looked at", ledger),
     }
@@ -226,6 +235,7 @@ struct Reading {
     host: Option<String>,
     has_path: bool,
     datagram: Datagram,
+    script: Script,
     /// Whether the check wants an answer.
     answered: bool,
 }
@@ -280,6 +290,7 @@ impl Reading {
                 self.keys.push(("helo", quoted(node.arg().unwrap_or_default())));
                 taken(node, 1, ledger);
             }
+            _ if kind == "MISC_CHECK" && self.script.read(node, ledger) => {}
             "name" if kind == "DNS_CHECK" => {
                 self.keys.push(("name", quoted(node.arg().unwrap_or("."))));
                 taken(node, 1, ledger);

@@ -292,17 +292,16 @@ impl<'a> Reading<'a> {
             reals: Vec::new(),
             remarks,
         };
-        let mut checks: Vec<Found<'a>> = Vec::new();
+        // Beside the reals.
+        let mut checks: Vec<Option<Found<'a>>> = Vec::new();
         let mut hooks = self.together.hooks.clone();
         let (mut unchecked, mut inhibits): (Vec<&Node>, Vec<bool>) = (Vec::new(), Vec::new());
         for real in &self.reals {
             let Some(found) = self.real(real, &mut one, ledger) else { continue };
             inhibits.push(found.base.inhibits);
             found.scripts.iter().for_each(|(node, address)| hooks.real(node, *address, ledger));
-            match found.check {
-                Some(check) => checks.push(check),
-                None => unchecked.push(real),
-            }
+            unchecked.extend(found.check.is_none().then_some(*real));
+            checks.push(found.check);
         }
         if one.reals.is_empty() {
             let how = "no real of it is left, and a service here has one at least";
@@ -317,7 +316,10 @@ impl<'a> Reading<'a> {
                 ledger.note(&node.own(), Fate::Changed, node.what(), how);
             }
         }
-        one.check = check::choose(checks, ledger);
+        one.check = check::choose(&checks.iter().flatten().collect::<Vec<_>>());
+        for (real, found) in one.reals.iter_mut().zip(&checks) {
+            real.check = found.as_ref().map(|found| found.check.clone()).filter(|own| Some(own) != one.check.as_ref());
+        }
         if one.check.is_some() {
             for real in unchecked {
                 let how = "it had no check: one is written for all reals of a service";

@@ -1,0 +1,69 @@
+//! `type = "script"`: a command that ends with 0.
+
+use toml::Spanned;
+
+use super::Asks;
+use crate::config::read::texts::ARGUMENT;
+use crate::config::read::value::short;
+use crate::config::read::{Keys, List, Section, Text, key, keys};
+use crate::config::report::Fault;
+use crate::config::report::text::{WIDTH, clip};
+use crate::config::section::notify::is_by_path;
+
+/// A command that ends with 0.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// argv, its first element an absolute path. Where it stands in the file is no part of what is compared.
+    pub command: Spanned<Vec<String>>,
+    /// Whose rights it has; without it those of [`NOBODY`], if the agent may give its own up.
+    pub user: Option<Spanned<String>>,
+}
+
+/// Who runs it where the file says nothing.
+pub const NOBODY: &str = "nobody";
+
+const COMMAND: List<Text<String>> = List {
+    item: Text { example: "\"/path/check\"", ..ARGUMENT },
+    empty: ("there is no command", "write [\"/path/check\", \"argument\"]"),
+};
+const USER: Text<String> = Text { read: user, example: "\"nobody\"", values: "a user of this machine" };
+
+keys! {
+    #[derive(Debug)]
+    pub struct ScriptKeys {
+        /// what is run; no shell is in between. Exit code 0 is good. `LB_REAL` in its environment is the real's address,
+        /// `LB_PORT` the check's port
+        command: Vec<Spanned<String>> = key(COMMAND).required().values("`[\"/path/check\", \"argument\", …]`");
+        /// the user that it runs as, with that one's group alone
+        user: String = key(USER).without("`\"nobody\"`, or the agent's own where that isn't root");
+    }
+}
+
+impl Asks for Command {
+    const WORD: &'static str = "script";
+    const WANTS: &'static str = "a command that ends with exit code 0";
+    type Keys = ScriptKeys;
+
+    fn read(section: &mut Section<'_, '_>) -> Option<Self> {
+        let keys = ScriptKeys::read(section);
+        is_by_path(keys.command.items(), "command", section.findings());
+        let place = keys.command.items().first()?.span();
+        let argv = keys.command.items().iter().map(|argument| argument.get_ref().clone()).collect();
+        let user = keys.user.written().map(|(user, span)| Spanned::new(span, user.clone()));
+        Some(Self { command: Spanned::new(place, argv), user })
+    }
+
+    fn words(&self, port: u16) -> String {
+        let user = self.user.as_ref().map_or(NOBODY, |user| user.get_ref());
+        let argv = clip(&self.command.get_ref().join(" "), WIDTH / 2);
+        format!("the command {argv}, for port {port}, as {}", clip(user, WIDTH / 2))
+    }
+}
+
+fn user(text: &str) -> Result<String, Fault> {
+    let is_name = !text.is_empty() && !text.contains([':', '/']) && !text.chars().any(char::is_whitespace);
+    if is_name && text.len() <= 256 {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("\"{}\" is not a user's name", short(text)), "write one alone, such as user = \"nobody\""))
+}
