@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use lb_common::Scheduler;
 use lb_common::maps::Service;
-use lb_userspace::api::State;
+use lb_userspace::api::{Estimate, ServiceStatus, State};
 
 use crate::agent::Agent;
 use crate::client::{Client, Connections, Lost};
@@ -265,6 +265,29 @@ impl<'a> Scene<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the estimate of a stateless service's connections is as near to what there is as it says.
+    ///
+    /// # Errors
+    /// It doesn't come so near in time, or there is none.
+    pub fn wait_for_estimate(&self, scheduler: &str) -> Result<()> {
+        let agent = self.agents.iter().flatten().next().context("no agent runs")?;
+        let names: Vec<_> =
+            self.plan.services().filter(|(of, _)| *of == scheduler).map(|(of, vip)| name(of, vip)).collect();
+        let rows = self.rows.iter().filter(|row| names.contains(&row.name));
+        let there: usize = rows.map(|row| row.connections.count()).sum();
+        wait_until(DEADLINE, "an estimate of the connections", || {
+            let Ok(status) = agent.status() else { return false };
+            let of = |service: &ServiceStatus| service.scheduler == scheduler;
+            let reals = status.services.iter().filter(|service| of(service)).flat_map(|service| &service.reals);
+            let estimate = Estimate::sum(reals.map(|real| real.estimated_connections));
+            // Four standard deviations: one time in fifteen thousand it is farther off.
+            estimate.is_some_and(|estimate| {
+                estimate.active > 0 && estimate.active.abs_diff(there as u64) <= 4 * estimate.error
+            })
+        })
+        .map(drop)
     }
 
     /// Cuts a real off, or a director, or joins it again.

@@ -98,6 +98,9 @@ fn one_director_that_counts() {
 
 fn changes_of_one_director(schedulers: &'static [&'static str]) {
     scene(1, schedulers, |scene| {
+        if schedulers.contains(&"mh") {
+            scene.wait_for_estimate("mh")?;
+        }
         scene.keeps_all_with_new_ones("a real is added", (4, true), fourth_joins)?;
         scene.keeps_all("a weight is changed", |scene| {
             scene.plan.reals.insert(1, 3);
