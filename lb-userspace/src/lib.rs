@@ -6,6 +6,8 @@ pub mod api;
 pub mod capacity;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod corpus;
 pub mod dataplane;
 pub mod doctor;
 pub mod events;

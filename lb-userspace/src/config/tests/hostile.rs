@@ -1,7 +1,5 @@
 //! Texts of any kind: none may stop the agent.
 
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::{REFERENCE, load};
@@ -97,21 +95,11 @@ fn ten_thousand_reals_load() {
     assert_eq!((config.services.len(), reals), (1000, 10_000));
 }
 
-/// `LB_REGENERATE=1` writes the seeds anew. What a fuzzer found is kept beside them and stays.
 #[test]
 fn the_fuzz_corpus_holds_every_example_and_breaks_nothing() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/configuration");
     let page = include_str!("../../../../docs/configuration.md");
     let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    for (number, text) in std::iter::once(REFERENCE).chain(examples).enumerate() {
-        let path = corpus.join(format!("example-{}", number + 1));
-        if std::env::var_os("LB_REGENERATE").is_some() {
-            std::fs::create_dir_all(&corpus).unwrap();
-            std::fs::write(&path, text).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(text), "{}", path.display());
-    }
-    for entry in std::fs::read_dir(corpus).unwrap() {
-        exercise(&std::fs::read(entry.unwrap().path()).unwrap());
-    }
+    let seeds = (1..).zip(std::iter::once(REFERENCE).chain(examples));
+    let seeds = seeds.map(|(number, text)| (format!("example-{number}"), text));
+    crate::corpus::held("configuration", seeds).iter().for_each(|bytes| exercise(bytes));
 }
