@@ -60,6 +60,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Who asked for the status, and the counters that were read for it.
 type Asked = (Answer<Status>, Result<Reading, dataplane::Error>);
 
+/// Who asked for the status, and what is told.
+type Told = (Answer<Status>, Result<Status, String>);
+
 /// What the controller listens to.
 pub struct Inputs {
     /// News of the health checks.
@@ -134,8 +137,8 @@ pub struct Controller {
     program: Option<ProgramStatus>,
     /// When the first health was heard of that isn't in the maps: of what is to be written, and of what is being.
     heard: (Option<Instant>, Option<Instant>),
-    /// Who asked for the status meanwhile, and after how many writes the maps hold what it tells.
-    waiting: Vec<(u32, Asked)>,
+    /// Who asked for the status meanwhile, what it was then, and after how many writes the maps hold that.
+    waiting: Vec<(u32, Told)>,
     /// Why the maps are not what they should be.
     fault: Option<String>,
     /// The reload that was refused last, where none was taken since.

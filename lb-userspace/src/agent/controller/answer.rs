@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use tracing::{error, info};
 
-use super::{Asked, Controller, Ownership};
+use super::{Asked, Controller, Ownership, Told};
 use crate::agent::{checks, status};
 use crate::api::{Answer, Checks, Done, Question, Request, Status, VipOwner, Walk, Which};
+use crate::config::endpoint;
 use crate::config::{self, Protocol};
 use crate::dataplane::Sought;
-use crate::findings::endpoint;
 use crate::planner::model::protocol_number;
 use crate::planner::plan::{key, mapped_address};
 use crate::rates::Reading;
@@ -151,7 +151,7 @@ impl Controller {
         let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(writes, _)| *writes == 0);
         self.waiting = waiting;
         let due: Vec<_> = due;
-        due.into_iter().for_each(|(_, (answer, read))| self.tell_status(answer, read));
+        due.into_iter().for_each(|(_, told)| self.tell_status(told));
     }
 
     /// Has the counters read for one who asked for the status: of ten thousand reals that takes longer than a task may that
@@ -161,20 +161,25 @@ impl Controller {
         self.telling.spawn_blocking(move || (answer, Reading::take(&stats, &desired)));
     }
 
-    /// The counters were read: the status is told, but not before the maps hold what it tells.
+    /// The counters were read: the status is told, but not before the maps hold what it tells. It is the status of now: until
+    /// then more may change, which another write is to bring to the maps.
     pub(super) fn answer_status(&mut self, (answer, read): Asked) {
+        let told = (answer, self.status(read));
         if self.writing.is_empty() {
-            self.tell_status(answer, read);
+            self.tell_status(told);
         } else {
-            self.waiting.push((1 + u32::from(self.stale), (answer, read)));
+            self.waiting.push((1 + u32::from(self.stale), told));
         }
     }
 
-    /// Tells the status. What the checks say is asked for beside the controller.
-    fn tell_status(&self, answer: Answer<Status>, read: Result<Reading, crate::dataplane::Error>) {
-        let (status, look, config) = (self.status(read), self.checks.look(), self.model.config.clone());
+    /// Tells a status. What the checks say is asked for beside the controller.
+    fn tell_status(&self, (answer, mut status): Told) {
+        let (look, config) = (self.checks.look(), self.model.config.clone());
+        if let Ok(status) = &mut status {
+            // The write that it waited for may have failed.
+            status.fault = self.faults();
+        }
         tokio::spawn(async move {
-            let mut status = status;
             if let (Ok(status), Ok(look)) = (&mut status, look.await) {
                 checks::add_to(status, &look, &config);
             }
@@ -197,9 +202,6 @@ impl Controller {
             format!("the counters can't be read: {error}")
         };
         let reading = read.map_err(unread)?;
-        let refused = self.refused.as_ref().map(ToString::to_string);
-        let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
-        let fault = (!faults.is_empty()).then(|| faults.join("\n"));
         let held = status::Held {
             model: &self.model,
             desired: &self.desired,
@@ -224,7 +226,14 @@ impl Controller {
         let claims = self.claims.clone();
         let told =
             |status| Status { claims, peers: self.peers(), maps: self.fill(), program: self.program.clone(), ..status };
-        status::status(&held, fault).map(owned).map(told).map_err(unread)
+        status::status(&held, self.faults()).map(owned).map(told).map_err(unread)
+    }
+
+    /// Why the maps or the configuration aren't what they should be.
+    fn faults(&self) -> Option<String> {
+        let refused = self.refused.as_ref().map(ToString::to_string);
+        let faults: Vec<String> = self.fault.iter().cloned().chain(refused).collect();
+        (!faults.is_empty()).then(|| faults.join("\n"))
     }
 
     /// Writes the state to the log, as JSON.
