@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::Item;
 use super::greet::{GREETING, Met};
@@ -17,6 +17,8 @@ use crate::peers::state::Told;
 const OUTPUT: usize = 128 << 10;
 /// Bytes that are read at once: two of the longest messages.
 const INPUT: usize = 2 * LONGEST;
+/// Of two connections the one that the peer keeps is met here at most so long after the other's end.
+const OTHER: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub struct Link<'a> {
@@ -71,9 +73,9 @@ pub async fn serve(
         let deadline = shared.instant(link.session.deadline());
         tokio::select! {
             read = reader.read_buf(&mut link.input), if link.told.is_empty() && link.input.len() < INPUT => match read {
-                Ok(0) => fault = Some(Fault::Connection("ended the connection".to_owned())),
+                Ok(0) => return link.ended("ended the connection".to_owned(), calls).await,
                 Ok(_) => fault = link.take().err(),
-                Err(error) => fault = Some(Fault::Connection(format!("lost the connection: {error}"))),
+                Err(error) => return link.ended(format!("lost the connection: {error}"), calls).await,
             },
             wrote = writer.write(link.output.get(link.written..).unwrap_or_default()), if !idle => match wrote {
                 Ok(bytes) => link.written += bytes,
@@ -109,6 +111,15 @@ pub async fn serve(
 }
 
 impl Link<'_> {
+    /// The peer's end is gone: the peer too, or where both had called it has kept the other connection, which is about to be met
+    /// here. Then nothing is wrong.
+    async fn ended(&self, words: String, calls: &mut mpsc::Receiver<Met>) -> (Fault, Option<Met>) {
+        let call = timeout(OTHER, calls.recv()).await.ok().flatten();
+        let instance = self.session.peer().map(|peer| peer.instance);
+        let is_same = call.as_ref().is_some_and(|call| instance == Some(call.instance));
+        (if is_same { Fault::Replaced } else { Fault::Connection(words) }, call)
+    }
+
     /// What is done before each wait.
     fn turn(&mut self) -> Result<(), Fault> {
         let now = self.shared.now();

@@ -239,6 +239,28 @@ async fn a_newer_connection_replaces_one_that_its_peer_gave_up() {
     third.ends().await;
 }
 
+/// Two that lost each other both call, and one end drops the one connection before the other end has met the other.
+#[tokio::test]
+async fn a_connection_that_ends_for_another_is_no_fault() {
+    let network = Network::new();
+    let a = Director::start(network, 1, &[2], "k");
+    let mut held = Fake::call(network, 7).await;
+    // On a busy machine the other comes late.
+    for _ in 0..20 {
+        held.bulk().await;
+        until("it is live", || a.is_live(2)).await;
+        drop(held);
+        held = Fake::call(network, 7).await;
+        // Who is served is told something.
+        assert!(held.met.stream.read(&mut [0; 100]).await.is_ok_and(|size| size > 0));
+        if a.peer(2).error.is_none() {
+            drop(held);
+            return until("its end to be told", || a.peer(2).error.as_deref() == Some("ended the connection")).await;
+        }
+    }
+    panic!("each was taken for a fault: {:?}", a.peer(2).error);
+}
+
 #[tokio::test]
 async fn an_agent_that_takes_nothing_holds_up_the_peer_alone() {
     let network = Network::new();
