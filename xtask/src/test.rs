@@ -8,7 +8,6 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::thread;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -146,14 +145,12 @@ impl<'a> Run<'a> {
     }
 
     fn packet(&self) -> Outcome {
-        self.suite(&self.suites.packet, &[])
+        self.suite(&self.suites.packet)
     }
 
     fn lab(&self) -> Outcome {
         self.packages();
-        // A lab waits more than it computes.
-        let threads = thread::available_parallelism().map_or(2, |cores| cores.get() + cores.get().div_ceil(2));
-        self.suite(&self.suites.lab, &["--", "--test-threads", &threads.to_string()])
+        self.suite(&self.suites.lab)
     }
 
     /// Installs what the tests need of the system, where that is missing.
@@ -165,14 +162,14 @@ impl<'a> Run<'a> {
     }
 
     /// Integration tests by name. Every call selects the whole workspace, so that all share one build.
-    fn suite(&self, names: &[String], options: &[&str]) -> Outcome {
+    fn suite(&self, names: &[String]) -> Outcome {
         if names.is_empty() {
             return Outcome::default();
         }
         if !geteuid().is_root() {
             eprintln!("test: these need root, and skip themselves without");
         }
-        self.tests(self.cargo_test(&[]).args(suites::named(names)).args(options))
+        self.tests(self.cargo_test(&[]).args(suites::named(names)))
     }
 
     fn cargo_test(&self, args: &[&str]) -> Command {
