@@ -6,7 +6,7 @@
 //!
 //! | state | word | a packet whose flow is remembered | one whose flow isn't |
 //! |---|---|---|---|
-//! | settled | base = current | the table isn't asked | current |
+//! | settled | base = current | the table isn't asked (but for [a sample](crate::is_sampled)) | current |
 //! | moving | base = another real | its real | opens a connection: current, remembered; else base, remembered |
 //! | exceptions | base = nobody | its real | current, not remembered |
 
