@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::api::{ClaimStatus, FleetStatus, MapStatus, RealStatus, RouterStatus, ServiceStatus, State, Status};
+use crate::config::endpoint;
 use crate::peers;
 use crate::peers::session;
 use crate::verdicts;
@@ -316,16 +317,6 @@ fn one(real: &RealStatus, now: u64) -> String {
 pub fn brief(seconds: u64) -> String {
     let whole = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     whole.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// An address with its port, or with `any`.
-#[must_use]
-pub fn endpoint(address: IpAddr, port: Option<u16>) -> String {
-    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
-    match address {
-        IpAddr::V4(address) => format!("{address}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]:{port}"),
-    }
 }
 
 #[cfg(test)]

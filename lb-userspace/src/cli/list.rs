@@ -15,9 +15,9 @@ use crate::agent;
 use crate::api::{
     self, CheckPace, ClientError, DropStatus, Estimate, FleetStatus, RealStatus, ServiceStatus, State, Status,
 };
+use crate::config::endpoint;
 use crate::config::wrap;
 use crate::dataplane::{Counters, Maps, Pins, StatsReader};
-use crate::findings::endpoint;
 use crate::host::privilege::{Capability, require};
 use crate::rates::Rates;
 use crate::verdicts;
@@ -242,7 +242,12 @@ fn render_service(out: &mut String, service: &ServiceStatus, arguments: &Argumen
         let rest = format!("{:<8} {:>6}", real.state.word(), real.weight);
         let lives = ((real.active_connections, real.inactive_connections), real.estimated_connections);
         render_line(out, &address, &rest, &shown(lives, (real.counters, real.rates), arguments), shape);
-        for line in state(real, now).into_iter().chain(together(real)).chain(checked(real)).chain(set(real)) {
+        for line in real::state(real, now)
+            .into_iter()
+            .chain(real::together(real))
+            .chain(real::checked(real))
+            .chain(real::set(real))
+        {
             let line = wrapped(&format!("     {line}"), Some(shape.columns), 7);
             let line = if real.state == State::Down { shape.paint.of(Colour::Bad, &line) } else { line };
             let _ = writeln!(out, "{line}");
@@ -322,72 +327,6 @@ pub(super) fn pace(out: &mut String, pace: &CheckPace) {
     }
 }
 
-/// What it gets by the rules for all reals together.
-fn together(real: &RealStatus) -> impl Iterator<Item = String> {
-    let sorry = real.sorry && real.state == State::Up;
-    let sorry = sorry.then(|| "sorry server: takes all new connections".to_owned());
-    let slow = real.slow_start.map(|percent| format!("slow start: {percent} % of its share"));
-    let panic = real.panic.then(|| "  takes new connections all the same, since too few are healthy".to_owned());
-    [sorry, slow, panic].into_iter().flatten()
-}
-
-/// What its checks say besides.
-fn checked(real: &RealStatus) -> impl Iterator<Item = String> {
-    let own = real.own_fault.as_ref().map(|fault| format!("its checks can't be made, it stays what it was: {fault}"));
-    real.doubt.clone().into_iter().chain(own)
-}
-
-/// What keeps a real from its share; nothing for one that takes it.
-fn state(real: &RealStatus, now: u64) -> Vec<String> {
-    let text = match real.state {
-        State::Up => return Vec::new(),
-        State::Quiesced => "quiesced: its connections go on, new ones go elsewhere".to_owned(),
-        State::Standby if real.sorry => "sorry server: takes new connections when the quorum is lost".to_owned(),
-        State::Standby => "healthy, but new connections go to the sorry server".to_owned(),
-        State::Draining => return draining(real, now),
-        State::Drained => "drained: its deadline has come, it takes nothing".to_owned(),
-        State::Disabled => "DISABLED: takes nothing".to_owned(),
-        State::Checking => "no check has ended yet: takes no traffic".to_owned(),
-        State::Down => "DOWN".to_owned(),
-    };
-    let since = real.since.map(|time| since(time, now)).unwrap_or_default();
-    let why = real.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    let stays = real.quiesced.then(|| "  its connections go on, new ones go elsewhere".to_owned());
-    [format!("{text}{since}{why}")].into_iter().chain(stays).collect()
-}
-
-/// What is left on a draining real, and for how long.
-fn draining(real: &RealStatus, now: u64) -> Vec<String> {
-    let since = real.since.map(|time| since(time, now)).unwrap_or_default();
-    let why = if real.left { ", it left the file" } else { "" };
-    // Where no state is kept, only what was remembered meanwhile can be counted.
-    let left = match (real.active_connections, real.inactive_connections, real.remembered_connections) {
-        (Some(active), Some(inactive), _) => format!("{} connections left", active + inactive),
-        (_, _, Some(remembered)) => format!("{remembered} remembered connections left"),
-        _ => "an unknown number of connections left".to_owned(),
-    };
-    let end = match real.until {
-        Some(until) => {
-            let clock = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(until));
-            let length = humantime::format_duration(Duration::from_secs(until.saturating_sub(now)));
-            format!("given up at {clock} (in {length})")
-        }
-        None => "no deadline".to_owned(),
-    };
-    vec![format!("draining{since}{why}"), format!("  {left}, {end}")]
-}
-
-/// What is otherwise than the file says, and how to end that.
-fn set(real: &RealStatus) -> Option<String> {
-    if !real.set_at_run_time {
-        return None;
-    }
-    Some(match real.file_weight {
-        Some(weight) => format!("set at run time; the file has weight {weight} (`lb reset` goes back to it)"),
-        None => "set at run time (`lb reset` goes back to the file)".to_owned(),
-    })
-}
-
 /// ` since TIME (LENGTH)`; both in seconds since 1970.
 pub(super) fn since(since: u64, now: u64) -> String {
     let length = humantime::format_duration(Duration::from_secs(now.saturating_sub(since)));
@@ -413,5 +352,6 @@ fn number(value: u64, exact: bool) -> String {
 }
 
 mod filter;
+mod real;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use super::exit::Code;
 use super::output::{columns, print, print_json, wrapped};
 use crate::api::{self, Connection, ConnectionState, Question, Wanted, Which, Why};
 use crate::config::Protocol;
-use crate::findings::{brief, endpoint};
+use crate::config::endpoint;
+use crate::findings::brief;
 
 /// Whose connection.
 #[derive(Debug, Args)]

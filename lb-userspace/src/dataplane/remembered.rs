@@ -1,17 +1,21 @@
 //! The remembered flows, as those see them who read the table beside the program or write into it.
 
-use std::collections::{BTreeMap, HashMap};
+mod reader;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::flow::{self, Flow, Place, Refresh, Stage};
 use lb_common::maps::{Address, FlowKey, FlowKeys, FlowLine, Service, ServiceKey, SlotPair, Timeouts};
 use lb_common::slot::Slot;
-use lb_common::{Hash, Ip, Ports, flow_hash, is_sampled, persist, scale, source_hash};
+use lb_common::{Ip, Ports};
 
 use super::mapped::Mapped;
 use super::slots::{SlotNews, ToldRing};
-use super::{Dataplane, Desired, Error, Words as _};
+use super::{Dataplane, Error, Words as _};
+
+pub use reader::{KeyReader, is_template};
 
 /// A flow table, with the services by which its keys are read.
 #[derive(Clone)]
@@ -30,14 +34,6 @@ pub struct Arrays {
     pub keys: Arc<Mapped<FlowKeys>>,
     /// The slots that they belong to.
     pub slots: Arc<Mapped<SlotPair>>,
-}
-
-/// What it takes to read a table's keys, wherever it lies.
-#[derive(Debug, Clone)]
-pub struct KeyReader {
-    services: Arc<HashMap<u32, Service>>,
-    seed: u64,
-    lines: u32,
 }
 
 /// Where a flow's word is.
@@ -239,68 +235,6 @@ impl Remembered {
         entry.skip(at.way * words.len()).zip(words).for_each(|(place, word)| place.store(word, Ordering::Release));
         true
     }
-}
-
-impl KeyReader {
-    /// For the services of `desired`, and a table of so many lines.
-    pub fn new(desired: &Desired, lines: u32) -> Self {
-        let services = desired.services.values().map(|service| (service.id, *service)).collect();
-        Self { services: Arc::new(services), seed: desired.hash_seed, lines }
-    }
-
-    /// Whose a flow of this line is, by the key beside it.
-    pub fn known(&self, line: u32, key: FlowKey, flow: Flow) -> Option<(FlowKey, &Service)> {
-        let service = self.services.get(&key.service)?;
-        let is_at = |place: Place| place.tag == flow.tag && place.lines.contains(&line);
-        // A client that breaks the rules has port 0 too.
-        let known = is_at(self.place(&key, service)) || is_at(Place::of(self.own_hash(&key, service), self.lines));
-        known.then_some((key, service))
-    }
-
-    /// The template of a flow's client.
-    pub fn template(&self, key: &FlowKey, service: &Service) -> FlowKey {
-        let (network, _) = persist::template(self.seed, service, Ip::from(key.client));
-        let [_, _, c, d] = key.ports;
-        FlowKey { client: network.address(), ports: [0, 0, c, d], service: key.service }
-    }
-
-    /// The slot that a flow belongs to, counted from its ring's first.
-    pub fn slot(&self, key: &FlowKey, service: &Service) -> u32 {
-        scale(self.hash(key, service), service.ring_size)
-    }
-
-    /// Whether a flow is in the sample of its service.
-    pub fn is_sampled(&self, key: &FlowKey, service: &Service) -> bool {
-        is_sampled(self.hash(key, service))
-    }
-
-    /// The hash that chooses a flow's slot.
-    fn hash(&self, key: &FlowKey, service: &Service) -> Hash {
-        if service.flags & Service::BY_SOURCE != 0 {
-            source_hash(self.seed, Ip::from(key.client))
-        } else {
-            self.own_hash(key, service)
-        }
-    }
-
-    fn place(&self, key: &FlowKey, service: &Service) -> Place {
-        let hash = if is_template(key, service) {
-            persist::template(self.seed, service, Ip::from(key.client)).1
-        } else {
-            self.own_hash(key, service)
-        };
-        Place::of(hash, self.lines)
-    }
-
-    fn own_hash(&self, key: &FlowKey, service: &Service) -> Hash {
-        let (client, vip) = (Ip::from(key.client), Ip::from(service.key.address));
-        flow_hash(self.seed, client, vip, Ports::of(key.ports), service.key.protocol)
-    }
-}
-
-/// Whether an entry isn't a connection, but says which real has a client: see [`persist`].
-pub fn is_template(key: &FlowKey, service: &Service) -> bool {
-    service.flags & Service::PERSISTENT != 0 && matches!(key.ports, [0, 0, _, _])
 }
 
 /// What became of a flow since it was told last.

@@ -10,7 +10,8 @@ use super::view::{Sort, View, id};
 use crate::api::{ServiceStatus, State};
 use crate::cli::events;
 use crate::cli::output::Colour;
-use crate::findings::{Vip, endpoint, findings, vips};
+use crate::config::endpoint;
+use crate::findings::{Vip, findings, vips};
 use crate::rates::Rates;
 
 /// Draws all of it.

@@ -8,8 +8,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::api::{RealStatus, RouterStatus, ServiceStatus, Status};
 use crate::cli::output::Paint;
+use crate::config::endpoint;
 use crate::events::Event;
-use crate::findings::endpoint;
 use crate::rates::Rates;
 
 /// Events that are kept.

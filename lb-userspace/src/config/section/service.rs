@@ -1,7 +1,9 @@
 //! `[service.NAME]`: a virtual service.
 
+mod rules;
+mod words;
+
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +20,11 @@ use super::vips::Vips;
 use crate::config::read::source::{Source, Span};
 use crate::config::read::texts::ANY;
 use crate::config::read::value::{self, Endpoint};
-use crate::config::read::{Choice, Named, Number, Read, Table, Tables, Text, Time, hours, key, keys};
-use crate::config::report::{Findings, text::wrap};
+use crate::config::read::{Choice, Named, Number, Read, Table, Tables, Text, Time, key, keys};
+use crate::config::report::Findings;
 
 pub use lb_common::Scheduler;
+pub use words::{describe, endpoint};
 
 /// `[service.NAME]`: a virtual service.
 #[derive(Debug, Clone, PartialEq)]
@@ -300,10 +303,10 @@ fn one(
     let (fleet, sorry) = fleet::accept(&read.fleet, list, (vip, vips), &check, source, findings);
     let (notify, program) = notify::accept(&read.notify, &read.notify_timeout, findings);
     let pool = pool::of_service(read, pools, findings);
-    check_turns(read, declared.reals(read), findings);
+    rules::check_turns(read, declared.reals(read), findings);
     persistence::check_udp(read, findings);
     let persistence = vip.and_then(|vip| persistence::accept(read, vip, findings));
-    check_ring(read, declared.reals(read).len(), findings);
+    rules::check_ring(read, declared.reals(read).len(), findings);
 
     let (&Endpoint { address, port }, span) = endpoint?;
     let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places, sorry, program };
@@ -327,64 +330,6 @@ fn one(
     Some((service, places))
 }
 
-fn check_turns(read: &Named<ServiceKeys>, reals: &[Read<RealKeys>], findings: &mut Findings) {
-    let Some((Scheduler::Wrr, span)) = read.scheduler.written() else {
-        return;
-    };
-    let sum: u64 = real::weights(reals).sum();
-    let divisor = real::weights(reals).fold(0, gcd).max(1);
-    if sum / divisor > MAX_TURNS {
-        findings.report(
-            span,
-            format!("one round of wrr would take {} turns, at most {MAX_TURNS} fit", sum / divisor),
-            "use smaller weights, or ones with a common divisor: 1000 and 3000 count as 1 and 3; \
-             or scheduler = \"mh\"",
-        );
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn check_ring(read: &Named<ServiceKeys>, reals: usize, findings: &mut Findings) {
-    let Some((&slots, span)) = read.ring_size.written() else {
-        return;
-    };
-    if !is_prime(slots) {
-        let below = (2..slots).rev().find(|&number| is_prime(number)).unwrap_or(RINGS.0);
-        let above = (slots..).find(|&number| is_prime(number)).unwrap_or(RINGS.1);
-        findings.report(
-            span,
-            format!("`ring_size` = {slots} is not a prime, so slots would be left out"),
-            format!("write {below} or {above}; the default is {RING}"),
-        );
-    } else if u32::try_from(reals).is_ok_and(|reals| reals > slots) {
-        findings.report(
-            span,
-            format!("{reals} reals don't fit in a ring of {slots} slots"),
-            "use 100 slots or more for each real; a larger prime is 1048573",
-        );
-    }
-}
-
-fn is_prime(number: u32) -> bool {
-    number >= 2 && (2..).take_while(|n| n * n <= number).all(|n| !number.is_multiple_of(n))
-}
-
-/// All services in words, in ipvsadm's shape.
-pub fn describe(out: &mut String, services: &[Service]) {
-    let own = services.iter().filter(|service| service.pool.is_none());
-    let reals = own.flat_map(|service| service.reals.iter().map(|real| (real.address, service.port)));
-    let widest = reals.map(|(address, port)| endpoint(address, port).len()).max().unwrap_or(0);
-    let widest = widest.max("RemoteAddress:Port".len());
-    out.push_str("\nServices\nProt LocalAddress:Port Scheduler\n");
-    let _ = writeln!(out, "  -> {:widest$}  Forward  Weight", "RemoteAddress:Port");
-    for service in services {
-        service.describe(out, widest);
-    }
-}
-
 impl Service {
     /// How one of its reals is checked.
     #[must_use]
@@ -401,46 +346,5 @@ impl Service {
     /// Its reals, and its sorry server.
     pub fn all_reals(&self) -> impl Iterator<Item = &Real> + Clone {
         self.reals.iter().chain(self.sorry())
-    }
-
-    fn describe(&self, out: &mut String, widest: usize) {
-        let (protocol, scheduler) = (self.protocol.label(), self.scheduler.label());
-        let persistent = self.persistence.as_ref().map_or_else(String::new, |persistence| format!(" {persistence}"));
-        let _ = writeln!(out, "{protocol:4} {} {scheduler}{persistent}", endpoint(self.address, self.port));
-        let kept = if self.scheduler.is_tracked() { "connections tracked" } else { "no state per connection" };
-        out.push_str(&wrap(&format!("     {}: ring of {} slots, {kept}", self.name, self.ring_size), "     "));
-        if let Some(pool) = &self.pool {
-            out.push_str(&wrap(&format!("     reals and check of pool {pool}"), "       "));
-            return;
-        }
-        for line in self.checks.words() {
-            out.push_str(&wrap(&format!("     {line}"), "       "));
-        }
-        let failing = self.on_failure.map(|kept| match kept {
-            OnFailure::Remove => "a real that fails loses its connections at once",
-            OnFailure::Quiesce => "a real that fails keeps its connections",
-        });
-        let leaving = self.drain_deadline.map(|time| format!("a real that leaves the file drains for {}", hours(time)));
-        let notify = self.notify.iter().map(|notify| notify.words());
-        let together = self.fleet.iter().flat_map(|fleet| fleet.words()).chain(notify);
-        for line in failing.map(str::to_owned).into_iter().chain(leaving).chain(together) {
-            out.push_str(&wrap(&format!("     {line}"), "       "));
-        }
-        for real in &self.reals {
-            let quiesced = if real.weight == 0 { " (quiesced)" } else { "" };
-            let address = endpoint(real.address, self.port);
-            let _ = writeln!(out, "  -> {address:widest$}  Route    {:6}{quiesced}", real.weight);
-            if let Some(way) = real.way() {
-                let _ = writeln!(out, "     {way}");
-            }
-        }
-    }
-}
-
-fn endpoint(address: IpAddr, port: Option<u16>) -> String {
-    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
-    match address {
-        IpAddr::V4(v4) => format!("{v4}:{port}"),
-        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
     }
 }

@@ -1,5 +1,7 @@
 //! A table in memory that is mapped as the kernel's is.
 
+use std::collections::HashMap;
+
 use lb_common::maps::{NOBODY, mapped};
 
 use super::*;
