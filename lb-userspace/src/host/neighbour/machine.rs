@@ -13,6 +13,8 @@
 //! - A link that is lost for less than [`FLAP`] changes nothing; the kernel, which drops its entries with the carrier, is asked
 //!   again as soon as it is back.
 //! - Links, routes and addresses that change have all routes looked up again, in a while that gathers what comes in a burst.
+//! - Who comes [`LATE`] to a moment has slept (a stopped process, a suspended machine), and what the kernel told meanwhile is
+//!   unread: everything is asked for again before a real is said to be lost.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -32,6 +34,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Look-ups of all routes are this far apart, and this much further for each real.
 const LOOK_UPS_APART: Duration = Duration::from_millis(250);
 const LOOK_UPS_APART_EACH: Duration = Duration::from_micros(200);
+/// So late is nobody who was awake.
+const LATE: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Machine {
     links: Links,
     /// Whether the links are known.
     dumped: bool,
+    /// It slept, and hasn't been told since how things are.
+    overslept: bool,
     reals: HashMap<IpAddr, Real>,
     /// The next moment of each real that waits for one.
     queue: BTreeSet<(Instant, IpAddr)>,
@@ -56,6 +62,7 @@ impl Machine {
         Self {
             links: Links::default(),
             dumped: false,
+            overslept: false,
             reals: HashMap::new(),
             queue: BTreeSet::new(),
             look_up_at: None,
@@ -177,6 +184,12 @@ impl Machine {
                 real.seen.insert(neighbour.ifindex, (neighbour.nud, neighbour.mac));
             }
         }
+        if std::mem::take(&mut self.overslept) {
+            // Nobody can have answered who wasn't listened to.
+            for real in self.reals.values_mut().filter(|real| real.missing.is_some()) {
+                (real.missing, real.next_ask) = (Some(now), Some(now));
+            }
+        }
         self.settle_all(now, actions);
     }
 
@@ -250,6 +263,10 @@ impl Machine {
     }
 
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if !self.overslept && self.deadline().is_some_and(|due| now >= due + LATE) {
+            self.overslept = true;
+            actions.push(Action::Dump);
+        }
         if self.look_up_at.is_some_and(|at| at <= now) {
             self.look_up_all(now, actions);
         }
@@ -350,6 +367,9 @@ impl Machine {
         let Verdict::Tell(state, why) = real.verdict(address, &self.links, now) else {
             return;
         };
+        if state.is_none() && self.overslept {
+            return;
+        }
         let egress = real.egress(&self.links).ok().flatten();
         let name = egress.map(|egress| egress.name.to_owned());
         let event = NeighbourEvent { address, state, why };

@@ -185,7 +185,14 @@ impl Machine {
     /// The owner too starts as a backup meanwhile, and is due at once when it is ready.
     pub fn defer_preemption(&mut self, now: Time, until: Option<Time>) {
         let was_deferred = std::mem::replace(&mut self.deferred, until).is_some();
-        if was_deferred && until.is_none() && self.state == State::Backup && self.is_owner() {
+        if self.state != State::Backup {
+            return;
+        }
+        if until.is_some() && self.inferior.take().is_some() {
+            // The one that it was about to displace was heard.
+            self.asked = None;
+            self.timer = Some(now.saturating_add(self.down_interval()));
+        } else if was_deferred && until.is_none() && self.is_owner() {
             self.timer = self.timer.map(|timer| timer.min(now));
         }
     }

@@ -112,9 +112,9 @@ impl Handle {
         self.ask(Request::Stand { instance: instance.to_owned(), standing, why }).map(drop)
     }
 
-    /// Says what this host waits for, for people, before it can serve what is behind the VIPs; `None` when it can. An
-    /// instance that starts while it can't lets a master of lower priority be until it can, though not for longer than
-    /// [`super::UNREADY`].
+    /// Says what this host waits for, for people, before it can serve what is behind the VIPs; `None` when it can. While it
+    /// can't, instances let a master of lower priority be, though not for longer than [`super::UNREADY`] from when they
+    /// started, or from when this was said to those that run.
     ///
     /// # Errors
     /// [`Error::Gone`].

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::command::{Error, Request};
 use super::slot::Slot;
-use super::state::{Owner, Runner};
+use super::state::{Owner, Runner, UNREADY};
 use crate::vrrp::protocol::holding::Losses;
-use crate::vrrp::protocol::machine::{Action, Event};
+use crate::vrrp::protocol::machine::{Action, Event, Time};
 use crate::vrrp::protocol::settings::Settings;
 use crate::vrrp::protocol::status::Status;
 use crate::vrrp::protocol::weights::Standing;
@@ -72,12 +72,18 @@ impl<O: Owner> Runner<O> {
 
     /// See [`super::Handle::await_before_preemption`].
     pub fn set_awaited(&mut self, awaited: Option<String>) {
-        self.awaited = awaited;
-        if self.awaited.is_none() {
-            let now = self.now();
-            let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
-            instances.for_each(|instance| instance.defer_preemption(now, None));
+        let was_awaited = std::mem::replace(&mut self.awaited, awaited).is_some();
+        if was_awaited && self.awaited.is_some() {
+            return;
         }
+        let (now, until) = (self.now(), self.unready_until());
+        let instances = self.slots.values_mut().filter_map(|slot| slot.instance.as_mut());
+        instances.for_each(|instance| instance.defer_preemption(now, until));
+    }
+
+    /// Until when an instance lets a master of lower priority be, from now on.
+    pub(super) fn unready_until(&self) -> Option<Time> {
+        self.awaited.as_ref().map(|_| self.now().saturating_add(UNREADY))
     }
 
     /// What an operator asks of an instance, whose interface may not be there yet.

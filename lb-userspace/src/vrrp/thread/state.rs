@@ -13,8 +13,8 @@ use crate::vrrp::protocol::machine::Time;
 use crate::vrrp::protocol::settings::Settings;
 use crate::vrrp::protocol::status::Status;
 
-/// The longest time that an instance which has started leaves a master of lower priority alone because this host
-/// isn't ready: one real that stays down must not keep a director out.
+/// The longest time that an instance leaves a master of lower priority alone because this host isn't ready: one real that
+/// stays down must not keep a director out.
 pub const UNREADY: Duration = Duration::from_secs(5);
 
 /// Does on this host what a change of state demands. Called in the VRRP thread: must not block on anything

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tracing::{error, warn};
 
 use super::port::Port;
-use super::state::{Owner, Runner, UNREADY};
+use super::state::{Owner, Runner};
 use crate::vrrp::protocol::instance::Instance;
 use crate::vrrp::protocol::machine::{Event, OWNER, Time};
 use crate::vrrp::protocol::settings::Settings;
@@ -165,7 +165,7 @@ impl<O: Owner> Runner<O> {
             self.handle(index, Event::Priority(priority));
         }
         let now = self.now();
-        let unready = self.awaited.is_some().then(|| now.saturating_add(UNREADY));
+        let unready = self.unready_until();
         if let Some(instance) = self.slots.get_mut(&index).and_then(|slot| slot.instance.as_mut()) {
             instance.defer_preemption(now, unready);
         }

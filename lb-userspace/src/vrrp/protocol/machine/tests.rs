@@ -228,6 +228,16 @@ fn a_router_that_is_not_ready_lets_a_lower_master_be_but_follows_a_dead_one() {
 
     let actions = handle(&mut unready(), AT + THEIR_DOWN, Event::Timer);
     assert_eq!(actions.last(), Some(&Entered(Master, Cause::MasterDown)));
+
+    // It was about to displace the other when it ceased to be ready.
+    let mut about_to = in_state(Backup, config());
+    handle(&mut about_to, AT, advert(50, 1));
+    let due = about_to.deadline().unwrap();
+    assert!(due < AT + THEIR_DOWN, "the timer runs on");
+    about_to.defer_preemption(AT + MS, Some(AT + 5 * S));
+    assert_eq!(handle(&mut about_to, due, Event::Timer), [], "the other is let be");
+    handle(&mut about_to, due, advert(50, 1));
+    assert_eq!(about_to.deadline(), Some(due + THEIR_DOWN));
     let mut resigned = unready();
     handle(&mut resigned, AT, advert(0, 1));
     assert_eq!(resigned.deadline(), Some(AT + 2 * SKEW), "their interval is 2 s");

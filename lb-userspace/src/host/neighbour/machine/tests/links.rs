@@ -78,6 +78,51 @@ fn a_short_loss_of_the_link_leaves_a_real_as_it_was() {
     }
 }
 
+/// Its process was stopped, or its machine suspended, while the link was lost; the news of its return is unread yet.
+#[test]
+fn one_that_slept_asks_how_things_are_before_it_says_that_a_real_is_lost() {
+    let lost = Link { running: false, ..link(ETH1, "eth1") };
+    for gone in [false, true] {
+        let mut bench = Bench::resolved();
+        assert_eq!(bench.feed(Input::Link(lost.clone())), []);
+        if gone {
+            bench.feed(Input::NeighbourGone(real(), ETH1));
+        }
+        bench.now += FLAP * 5;
+        let told = bench.feed(Input::Tick);
+        assert_eq!(told.iter().filter(|action| **action == Action::Dump).count(), 1, "{told:?}");
+        assert!(!told.iter().any(|action| matches!(action, Action::Report(_))), "{told:?}");
+
+        let mut told = bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![], vec![]));
+        assert!(told.contains(&Action::Resolve(real(), ETH1)), "{told:?}");
+        // What was told while it slept comes after what is.
+        told.extend(bench.feed(Input::Link(lost.clone())));
+        told.extend(bench.feed(Input::Link(link(ETH1, "eth1"))));
+        told.extend(bench.feed(entry(Nud::Usable, Some(MAC))));
+        told.extend(bench.pass(FLAP * 2));
+        assert!(!told.iter().any(|action| matches!(action, Action::Report(_))), "{told:?}");
+    }
+    // One whose link is lost is lost.
+    let mut bench = Bench::resolved();
+    bench.feed(Input::Link(lost.clone()));
+    bench.now += FLAP * 5;
+    bench.feed(Input::Tick);
+    let told = bench.feed(Input::Dump(vec![lost], vec![], vec![]));
+    assert!(told.contains(&report(None, "eth1 has no carrier")), "{told:?}");
+}
+
+#[test]
+fn one_that_slept_gives_a_real_its_time_to_answer() {
+    let mut bench = Bench::asked();
+    bench.now += ANSWER_WITHIN * 4;
+    let told = bench.feed(Input::Tick);
+    assert!(!told.iter().any(|action| matches!(action, Action::Report(_))), "{told:?}");
+    let told = bench.feed(Input::Dump(vec![link(ETH1, "eth1")], vec![], vec![]));
+    assert_eq!(told, [Action::Resolve(real(), ETH1)]);
+    let told = bench.pass(ANSWER_WITHIN);
+    assert!(told.contains(&report(None, "no answer to ARP requests on eth1")), "{told:?}");
+}
+
 #[test]
 fn a_vlan_devices_frames_leave_by_its_parent_with_its_tag() {
     let vlan = |index, parent| Link { vlan: Some(Vlan { parent: Some(parent), id: 42 }), ..link(index, "eth0.42") };
