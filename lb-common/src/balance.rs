@@ -1,11 +1,11 @@
 //! The path of a frame: ours? → parse → service → real → rewrite → count.
 
 use crate::environment::{Environment, Tables};
-use crate::header::{Ethernet, Mac, Vlan};
+use crate::header::{Ethernet, Macs, Tcp, Vlan, mac_of};
 use crate::ip::{Ip, Ports};
 use crate::maps::{Director, Filter, Port, ReturnKey, Service, ServiceKey, Table, VirtualMac, VirtualMacKey};
 use crate::packet::Packet;
-use crate::parse::{Network, Opens, Parsed, opens_quic, parse_network, parse_transport};
+use crate::parse::{Network, Parsed, opens_quic, parse_network, parse_transport};
 use crate::recall::Answer;
 use crate::rewrite::rewrite;
 use crate::select::{Choice, choose, reach};
@@ -25,9 +25,11 @@ pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> Verdict {
 fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdict, Verdict> {
     let port = environment.port().ok_or(Verdict::NotOurs)?;
     let ingress = port.ifindex;
-    let ethernet = packet.at::<Ethernet>(0)?;
-    let source = ethernet.source;
-    check_destination(environment, port, ethernet.destination)?;
+    // Nothing shorter has an EtherType.
+    packet.at::<Ethernet>(0)?;
+    let macs = packet.at::<Macs>(0)?;
+    let source = macs.source();
+    check_destination(environment, port, macs.destination())?;
     let network = parse_network(&packet, environment.merged())?;
     let beside = environment.tag_beside();
     let tags = network.tags + u8::from(beside.is_some());
@@ -43,12 +45,17 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
         return Err(Verdict::OtherVlan);
     }
     let director = environment.tables().director().ok_or(Verdict::NotService)?;
-    let (choice, length, headers) = if network.is_stray() {
+    let (choice, length, headers) = if network.has_ports() {
+        if !director.vips.may_hold(Filter::of_address(network.vip)) {
+            return Err(Verdict::NotService);
+        }
+        let parsed = parse_transport(&packet, network.forgotten(director.hash_seed))?;
+        (choose_real(&packet, environment, director, source, parsed)?, parsed.network.length, parsed.headers)
+    } else if network.is_stray() {
         // It is never merged with others.
         (choose_stray(&packet, environment, &network)?, network.length, network.length)
     } else {
-        let parsed = parse_transport(&packet, network.forgotten(director.hash_seed))?;
-        (choose_real(&packet, environment, director, source, parsed)?, parsed.network.length, parsed.headers)
+        return Err(Verdict::OtherProtocol);
     };
     rewrite(packet, environment, tags, choice.real)?;
     let verdict = if choice.real.ifindex == ingress {
@@ -67,13 +74,14 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
 /// Ours are the interface's own MAC, and the virtual MACs of the virtual routers that this director is
 /// the master of. What the switch floods to us otherwise is nobody's business of ours.
 #[inline(always)]
-fn check_destination<E: Environment>(environment: &E, port: &Port, destination: Mac) -> Result<(), Verdict> {
-    if destination == port.mac {
+fn check_destination<E: Environment>(environment: &E, port: &Port, destination: u64) -> Result<(), Verdict> {
+    if destination == port.mac_word() {
         return Ok(());
     }
+    let mac = mac_of(destination);
     // 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6.
-    let [0, 0, 0x5e, 0, 1 | 2, _] = destination else { return Err(Verdict::NotOurs) };
-    let key = VirtualMacKey { ifindex: port.ifindex, mac: destination, reserved: [0; 2] };
+    let [0, 0, 0x5e, 0, 1 | 2, _] = mac else { return Err(Verdict::NotOurs) };
+    let key = VirtualMacKey { ifindex: port.ifindex, mac, reserved: [0; 2] };
     match environment.virtual_mac(&key) {
         Some(VirtualMac { master: 0 }) => Err(Verdict::NotMaster),
         Some(_) => Ok(()),
@@ -87,7 +95,7 @@ fn choose_real<'e, E: Environment>(
     packet: &Packet<'_>,
     environment: &'e E,
     director: &Director,
-    source: Mac,
+    source: u64,
     mut parsed: Parsed,
 ) -> Result<Choice<'e>, Verdict> {
     let Network { vip, protocol, .. } = parsed.network;
@@ -100,7 +108,7 @@ fn choose_real<'e, E: Environment>(
         return Err(Verdict::Returned);
     }
     if service.flags & Service::QUIC != 0 && opens_quic(packet, &parsed) {
-        parsed.opens = Opens::Yes;
+        parsed.flags = Tcp::SYN;
     }
     choose(environment, director, (index, service), &parsed)
 }
@@ -117,7 +125,7 @@ fn choose_stray<'e, E: Environment>(
     reach(environment.tables(), service, Answer { number, connection }).ok_or(Verdict::NoReal)
 }
 
-/// A flow's service, and its index in `services`.
+/// A flow's service, and its index in `services`. Whether the address is a VIP is asked before.
 #[inline(always)]
 pub(crate) fn find_service<'e, T: Tables>(
     tables: &'e T,
@@ -126,9 +134,6 @@ pub(crate) fn find_service<'e, T: Tables>(
     protocol: u8,
     ports: Ports,
 ) -> Option<(u32, &'e Service)> {
-    if !director.vips.may_hold(Filter::of_address(vip)) {
-        return None;
-    }
     let table = if director.table == 0 { &director.tables[0] } else { &director.tables[1] };
     let tail = u32::from(protocol) << 16;
     if let Some(found) = look_up(tables, table, vip, tail | ports.0 >> 16) {
@@ -162,8 +167,8 @@ pub(crate) fn came_from_real<E: Environment>(
     environment: &E,
     director: &Director,
     service: &Service,
-    source: Mac,
+    source: u64,
 ) -> bool {
-    director.reals.may_hold(Filter::of_mac(source))
-        && environment.returns(&ReturnKey { pool: service.reals, mac: source, reserved: [0; 2] })
+    director.reals.may_hold(source)
+        && environment.returns(&ReturnKey { pool: service.reals, mac: mac_of(source), reserved: [0; 2] })
 }

@@ -1,5 +1,6 @@
 //! Headers as they stand on the wire. Multi-byte fields are in network order.
 
+use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -48,6 +49,38 @@ pub struct Ethernet {
     pub source: Mac,
     /// EtherType.
     pub ethertype: U16,
+}
+
+/// Both addresses of a frame, in the two words that they are read and written in: of six bytes the compiler makes as many
+/// registers.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Macs {
+    /// The destination, and the source's first two bytes.
+    pub start: U64,
+    /// The other four.
+    pub end: U32,
+}
+
+impl Macs {
+    /// The destination in one word, its first byte lowest.
+    #[inline(always)]
+    pub fn destination(&self) -> u64 {
+        self.start.get() << 16 >> 16
+    }
+
+    /// The source, likewise.
+    #[inline(always)]
+    pub fn source(&self) -> u64 {
+        self.start.get() >> 48 | u64::from(self.end.get()) << 16
+    }
+}
+
+/// The address of such a word.
+#[inline(always)]
+pub fn mac_of(word: u64) -> Mac {
+    let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+    [a, b, c, d, e, f]
 }
 
 /// What follows an EtherType of [`ethertype::VLAN`] or [`ethertype::SERVICE_VLAN`] (IEEE 802.1Q §9.6).
@@ -208,6 +241,8 @@ impl Tcp {
     pub const RST: u8 = 0x04;
     /// The acknowledgement number counts.
     pub const ACK: u8 = 0x10;
+    /// All of those.
+    pub const TELLING: u8 = Self::FIN | Self::SYN | Self::RST | Self::ACK;
 }
 
 /// ICMP and ICMPv6. In the errors that are followed, the packet that they are about starts behind eight bytes.

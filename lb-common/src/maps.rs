@@ -95,6 +95,15 @@ pub struct Port {
     pub vlans: Vlans,
 }
 
+impl Port {
+    /// The MAC address in one word, as [`Macs`](crate::header::Macs) has a frame's.
+    #[inline(always)]
+    pub fn mac_word(&self) -> u64 {
+        let ([a, b, c, d, e, f], [g, h]) = (self.mac, self.reserved);
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
 /// Most virtual routers whose VIPs are gated: the size of `gates`. Index 0 is never used.
 pub const GATES: u32 = 1024;
 

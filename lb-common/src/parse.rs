@@ -25,8 +25,8 @@ pub struct Network {
     pub tags: u8,
     /// The VLAN, by the first tag that has an id (a tag without one has a priority alone); 0 for none.
     pub vlan: u16,
-    /// It is a part of a packet: ports are in the first alone.
-    pub fragment: bool,
+    /// Where it is a part of a packet, in whose first part alone are ports: its header's bits that say so; else 0.
+    pub fragment: u16,
     /// Length of the IP packet by its own header, in bytes.
     pub length: u32,
     /// Where its payload starts in the frame.
@@ -42,9 +42,7 @@ impl Network {
     pub(crate) fn forgotten(self, unknown: u64) -> Self {
         // Masked so that the verifier sees a bound; no headers that are read past are longer.
         let payload = forget(self.payload as u64, unknown) & (FARTHEST - 1);
-        let length = forget(u64::from(self.length), unknown) as u32;
-        let rest = forget(u64::from(self.rest), unknown) as u32;
-        Self { payload: payload as usize, length, rest, ..self }
+        Self { payload: payload as usize, ..self }
     }
 
     /// Where the IP header starts in the frame.
@@ -56,7 +54,13 @@ impl Network {
     /// Whether its flow isn't told by ports of its own: see [`crate::stray`].
     #[inline(always)]
     pub fn is_stray(&self) -> bool {
-        self.fragment || matches!(self.protocol, protocol::ICMP | protocol::ICMPV6)
+        self.fragment != 0 || matches!(self.protocol, protocol::ICMP | protocol::ICMPV6)
+    }
+
+    /// Whether it has ports of its own.
+    #[inline(always)]
+    pub(crate) fn has_ports(&self) -> bool {
+        matches!(self.protocol, protocol::TCP | protocol::UDP) && self.fragment == 0
     }
 }
 
@@ -70,10 +74,27 @@ pub struct Parsed {
     pub network: Network,
     /// Source port, then destination port.
     pub ports: Ports,
-    /// What the packet says of its connection.
-    pub opens: Opens,
+    /// Those of TCP's flags that tell of the connection; [`Tcp::SYN`] of a datagram that opens one.
+    pub(crate) flags: u8,
     /// How much of the packet are the IP header and what follows up to TCP's or UDP's payload, in bytes.
     pub headers: u32,
+}
+
+impl Parsed {
+    /// Whether it is known to open a connection.
+    #[inline(always)]
+    pub fn is_opener(&self) -> bool {
+        self.flags == Tcp::SYN
+    }
+
+    /// What the packet says of its connection.
+    #[inline(always)]
+    pub fn opens(&self) -> Opens {
+        match self.network.protocol {
+            protocol::UDP if !self.is_opener() => Opens::Unknown,
+            _ => Opens::of_flags(self.flags),
+        }
+    }
 }
 
 /// What a packet says of its connection.
@@ -96,7 +117,12 @@ impl Opens {
     /// Of a TCP segment.
     #[inline(always)]
     pub(crate) fn of_segment(header: &Tcp) -> Self {
-        match header.flags & (Tcp::SYN | Tcp::ACK | Tcp::FIN | Tcp::RST) {
+        Self::of_flags(header.flags & Tcp::TELLING)
+    }
+
+    #[inline(always)]
+    fn of_flags(flags: u8) -> Self {
+        match flags {
             Tcp::SYN => Self::Yes,
             flags if flags & (Tcp::FIN | Tcp::RST) != 0 => Self::Ends,
             _ => Self::No,
@@ -173,7 +199,7 @@ fn parse_ipv4(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
         tags: 0,
         vlan: 0,
         // More fragments, or an offset.
-        fragment: header.fragment.get() & 0x3fff != 0,
+        fragment: header.fragment.get() & 0x3fff,
         length,
         payload: offset + header_length,
         rest: length - header_length as u32,
@@ -199,7 +225,7 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
     let mut next = header.next_header;
     let mut payload = offset + size_of::<Ipv6>();
     for _ in 0..EXTENSIONS {
-        let mut fragment = false;
+        let mut fragment = 0;
         match next {
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => {
                 let extension = packet.at::<Extension>(payload)?;
@@ -212,8 +238,8 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
                 next = header.next_header;
                 payload += size_of::<Fragment>();
                 // A packet that is whole may carry the header all the same (RFC 6946).
-                fragment = header.offset_more.get() & 0xfff9 != 0;
-                if !fragment {
+                fragment = header.offset_more.get() & 0xfff9;
+                if fragment == 0 {
                     continue;
                 }
             }
@@ -259,22 +285,21 @@ pub(crate) fn walk(packet: &Packet<'_>, mut next: u8, mut place: usize) -> Resul
 /// The verdict of a packet that can't be for a service.
 #[inline(always)]
 pub fn parse_transport(packet: &Packet<'_>, network: Network) -> Result<Parsed, Verdict> {
-    let (ports, opens, transport) = match network.protocol {
+    let (ports, flags, transport) = match network.protocol {
         protocol::TCP => {
             let header = packet.at::<Tcp>(network.payload)?;
-            let opens = Opens::of_segment(header);
             within::<Tcp>(&network)?;
-            (Ports::of(header.ports), opens, u32::from(header.offset >> 4) << 2)
+            (Ports::of(header.ports), header.flags & Tcp::TELLING, u32::from(header.offset >> 4) << 2)
         }
         protocol::UDP => {
             let header = packet.at::<Udp>(network.payload)?;
             within::<Udp>(&network)?;
-            (Ports::of(header.ports), Opens::Unknown, size_of::<Udp>() as u32)
+            (Ports::of(header.ports), 0, size_of::<Udp>() as u32)
         }
         _ => return Err(Verdict::OtherProtocol),
     };
     let headers = network.length.saturating_sub(network.rest) + transport;
-    Ok(Parsed { network, ports, opens, headers })
+    Ok(Parsed { network, ports, flags, headers })
 }
 
 /// Whether a datagram opens a QUIC connection: a long header of the type Initial (RFC 9000 §17.2.2, RFC 9369 §3.2), of

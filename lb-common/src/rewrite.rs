@@ -1,11 +1,10 @@
 //! The forwarded frame: addressed to its real, tagged for its VLAN, otherwise as it came.
 
-use zerocopy::byteorder::little_endian;
+use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::byteorder::network_endian::U16;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::environment::Environment;
-use crate::header::{Ethernet, Vlan, ethertype};
+use crate::header::{Ethernet, Macs, Vlan, ethertype};
 use crate::maps::Real;
 use crate::packet::Packet;
 use crate::verdict::Verdict;
@@ -38,30 +37,16 @@ pub(crate) fn rewrite<'a, E: Environment>(
 /// [`Verdict::Truncated`] for a frame that has none.
 #[inline(always)]
 pub fn address(mut packet: Packet<'_>, real: &Real) -> Result<(), Verdict> {
-    let macs = packet.at_mut::<Macs>(0)?;
-    let of_real = Macs::of(real);
-    macs.start = of_real.start;
-    macs.end = of_real.end;
+    let (place, macs) = (packet.at_mut::<Macs>(0)?, macs(real));
+    place.start = macs.start;
+    place.end = macs.end;
     Ok(())
 }
 
-/// The two addresses at a frame's start, in the two words that they are written in.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Macs {
-    start: little_endian::U64,
-    end: little_endian::U32,
-}
-
-impl Macs {
-    #[inline(always)]
-    fn of(real: &Real) -> Self {
-        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (real.mac, real.source_mac);
-        Self {
-            start: little_endian::U64::from_bytes([a, b, c, d, e, f, g, h]),
-            end: little_endian::U32::from_bytes([i, j, k, l]),
-        }
-    }
+#[inline(always)]
+fn macs(real: &Real) -> Macs {
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (real.mac, real.source_mac);
+    Macs { start: U64::from_bytes([a, b, c, d, e, f, g, h]), end: U32::from_bytes([i, j, k, l]) }
 }
 
 /// Moves a frame of so many tags to a VLAN in its bytes; 0 takes its tags off.

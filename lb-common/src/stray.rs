@@ -13,7 +13,7 @@ mod fragment;
 
 use crate::balance::{came_from_real, find_service};
 use crate::environment::{Environment, Tables};
-use crate::header::{Ethernet, Ipv4, Ipv6};
+use crate::header::{Ipv4, Ipv6, Macs};
 use crate::ip::{Ip, Ports};
 use crate::maps::{Director, FragmentFlow, NOBODY, Pending, Service};
 use crate::packet::Packet;
@@ -47,7 +47,7 @@ impl Stray {
             network: network.start(),
             payload: network.payload,
             protocol: network.protocol,
-            fragment: network.fragment,
+            fragment: network.fragment != 0,
         }
     }
 
@@ -234,7 +234,7 @@ fn is_forwarded<E: Environment>(
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
         return Err(Verdict::Standby);
     }
-    if came_from_real(environment, director, service, packet.at::<Ethernet>(0)?.source) {
+    if came_from_real(environment, director, service, packet.at::<Macs>(0)?.source()) {
         return Err(Verdict::Returned);
     }
     Ok(())

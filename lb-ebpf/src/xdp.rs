@@ -29,14 +29,29 @@ fn forward(context: &XdpContext) -> u32 {
     let kernel = Kernel::new(context);
     let verdict = lb_common::balance(kernel.packet(), &kernel);
     kernel.count_verdict(verdict, 1);
-    match verdict.action() {
-        Action::Pass => XDP_PASS,
-        Action::Transmit => XDP_TX,
-        Action::Redirect => XDP_REDIRECT,
-        Action::Drop => XDP_DROP,
-        Action::Abort => XDP_ABORTED,
-    }
+    (ACTIONS >> (verdict as u32 * ACTION_BITS)) as u32 & ((1 << ACTION_BITS) - 1)
 }
+
+/// Bits of a kernel's word for an action.
+const ACTION_BITS: u32 = 3;
+
+/// What each verdict means to the kernel, by its number: one shift instead of a branch for each action.
+const ACTIONS: u64 = {
+    let (mut actions, mut number) = (0, 0);
+    while number < Verdict::COUNT {
+        let action = match Verdict::ALL[number].action() {
+            Action::Pass => XDP_PASS,
+            Action::Transmit => XDP_TX,
+            Action::Redirect => XDP_REDIRECT,
+            Action::Drop => XDP_DROP,
+            Action::Abort => XDP_ABORTED,
+        };
+        actions |= (action as u64) << (number as u32 * ACTION_BITS);
+        number += 1;
+    }
+    actions
+};
+const _: () = assert!(Verdict::COUNT * ACTION_BITS as usize <= 64, "a second word is needed");
 
 impl Hook for XdpContext {
     #[inline(always)]

@@ -10,7 +10,7 @@ use super::*;
 
 fn parse(packet: &Packet<'_>) -> Result<Parsed, Verdict> {
     let network = parse_network(packet, 0)?;
-    if network.fragment { Err(Verdict::Fragment) } else { parse_transport(packet, network) }
+    if network.fragment != 0 { Err(Verdict::Fragment) } else { parse_transport(packet, network) }
 }
 
 fn read(frame: &[u8]) -> Result<Parsed, Verdict> {
@@ -92,7 +92,7 @@ proptest! {
         if let Ok(parsed) = read(&frame) {
             prop_assert!(parsed.network.tags <= 2);
             prop_assert!(matches!(parsed.network.protocol, protocol::TCP | protocol::UDP));
-            prop_assert_eq!(parsed.opens == Opens::Unknown, parsed.network.protocol == protocol::UDP);
+            prop_assert_eq!(parsed.opens() == Opens::Unknown, parsed.network.protocol == protocol::UDP);
             prop_assert!(holds(&parsed.ports.0.to_le_bytes()));
             // An IPv4 address is its last four bytes.
             prop_assert!(holds(&parsed.network.client.address()[12..]) && holds(&parsed.network.vip.address()[12..]));
