@@ -53,6 +53,17 @@ pub(crate) fn opaque(mut value: u64) -> u64 {
     value
 }
 
+/// Stands in a branch that few packets take: what is computed there, the compiler then doesn't compute before the branch, for all
+/// packets.
+#[inline(always)]
+pub(crate) fn aside() {
+    // SAFETY: no instruction.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!("", options(nomem, nostack));
+    }
+}
+
 #[cfg(not(target_arch = "bpf"))]
 mod imp {
     use core::sync::atomic::{AtomicU64, Ordering};

@@ -23,7 +23,7 @@ pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> Verdict {
 
 #[inline(always)]
 fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdict, Verdict> {
-    let port = environment.port().ok_or(Verdict::NotOurs)?;
+    let port = environment.port().ok_or_else(|| Verdict::NotOurs.aside())?;
     let ingress = port.ifindex;
     // Nothing shorter has an EtherType.
     packet.at::<Ethernet>(0)?;
@@ -34,7 +34,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
     let beside = environment.tag_beside();
     let tags = network.tags + u8::from(beside.is_some());
     if tags > MOST_TAGS {
-        return Err(Verdict::NotIp);
+        return Err(Verdict::NotIp.aside());
     }
     // The tag beside the frame is its outermost.
     let vlan = match beside.unwrap_or_default() & Vlan::ID {
@@ -42,12 +42,12 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
         vlan => vlan,
     };
     if vlan != 0 && !port.vlans.holds(vlan) {
-        return Err(Verdict::OtherVlan);
+        return Err(Verdict::OtherVlan.aside());
     }
-    let director = environment.tables().director().ok_or(Verdict::NotService)?;
+    let director = environment.tables().director().ok_or_else(|| Verdict::NotService.aside())?;
     let (choice, length, headers) = if network.has_ports() {
         if !director.vips.may_hold(Filter::of_address(network.vip)) {
-            return Err(Verdict::NotService);
+            return Err(Verdict::NotService.aside());
         }
         let parsed = parse_transport(&packet, network.forgotten(director.hash_seed))?;
         (choose_real(&packet, environment, director, source, parsed)?, parsed.network.length, parsed.headers)
@@ -80,12 +80,12 @@ fn check_destination<E: Environment>(environment: &E, port: &Port, destination: 
     }
     let mac = mac_of(destination);
     // 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6.
-    let [0, 0, 0x5e, 0, 1 | 2, _] = mac else { return Err(Verdict::NotOurs) };
+    let [0, 0, 0x5e, 0, 1 | 2, _] = mac else { return Err(Verdict::NotOurs.aside()) };
     let key = VirtualMacKey { ifindex: port.ifindex, mac, reserved: [0; 2] };
     match environment.virtual_mac(&key) {
-        Some(VirtualMac { master: 0 }) => Err(Verdict::NotMaster),
+        Some(VirtualMac { master: 0 }) => Err(Verdict::NotMaster.aside()),
         Some(_) => Ok(()),
-        None => Err(Verdict::NotOurs),
+        None => Err(Verdict::NotOurs.aside()),
     }
 }
 
@@ -100,12 +100,12 @@ fn choose_real<'e, E: Environment>(
 ) -> Result<Choice<'e>, Verdict> {
     let Network { vip, protocol, .. } = parsed.network;
     let (index, service) =
-        find_service(environment.tables(), director, vip, protocol, parsed.ports).ok_or(Verdict::NotService)?;
+        service_of(environment, director, vip, protocol, parsed.ports).ok_or_else(|| Verdict::NotService.aside())?;
     if service.gate != 0 && environment.gate_is_closed(service.gate) {
-        return Err(Verdict::Standby);
+        return Err(Verdict::Standby.aside());
     }
     if came_from_real(environment, director, service, source) {
-        return Err(Verdict::Returned);
+        return Err(Verdict::Returned.aside());
     }
     if service.flags & Service::QUIC != 0 && opens_quic(packet, &parsed) {
         parsed.flags = Tcp::SYN;
@@ -121,11 +121,31 @@ fn choose_stray<'e, E: Environment>(
     network: &Network,
 ) -> Result<Choice<'e>, Verdict> {
     let Owner { service, number, connection } = environment.stray(packet, Stray::of(network))?;
-    let service = environment.tables().service(service).ok_or(Verdict::NotService)?;
-    reach(environment.tables(), service, Answer { number, connection }).ok_or(Verdict::NoReal)
+    let service = environment.tables().service(service).ok_or_else(|| Verdict::NotService.aside())?;
+    reach(environment.tables(), service, Answer { number, connection }).ok_or_else(|| Verdict::NoReal.aside())
 }
 
 /// A flow's service, and its index in `services`. Whether the address is a VIP is asked before.
+#[inline(always)]
+fn service_of<'e, E: Environment>(
+    environment: &'e E,
+    director: &Director,
+    vip: Ip,
+    protocol: u8,
+    ports: Ports,
+) -> Option<(u32, &'e Service)> {
+    let tables = environment.tables();
+    if let Some(found) = look_up(tables, table(director), vip, tail(protocol) | ports.0 >> 16) {
+        return Some(found);
+    }
+    if director.flags & Director::ANY_PORT == 0 {
+        return None;
+    }
+    let index = environment.service_apart(vip, protocol, ports)?;
+    Some((index, tables.service(index)?))
+}
+
+/// The same, in one function.
 #[inline(always)]
 pub(crate) fn find_service<'e, T: Tables>(
     tables: &'e T,
@@ -134,15 +154,25 @@ pub(crate) fn find_service<'e, T: Tables>(
     protocol: u8,
     ports: Ports,
 ) -> Option<(u32, &'e Service)> {
-    let table = if director.table == 0 { &director.tables[0] } else { &director.tables[1] };
-    let tail = u32::from(protocol) << 16;
-    if let Some(found) = look_up(tables, table, vip, tail | ports.0 >> 16) {
+    if let Some(found) = look_up(tables, table(director), vip, tail(protocol) | ports.0 >> 16) {
         return Some(found);
     }
     if director.flags & Director::ANY_PORT == 0 {
         return None;
     }
-    look_up(tables, table, vip, tail)
+    look_up(tables, table(director), vip, tail(protocol))
+}
+
+/// The table that is in force.
+#[inline(always)]
+fn table(director: &Director) -> &Table {
+    if director.table == 0 { &director.tables[0] } else { &director.tables[1] }
+}
+
+/// The end of an any-port service's key.
+#[inline(always)]
+fn tail(protocol: u8) -> u32 {
+    u32::from(protocol) << 16
 }
 
 /// The service of this VIP whose key ends in these bytes: it is at one of two places.

@@ -62,7 +62,7 @@ impl<'a> Packet<'a> {
     #[inline(always)]
     fn address<T>(&self, offset: usize) -> Result<usize, Verdict> {
         let address = self.start + offset;
-        if address + size_of::<T>() > self.end { Err(Verdict::Truncated) } else { Ok(address) }
+        if address + size_of::<T>() > self.end { Err(Verdict::Truncated.aside()) } else { Ok(address) }
     }
 }
 

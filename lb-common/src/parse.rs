@@ -170,7 +170,7 @@ pub fn parse_network(packet: &Packet<'_>, merged: u32) -> Result<Network, Verdic
     let network = match kind {
         ethertype::IPV4 => parse_ipv4(packet, offset, merged)?,
         ethertype::IPV6 => parse_ipv6(packet, offset, merged)?,
-        _ => return Err(Verdict::NotIp),
+        _ => return Err(Verdict::NotIp.aside()),
     };
     Ok(Network { tags, vlan, ..network })
 }
@@ -190,7 +190,7 @@ fn parse_ipv4(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
         length => length,
     };
     if header.version_length >> 4 != 4 || header_length < size_of::<Ipv4>() || (length as usize) < header_length {
-        return Err(Verdict::Malformed);
+        return Err(Verdict::Malformed.aside());
     }
     Ok(Network {
         client: Ip::v4(header.source),
@@ -211,12 +211,12 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
     let header = packet.at::<Ipv6>(offset)?;
     let [version, ..] = header.version_class_label;
     if version >> 4 != 6 {
-        return Err(Verdict::Malformed);
+        return Err(Verdict::Malformed.aside());
     }
     let (client, vip) = (Ip::from(header.source), Ip::from(header.destination));
     // They stand for IPv4 inside a host, and for an IPv4 VIP in the maps; on the wire they are nobody's (RFC 4942 §2.2).
     if client.is_mapped() || vip.is_mapped() {
-        return Err(Verdict::Malformed);
+        return Err(Verdict::Malformed.aside());
     }
     let length = match u32::from(header.payload_length.get()) {
         0 if merged != 0 => merged.saturating_sub(offset as u32),
@@ -248,7 +248,7 @@ fn parse_ipv6(packet: &Packet<'_>, offset: usize, merged: u32) -> Result<Network
         let rest = length.saturating_sub((payload - offset) as u32);
         return Ok(Network { client, vip, protocol: next, tags: 0, vlan: 0, fragment, length, payload, rest });
     }
-    Err(Verdict::TooManyHeaders)
+    Err(Verdict::TooManyHeaders.aside())
 }
 
 /// What a packet carries behind these IPv6 extension headers, and where that starts in its frame. The first is of this kind
@@ -268,7 +268,7 @@ pub(crate) fn walk(packet: &Packet<'_>, mut next: u8, mut place: usize) -> Resul
             protocol::FRAGMENT => {
                 let header = packet.at::<Fragment>(place)?;
                 if header.offset_more.get() & Fragment::OFFSET != 0 {
-                    return Err(Verdict::Fragment);
+                    return Err(Verdict::Fragment.aside());
                 }
                 next = header.next_header;
                 place += size_of::<Fragment>();
@@ -276,7 +276,7 @@ pub(crate) fn walk(packet: &Packet<'_>, mut next: u8, mut place: usize) -> Resul
             _ => return Ok((next, place)),
         }
     }
-    Err(Verdict::TooManyHeaders)
+    Err(Verdict::TooManyHeaders.aside())
 }
 
 /// Reads the header behind the network's, of a packet that isn't [a stray](Network::is_stray).
@@ -317,7 +317,7 @@ pub fn opens_quic(packet: &Packet<'_>, parsed: &Parsed) -> bool {
 /// What lies behind a packet in its frame (padding, or what somebody put there) is no header of it.
 #[inline(always)]
 fn within<T>(network: &Network) -> Result<(), Verdict> {
-    if (network.rest as usize) < size_of::<T>() { Err(Verdict::Malformed) } else { Ok(()) }
+    if (network.rest as usize) < size_of::<T>() { Err(Verdict::Malformed.aside()) } else { Ok(()) }
 }
 
 #[cfg(test)]

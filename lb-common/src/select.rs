@@ -31,12 +31,12 @@ pub(crate) fn choose<'e, E: Environment>(
     let tables = environment.tables();
     let Network { client, vip, protocol, .. } = parsed.network;
     let flow = (client, vip, parsed.ports, protocol);
-    let (slot, hash) = slot_of(tables, director, service, flow).ok_or(Verdict::NoReal)?;
+    let (slot, hash) = slot_of(tables, director, service, flow).ok_or_else(|| Verdict::NoReal.aside())?;
     let tracked = service.flags & Service::TRACKED != 0;
     // By itself, and so with the fewest comparisons: it is the way of most packets.
     if !tracked && slot.is_settled() && !is_sampled(hash) {
         let answer = Answer { number: slot.current, connection: parsed.is_opener() };
-        return reach(tables, service, answer).ok_or(Verdict::NoReal);
+        return reach(tables, service, answer).ok_or_else(|| Verdict::NoReal.aside());
     }
     let (ports, opens) = (parsed.ports, parsed.opens());
     let alone = service.flags & Service::QUERY != 0 && opens == Opens::Unknown;
@@ -56,7 +56,7 @@ pub(crate) fn choose<'e, E: Environment>(
     if number == NOBODY {
         return Err(unserved(service));
     }
-    reach(tables, service, Answer { number, connection }).ok_or(Verdict::NoReal)
+    reach(tables, service, Answer { number, connection }).ok_or_else(|| Verdict::NoReal.aside())
 }
 
 /// The real of this answer, where frames may be sent to it.

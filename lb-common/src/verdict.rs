@@ -1,5 +1,7 @@
 //! What may become of a frame, each with its counter.
 
+use crate::atomic::aside;
+
 /// What the kernel does with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -99,6 +101,13 @@ verdicts! {
 }
 
 impl Verdict {
+    /// The same, of a way out of the path that most packets don't take.
+    #[inline(always)]
+    pub(crate) fn aside(self) -> Self {
+        aside();
+        self
+    }
+
     /// How many there are: the size of the map `verdicts`.
     pub const COUNT: usize = Self::ALL.len();
 }
