@@ -52,7 +52,7 @@ use routers::Routers;
 
 pub use guard::{releases, watch};
 pub use owned::{Owned, Released, release};
-pub use start::{Misconfigured, is_locked, lock, read, segments, sizes};
+pub use start::{Misconfigured, hold, is_locked, lock, read, segments, sizes};
 pub(crate) use status::{mac, plain_address, protocol_name};
 pub use status::{name, status_of_maps};
 

@@ -83,7 +83,14 @@ pub struct Misconfigured(pub config::Error);
 /// # Errors
 /// Every fault of the file, at its place; or every one of the files that its checks name.
 pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
-    let mut loaded = config::read(path).map_err(Misconfigured)?;
+    hold(config::read(path).map_err(Misconfigured)?, awaited).await
+}
+
+/// Holds a configuration against the machine, as [`read`] does.
+///
+/// # Errors
+/// Whatever doesn't fit it.
+pub async fn hold(mut loaded: Loaded, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
     if let Some(peers) = &loaded.config.peers {
         // What all directors of one key compute alike, and nobody else.
         loaded.config.director.hash_seed = Key::read(&peers.key_file).context("[peers]: key_file")?.hash_seed();

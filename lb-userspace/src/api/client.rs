@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Group};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::config::Texts;
 use crate::events::{self, Event};
 
 use super::{Checks, Connection, Done, Failure, Order, Question, Reloaded, RouterStatus, Status, Wanted, Which};
@@ -107,9 +108,10 @@ pub async fn reload(socket: &Path) -> Result<Reloaded, Error> {
 /// What a reload of a configuration of this text would change.
 ///
 /// # Errors
-/// No agent, or the text is faulty.
-pub async fn changes(socket: &Path, text: String) -> Result<Reloaded, Error> {
-    tell(socket, Method::POST, "/v1/changes", text.into_bytes()).await
+/// No agent, or the texts are faulty.
+pub async fn changes(socket: &Path, texts: &Texts) -> Result<Reloaded, Error> {
+    let body = serde_json::to_vec(texts).map_err(|error| Error::Answer(error.to_string()))?;
+    tell(socket, Method::POST, "/v1/changes", body).await
 }
 
 /// Sets something at run time.

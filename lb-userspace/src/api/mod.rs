@@ -10,7 +10,7 @@
 //! | `GET /v1/vrrp` | 200, a list of [`RouterStatus`] |
 //! | `POST /v1/vrrp/NAME/release`, `…/reclaim` | 200, [`Done`] |
 //! | `POST /v1/order`, an [`Order`] as JSON | 200, [`Done`] |
-//! | `POST /v1/changes`, a configuration's text | 200, [`Reloaded`]: what a reload of it would change; nothing has |
+//! | `POST /v1/changes`, a configuration's [`Texts`] as JSON | 200, [`Reloaded`]: what a reload of it would change; nothing has |
 //! | `POST /v1/reload` | 200, [`Reloaded`] |
 //! | `GET /metrics`, `GET /` | 200, text for Prometheus, a status page ([`crate::metrics`]) |
 //!
@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+
+use crate::config::Texts;
 
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
@@ -99,7 +101,7 @@ pub enum Request {
     /// Set something at run time.
     Order(Order, Answer<Done>),
     /// Say what a configuration of this text would change.
-    Changes(String, Answer<Reloaded>),
+    Changes(Texts, Answer<Reloaded>),
     /// Read the configuration again.
     Reload(Answer<Reloaded>),
 }

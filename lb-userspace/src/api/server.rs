@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::ask::Unanswered;
 use super::{Failure, Order, Question, Request, Wanted};
-use crate::config::MAX_BYTES;
+use crate::config::{MAX_BYTES, Texts};
 use crate::events::{self, Events};
 use crate::metrics;
 use crate::pulse::Heart;
@@ -86,7 +86,7 @@ impl Server {
             .route("/v1/order", post(order))
             .route(
                 "/v1/changes",
-                post(changes).layer(DefaultBodyLimit::max(usize::try_from(MAX_BYTES).unwrap_or(usize::MAX))),
+                post(changes).layer(DefaultBodyLimit::max(usize::try_from(2 * MAX_BYTES).unwrap_or(usize::MAX))),
             )
             .route("/v1/reload", post(reload))
             .with_state(requests.clone())
@@ -207,8 +207,8 @@ async fn order(Shared(requests): Shared<mpsc::Sender<Request>>, Json(order): Jso
     ask(&requests, |answer| Request::Order(order, answer)).await
 }
 
-async fn changes(Shared(requests): Shared<mpsc::Sender<Request>>, text: String) -> Response {
-    ask(&requests, |answer| Request::Changes(text, answer)).await
+async fn changes(Shared(requests): Shared<mpsc::Sender<Request>>, Json(texts): Json<Texts>) -> Response {
+    ask(&requests, |answer| Request::Changes(texts, answer)).await
 }
 
 async fn reload(Shared(requests): Shared<mpsc::Sender<Request>>) -> Response {

@@ -1,23 +1,29 @@
-//! `lb check`: what a configuration would do here.
+//! `lb check`: what a configuration would do.
 
 use std::fs;
 use std::io::{IsTerminal as _, stderr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use super::{ConfigArgs, output};
-use crate::agent;
+use crate::agent::{self, Misconfigured};
 use crate::api::{self, ClientError, Reloaded};
-use crate::config::{Config, MapMemory, Obstacle, describe, doubts};
+use crate::config::{self, Config, Here, MapMemory, Obstacle, Texts, describe, doubts};
 use crate::dataplane::map_rows;
-use crate::peers::Key;
+use crate::host;
 
-/// Which file is checked.
+/// Which file is checked, and as whose.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// Hold it against this machine too: its interfaces, segments, files and commands.
+    #[arg(long)]
+    here: bool,
+    /// Read it as the director of this name does, by its [on.NAME] [default: this host].
+    #[arg(long, value_name = "NAME", conflicts_with = "here")]
+    host: Option<String>,
     /// The configuration file, as by --config.
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
@@ -28,23 +34,31 @@ pub(super) struct Arguments {
 /// Prints the checked configuration, with the memory that its maps take, and what it is doubtful of.
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let path = arguments.file.unwrap_or(arguments.args.config);
-    let (loaded, links) = agent::read(&path, |_| true).await?;
+    let texts = Texts::gather(&path).map_err(Misconfigured)?;
+    let loaded = config::accept(&texts, arguments.host.as_ref().unwrap_or(&host::name())).map_err(Misconfigured)?;
+    let (loaded, segments) = match arguments.here {
+        true => agent::hold(loaded, |_| true).await.map(|(loaded, links)| (loaded, Some(agent::segments(&links))))?,
+        false => (loaded, None),
+    };
     output::print(&describe(&loaded.config, &memory(&loaded.config)))?;
-    if let Some(changes) = would_change(&path).await? {
+    if let Some(own) = &loaded.hosts.own {
+        output::print(&format!("\nWith what [on.{own}] says for this host\n"))?;
+    }
+    if arguments.host.is_none()
+        && let Some(changes) = would_change(&texts).await?
+    {
         output::print(&format!("\n{changes}"))?;
     }
-    if let Some(warnings) = doubts(&loaded, &agent::segments(&links), program) {
+    let here = segments.as_ref().map(|segments| Here { segments, program: &program });
+    if let Some(warnings) = doubts(&loaded, here.as_ref()) {
         output::remark(&format!("\n{}", warnings.render(stderr().is_terminal())));
-    }
-    if let Some(error) = loaded.config.peers.as_ref().and_then(|peers| Key::read(&peers.key_file).err()) {
-        output::remark(&format!("\n{error}"));
     }
     Ok(())
 }
 
 /// What a reload of the file would change, in words; `None` where no agent runs that could be asked.
-async fn would_change(path: &Path) -> Result<Option<String>> {
-    match api::changes(&api::socket(), fs::read_to_string(path)?).await {
+async fn would_change(texts: &Texts) -> Result<Option<String>> {
+    match api::changes(&api::socket(), texts).await {
         Ok(Reloaded { changes, without_effect }) => {
             let first = if changes.is_empty() { "nothing that is in force" } else { "" };
             let first = format!("For the agent that runs here this file changes {first}").trim_end().to_owned();

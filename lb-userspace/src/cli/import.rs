@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::exit::Code;
 use super::output;
+use crate::host;
 use crate::import::{self, Files, Imported, MAX_BYTES, Options};
 
 /// What is imported, and where to.
@@ -67,9 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Code> {
     };
     let host = match &arguments.host {
         Some(host) => host.clone(),
-        None => {
-            nix::sys::utsname::uname()?.nodename().to_string_lossy().split('.').next().unwrap_or_default().to_owned()
-        }
+        None => host::name().split('.').next().unwrap_or_default().to_owned(),
     };
     let options = Options { host, interfaces: arguments.interfaces.clone() };
     let Imported { toml, report } = import::import(&name, &text, &options, &Folder)?;

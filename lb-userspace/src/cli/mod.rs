@@ -41,7 +41,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  lb check                  what /etc/lb/lb.toml would do here, or what is wrong
+  lb check --here           what /etc/lb/lb.toml would do here, or what is wrong
   lb doctor                 what would cost traffic on this machine and segment
   lb run -c ./lb.toml       a director, until Ctrl-C
   lb reload                 after an edit of the file; says what changed
@@ -70,7 +70,7 @@ enum Verb {
     /// SIGHUP reads the configuration again; one with a fault leaves everything as it is.
     #[command(after_help = LOG)]
     Run(ConfigArgs),
-    /// Check a configuration against this machine, and say what it would do.
+    /// Check a configuration, and say what it would do; with --here against this machine too.
     Check(check::Arguments),
     /// List the services and reals, as ipvsadm does.
     ///

@@ -79,9 +79,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Code> {
     if arguments.json {
         print_json(&overview)?;
     } else if !arguments.quiet {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let page = Page { columns: columns().unwrap_or(COLUMNS), paint: Paint::of_stdout(), now };
-        print(&page.render(&overview, host.trim()))?;
+        print(&page.render(&overview, &crate::host::name()))?;
     }
     Ok(code)
 }

@@ -13,18 +13,34 @@ use super::report::{Error, Findings, suggest};
 /// Why a command can't be run, if it can't.
 pub type Obstacle = Option<&'static str>;
 
-/// All doubts about an accepted file on this machine, at their places; `None` where there are none. `program` says
-/// what is wrong with the file at an absolute path.
+/// The machine that a file is held against.
+pub struct Here<'a> {
+    /// Its interfaces.
+    pub segments: &'a Segments,
+    /// What is wrong with the file at an absolute path, as a command.
+    pub program: &'a dyn Fn(&str) -> Obstacle,
+}
+
+/// All doubts about an accepted file, at their places; `None` where there are none. Some are of a machine alone.
 #[must_use]
-pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Obstacle) -> Option<Error> {
+pub fn doubts(loaded: &Loaded, here: Option<&Here<'_>>) -> Option<Error> {
     let mut findings = Findings::default();
-    report_awaited(loaded, segments, &mut findings);
-    unowned(loaded, segments, &mut findings);
     any_port(loaded, &mut findings);
     unnamed(loaded, &mut findings);
     unmet(loaded, &mut findings);
-    unreachable(loaded, segments, &mut findings);
-    programs(loaded, program, &mut findings);
+    if let Some(here) = here {
+        of_machine(loaded, here, &mut findings);
+    }
+    findings.into_warnings(loaded.source.clone())
+}
+
+fn of_machine(loaded: &Loaded, here: &Here<'_>, findings: &mut Findings) {
+    let segments = here.segments;
+    nobody(loaded, findings);
+    report_awaited(loaded, segments, findings);
+    unowned(loaded, segments, findings);
+    unreachable(loaded, segments, findings);
+    programs(loaded, here.program, findings);
     for (vip, interface, span) in off_subnet(loaded, segments) {
         if vip.net.prefix_len() < vip.net.max_prefix_len() {
             findings.report(
@@ -34,8 +50,23 @@ pub fn doubts(loaded: &Loaded, segments: &Segments, program: impl Fn(&str) -> Ob
             );
         }
     }
-    findings.into_warnings(loaded.source.clone())
 }
+
+/// Settings for hosts, none of which is this one.
+fn nobody(loaded: &Loaded, findings: &mut Findings) {
+    let hosts = &loaded.hosts;
+    if let (None, Some(first)) = (&hosts.own, hosts.all.first()) {
+        let names = hosts.all.iter().map(|host| host.get_ref().as_str());
+        findings.report(
+            first.span(),
+            format!("this host is {}, which has no [on.HOST] of its own", hosts.name),
+            format!("{}; right if it needs none", suggest::mend(&hosts.name, "The file has", names.take(MANY))),
+        );
+    }
+}
+
+/// Names that a mend lists at most.
+const MANY: usize = 12;
 
 /// VIPs that no virtual router owns and no interface has: packets for one reach this director by a route alone.
 fn unowned(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
@@ -69,7 +100,7 @@ fn unowned(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
 /// Services of any port whose file doesn't say so.
 fn any_port(loaded: &Loaded, findings: &mut Findings) {
     for (service, places) in loaded.config.services.iter().zip(&loaded.places.services) {
-        let said = loaded.source.text().get(places.address.clone()).is_some_and(|text| text.contains("any"));
+        let said = loaded.source.get(&places.address).is_some_and(|text| text.contains("any"));
         if service.port.is_none() && !said {
             let address = service.address;
             let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
@@ -133,7 +164,7 @@ fn unreachable(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
 }
 
 /// Commands that couldn't be run.
-fn programs(loaded: &Loaded, program: impl Fn(&str) -> Obstacle, findings: &mut Findings) {
+fn programs(loaded: &Loaded, program: &dyn Fn(&str) -> Obstacle, findings: &mut Findings) {
     let places = &loaded.places;
     let pools = places.pools.iter().filter_map(|places| places.program.as_ref());
     let services = places.services.iter().filter_map(|places| places.program.as_ref());

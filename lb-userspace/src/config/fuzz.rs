@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::machine::{Segments, check};
-use super::{Error, describe, doubts, parse};
+use super::{Error, Here, Texts, accept, describe, doubts};
 
 /// Reads an input as a configuration file, and tells whatever comes of it: an accepted one in words, and held against
 /// a machine without interfaces, a refused one with its faults.
@@ -14,14 +14,19 @@ use super::{Error, describe, doubts, parse};
 pub fn exercise(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let machine = Segments::default();
-    match parse(Path::new("lb.toml"), &text) {
+    // A line of this stands between two files.
+    let mut parts = text.split("\n#file\n");
+    let first = Texts::one(Path::new("lb.toml"), parts.next().unwrap_or_default());
+    let texts = parts.fold(first, |texts, part| texts.and(Path::new("conf.d/more.toml"), part));
+    match accept(&texts, "lb1") {
         Err(error) => tell(&error),
         Ok(loaded) => {
             if describe(&loaded.config, &[]).is_empty() {
                 panic!("a good file must say something");
             }
             check(&loaded, &machine, |_| false).err().iter().for_each(tell);
-            doubts(&loaded, &machine, |_| Some("isn't there")).iter().for_each(tell);
+            let here = Here { segments: &machine, program: &|_| Some("isn't there") };
+            doubts(&loaded, Some(&here)).iter().for_each(tell);
         }
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Machine<'a> {
     /// subnet to be off.
     fn check_vips(&self, loaded: &Loaded, findings: &mut Findings) {
         for (vip, interface, place) in self.off_subnet(loaded) {
-            let written = loaded.source.text().get(place.clone()).is_some_and(|text| text.contains('/'));
+            let written = loaded.source.get(place).is_some_and(|text| text.contains('/'));
             if !written {
                 let message = format!("{} is off the subnet of {}", vip.addr(), interface.name);
                 findings.report(place.clone(), message, mend_vip(vip.addr(), &self.own(interface, vip)));

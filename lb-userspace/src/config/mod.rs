@@ -1,6 +1,6 @@
-//! The configuration file: read, checked and explained.
+//! The configuration: read, checked and explained.
 //!
-//! Each kind of section is one file of [`section`], which declares its keys once. [`read`] makes of the text the
+//! [`Texts`] are its files, which are joined to one table as a host reads it. Each kind of section is one file of [`section`], which declares its keys once. [`read`] makes of the text the
 //! values of those keys, each checked by itself; the sections' rules then look at what clashes, is too much or can't
 //! work. Both go on after an error, so that one run names everything that is wrong, by [`report`]. [`machine`] holds an
 //! accepted file against a machine, [`words`] says what it asks for, [`reference`] documents the keys.
@@ -8,6 +8,7 @@
 mod doubts;
 mod files;
 pub mod fuzz;
+mod gather;
 pub mod machine;
 mod read;
 pub mod reference;
@@ -15,11 +16,11 @@ mod report;
 mod section;
 mod words;
 
-use std::io::Read;
 use std::path::Path;
 
-pub use doubts::{Obstacle, doubts};
+pub use doubts::{Here, Obstacle, doubts};
 pub use files::{Unusable, check_files};
+pub use gather::Texts;
 pub use read::source::{Position, Source, Span};
 pub(crate) use read::value::short;
 pub use report::{Diagnostic, Error};
@@ -48,6 +49,9 @@ pub use section::vrrp::{Backup, Checksum, Vrrp, VrrpPlaces};
 pub use section::{Config, Places};
 pub use words::{MapMemory, describe};
 
+use crate::host;
+use read::Keys as _;
+use read::join::Joined;
 use report::Findings;
 
 /// A larger file is a mistake (a device, a log): 10,000 reals need less than 1 MiB.
@@ -62,6 +66,19 @@ pub struct Loaded {
     pub source: Source,
     /// Where its items stand in the text.
     pub places: Places,
+    /// Whose settings they are.
+    pub hosts: Hosts,
+}
+
+/// The hosts that a configuration has settings for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// Each `[on.HOST]`, with its place.
+    pub all: Vec<toml::Spanned<String>>,
+    /// The one that it was read as.
+    pub own: Option<String>,
+    /// The name that it was looked for by; empty where it was read as nobody.
+    pub name: String,
 }
 
 /// Whether a section can have this name.
@@ -70,48 +87,51 @@ pub fn is_name(text: &str) -> bool {
     read::value::name(text).is_ok()
 }
 
-/// Reads and checks the file at `path`.
+/// Reads and checks the file at `path` with what it includes, for this host.
 ///
 /// # Errors
-/// The file can't be read, isn't UTF-8, or is refused by [`parse`].
+/// The file can't be read, or is refused by [`accept`].
 pub fn read(path: &Path) -> Result<Loaded, Error> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| Error::unreadable(path, &error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::whole_file(
-            path,
-            format!("is larger than {} MiB", MAX_BYTES >> 20),
-            "give lb its own configuration file",
-        ));
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(path, &text),
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes());
-            let mut findings = Findings::default();
-            // Up to `good` the lossy text and the bytes are the same, so the offset fits both.
-            findings.report(good..good + 1, "this byte isn't UTF-8", "save the file as UTF-8");
-            Err(findings.into_error(Source::new(path, &text)))
-        }
-    }
+    accept(&Texts::gather(path)?, &host::name())
 }
 
-/// Checks `text`; `path` is only named in errors and in [`Config::path`].
+/// Checks the text of one file, for a host that it has nothing of its own for; `path` is only named in errors and in [`Config::path`].
 ///
 /// # Errors
-/// Everything that is wrong with it: the TOML syntax alone if that is broken, else all unknown keys, bad
-/// values and clashes.
+/// As [`accept`] does.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Error> {
-    let source = Source::new(path, text);
+    accept(&Texts::one(path, text), "")
+}
+
+/// Checks the files' texts as the host of this name reads them, and as every other does that they name: so that all
+/// directors refuse the same.
+///
+/// # Errors
+/// Everything that is wrong with them: what can't be read or isn't TOML alone, else all unknown keys, bad values and
+/// clashes.
+pub fn accept(texts: &Texts, host: &str) -> Result<Loaded, Error> {
+    let source = texts.source();
     let mut findings = Findings::default();
-    let file = read::file(text, &mut findings);
-    let accepted = file.and_then(|file| section::accept(path, &file, &source, &mut findings));
+    texts.report(&source, &mut findings);
+    let declared = section::File::declared();
+    let joined = findings.is_empty().then(|| Joined::parse(&source, &declared, &mut findings)).flatten();
+    let Some(joined) = joined else { return Err(findings.into_error(source)) };
+    let mut seen_by = |host: Option<&str>, way: &str| {
+        let mut found = Findings::default();
+        let file = read::file(&joined.of(host), &mut found);
+        let accepted = section::accept(texts.path(), &file, &source, &mut found);
+        findings.add(found, way);
+        accepted
+    };
+    let own = joined.find(host);
+    let accepted = seen_by(own, "");
+    for other in joined.hosts().map(|host| host.get_ref().as_str()).filter(|other| Some(*other) != own) {
+        seen_by(Some(other), &format!("on {}: ", short(other)));
+    }
+    let hosts = Hosts { all: joined.hosts().cloned().collect(), own: own.map(str::to_owned), name: host.to_owned() };
     match accepted {
-        Some((config, places)) if findings.is_empty() => Ok(Loaded { config, source, places }),
-        _ => Err(findings.into_error(source)),
+        Some((config, places)) if findings.is_empty() => Ok(Loaded { config, source: source.clone(), places, hosts }),
+        _ => Err(findings.into_error(source.clone())),
     }
 }
 

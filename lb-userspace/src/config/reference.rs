@@ -25,6 +25,7 @@ use super::section::vrrp::vip::VipKeys;
 #[must_use]
 pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
+        ("files".to_owned(), table(&File::declared().into_iter().take(2).collect::<Vec<_>>())),
         ("director".to_owned(), table(&DirectorKeys::declared())),
         ("flows".to_owned(), table(&FlowsKeys::declared())),
         ("limits".to_owned(), table(&LimitsKeys::declared())),
@@ -67,11 +68,32 @@ pub fn rewrite(page: &str) -> Result<String, String> {
 #[must_use]
 pub fn json_schema() -> Json {
     let mut file = schema(File::declared());
+    let own = own(&file);
+    if let Some(on) = file.pointer_mut("/properties/on/additionalProperties") {
+        *on = own;
+    }
     if let Some(object) = file.as_object_mut() {
         object.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
         object.insert("title".to_owned(), json!("The configuration of lb"));
     }
     file
+}
+
+/// What a host may have of its own: the same sections, which need have no key. A key's value is whole.
+fn own(file: &Json) -> Json {
+    let mut own = file.clone();
+    let object = own.as_object_mut();
+    object.map(|object| object.remove("required"));
+    for section in
+        own.pointer_mut("/properties").and_then(Json::as_object_mut).into_iter().flat_map(|all| all.values_mut())
+    {
+        section.as_object_mut().map(|section| section.remove("required"));
+        section.pointer_mut("/additionalProperties").and_then(Json::as_object_mut).map(|one| one.remove("required"));
+    }
+    for key in ["include", "on"] {
+        own.pointer_mut("/properties").and_then(Json::as_object_mut).map(|all| all.remove(key));
+    }
+    own
 }
 
 fn table(keys: &[Declared]) -> String {

@@ -9,6 +9,7 @@ mod errors;
 mod hostile;
 mod machine;
 mod reference;
+mod several;
 mod texts;
 
 /// Parses `text` as if it stood in `lb.toml`.

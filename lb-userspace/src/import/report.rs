@@ -103,7 +103,8 @@ impl Report {
 
     fn finish(&self, out: &mut String, written: &str) {
         if self.unfinished.is_empty() {
-            let line = format!("{written} has no fault in itself; `lb check {written}` holds it against a host.");
+            let line =
+                format!("{written} has no fault in itself; `lb check --here {written}` holds it against a host.");
             out.push('\n');
             return out.push_str(&wrap(&line, "  "));
         }

@@ -174,7 +174,7 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             let text = config(lab, &[row("good", 443, tls, None)]);
             let file = agent::write(director, &text)?.display().to_string();
             let program = agent::binary()?.display().to_string();
-            let said = unwrapped(&agent::refusal(director, &program, &["check", &file])?);
+            let said = unwrapped(&agent::refusal(director, &program, &["check", "--here", &file])?);
             ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
             let said = unwrapped(&agent.reload(&text).expect_err("it names no certificate").to_string());
             ensure!(said.contains("lb.toml:13:") && said.contains(&format!("{path} {why}")), "{said}");
@@ -429,7 +429,7 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
         let keys = format!("type = \"script\", command = [\"{}\"]", open.display());
         let file = agent::write(lab.director(), &config(lab, &[row("open", 80, keys, None)]))?.display().to_string();
         let program = agent::binary()?.display().to_string();
-        let said = unwrapped(&agent::refusal(lab.director(), &program, &["check", &file])?);
+        let said = unwrapped(&agent::refusal(lab.director(), &program, &["check", "--here", &file])?);
         let why = format!("{} may be written by everybody", open.display());
         ensure!(said.contains("lb.toml:13:") && said.contains(&why) && said.contains("give it to root"), "{said}");
         Ok(())

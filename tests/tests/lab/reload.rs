@@ -115,6 +115,54 @@ fn another_check_leaves_every_real_as_it_was_until_it_has_an_answer() {
 }
 
 #[test]
+fn a_reload_reads_included_files_and_what_holds_on_this_host_alone() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let host = lb_userspace::host::name();
+        let folder = lab.director().dir().join("conf.d");
+        fs::create_dir_all(&folder)?;
+        let web = |weight: u32| {
+            let reals = [real(lab.real(1).v4(), "weight = 1"), real(lab.real(2).v4(), &format!("weight = {weight}"))];
+            service("web", vip(80), RR, reals)
+        };
+        fs::write(folder.join("web.toml"), web(0))?;
+        let main = format!("include = [\"conf.d/*.toml\"]\n{}", director(&["eth1"]));
+        let agent = Agent::start(lab.director(), &main)?;
+        agent.wait_until_served()?;
+        let client = Client::new(lab.client());
+        let polled = client.poll((VIP, 80), BEAT);
+        assert_eq!(tally(&client.get_many((VIP, 80), 10)?).into_values().collect::<Vec<_>>(), [10]);
+
+        // Of this host alone, and of another.
+        let mine =
+            format!("[on.\"{host}\".service.web]\nscheduler = \"wrr\"\n[on.other.service.web]\nscheduler = \"sh\"\n");
+        fs::write(folder.join("zz-hosts.toml"), &mine)?;
+        fs::write(folder.join("web.toml"), web(3))?;
+        let file = lab.director().dir().join("lb.toml").display().to_string();
+        let told = agent.lb(&["check", &file])?;
+        let expected = ["service.web: scheduler wrr, was rr", "service.web: real 172.28.128.50: weight 3, was 0"];
+        expected.iter().for_each(|line| assert!(told.contains(line), "{told}"));
+        let told = agent.lb(&["reload"])?;
+        expected.iter().for_each(|line| assert!(told.contains(line), "{told}"));
+        agent.wait_until_served()?;
+        assert_eq!(tally(&client.get_many((VIP, 80), 40)?).into_values().collect::<Vec<_>>(), [10, 30]);
+        assert!(agent.lb(&["check", "--host", "other", &file])?.contains("TCP  172.28.128.210:80 sh"));
+
+        // A fault is told with its own file and line, by all that read it.
+        fs::write(folder.join("zz-hosts.toml"), format!("{mine}\nx = 1\n"))?;
+        let binary = lb_tests::agent::binary()?.display().to_string();
+        for words in [&["check", &file][..], &["check", "--here", &file], &["reload"]] {
+            let told = refusal(lab.director(), &binary, words)?;
+            assert!(told.contains("conf.d/zz-hosts.toml:6:1:"), "{told}");
+        }
+        fs::write(folder.join("zz-hosts.toml"), web(1))?;
+        let told = refusal(lab.director(), &binary, &["reload"])?;
+        assert!(told.contains("[service.web] is defined twice") && told.contains("web.toml"), "{told}");
+        polled.finish().without_loss()
+    });
+}
+
+#[test]
 fn a_check_says_what_a_reload_would_change_and_which_connections_would_move() {
     scenario(Lab::builder(), |lab| {
         let good = director(&["eth1"]) + &web(lab, "protocol = \"tcp\"", 2);

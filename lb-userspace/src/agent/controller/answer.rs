@@ -39,8 +39,8 @@ impl Controller {
             Request::Order(order, answer) => {
                 let _ = answer.send(self.obey(&order).await);
             }
-            Request::Changes(text, answer) => {
-                let _ = answer.send(self.would_change(&text));
+            Request::Changes(texts, answer) => {
+                let _ = answer.send(self.would_change(&texts));
             }
             Request::Reload(answer) => {
                 let _ = answer.send(self.reload().await);

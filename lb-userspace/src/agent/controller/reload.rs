@@ -10,8 +10,9 @@ use tracing::{error, info, warn};
 use super::{Controller, Ownership};
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
-use crate::config::{self, Config, Service};
+use crate::config::{self, Config, Service, Texts};
 use crate::events::{Kind, Said};
+use crate::host;
 use crate::planner::allocation::Allocation;
 use crate::planner::model::Model;
 
@@ -85,9 +86,9 @@ impl Controller {
         }
     }
 
-    /// What a reload of a configuration of this text would change.
-    pub(in crate::agent) fn would_change(&self, text: &str) -> Result<Reloaded, String> {
-        let loaded = config::parse(&self.path, text).map_err(|error| error.render(false))?;
+    /// What a reload of a configuration of these texts would change.
+    pub(in crate::agent) fn would_change(&self, texts: &Texts) -> Result<Reloaded, String> {
+        let loaded = config::accept(texts, &host::name()).map_err(|error| error.render(false))?;
         let (old, mut new) = (&self.model.config, loaded.config);
         // The hash seed follows from the peers' key. No file is opened that a client names: another one is taken for another key.
         let key = |config: &Config| config.peers.as_ref().map(|peers| peers.key_file.clone());

@@ -4,6 +4,7 @@
 //! [`Kind`] a kind of value. The tree is walked by hand, not by a derived `Deserialize`: that stops at the first
 //! fault and forgets where keys stand.
 
+pub mod join;
 mod key;
 mod keys;
 mod kind;
@@ -37,13 +38,8 @@ pub type Value<'t> = Spanned<DeValue<'t>>;
 /// How messages name the table that is the whole file.
 pub const FILE: &str = "the file";
 
-/// Reads the text as a file of these keys; `None` when it isn't TOML.
-pub fn file<S: Keys>(text: &str, findings: &mut Findings) -> Option<S> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        syntax::report(&errors, text, findings);
-        return None;
-    }
-    let mut section = Section::check(findings, FILE.to_owned(), 0..0, document.get_ref(), S::NAMES);
-    Some(S::read(&mut section))
+/// Reads the table of all files as one of these keys.
+pub fn file<S: Keys>(table: &DeTable<'_>, findings: &mut Findings) -> S {
+    let mut section = Section::check(findings, FILE.to_owned(), 0..0, table, S::NAMES);
+    S::read(&mut section)
 }

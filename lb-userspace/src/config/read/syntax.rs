@@ -3,8 +3,8 @@
 use crate::config::report::Findings;
 
 /// Reports what isn't TOML. One broken line makes the parser stumble over what follows it, so that only
-/// its first error tells.
-pub fn report(errors: &[toml::de::Error], text: &str, findings: &mut Findings) {
+/// its first error tells. The text starts at `start` of all files'.
+pub fn report(errors: &[toml::de::Error], text: &str, start: usize, findings: &mut Findings) {
     let Some(error) = errors.iter().min_by_key(|error| error.span().map(|span| span.start)) else {
         return;
     };
@@ -16,7 +16,7 @@ pub fn report(errors: &[toml::de::Error], text: &str, findings: &mut Findings) {
         }
         _ => mend(error.message(), span.is_empty()).to_owned(),
     };
-    findings.report(span, error.message().replace('\n', " "), mend);
+    findings.report(start + span.start..start + span.end, error.message().replace('\n', " "), mend);
 }
 
 /// The path of the header of a list of reals, with one bracket or two, in whose line `at` is.

@@ -76,11 +76,18 @@ impl Error {
         Some(source.position(diagnostic.span.as_ref()?.start))
     }
 
+    /// The file of one of its faults.
+    #[must_use]
+    pub fn path_of(&self, diagnostic: &Diagnostic) -> &Path {
+        let place = self.source.as_deref().zip(diagnostic.span.as_ref());
+        place.map_or(&self.path, |(source, span)| source.path_of(span.start))
+    }
+
     /// The full text, in colour for a terminal if asked.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let paint = Paint { colour };
-        let echoed = self.source.as_deref().map(|source| Source::new(&self.path, &mask(source.text())));
+        let echoed = self.source.as_deref().map(|source| source.with(mask));
         let mut out = String::new();
         for diagnostic in &self.diagnostics {
             self.render_one(&mut out, diagnostic, echoed.as_ref(), &paint);
@@ -95,8 +102,8 @@ impl Error {
     }
 
     fn render_one(&self, out: &mut String, diagnostic: &Diagnostic, echoed: Option<&Source>, paint: &Paint) {
-        let path = self.path.display();
         let at = self.position(diagnostic);
+        let path = self.path_of(diagnostic).display();
         let place = match at {
             Some(at) => format!("{path}:{}:{}:", at.line, at.column),
             None => format!("{path}:"),
@@ -105,9 +112,9 @@ impl Error {
         let head = wrap(&format!("{place} {warning}{}", diagnostic.message), "    ");
         out.push_str(&paint.first_line(&head));
         if let (Some(source), Some(echoed), Some(span), Some(at)) = (&self.source, echoed, &diagnostic.span, at) {
-            let marked = source.text().get(span.clone()).and_then(|text| text.lines().next());
+            let marked = source.get(span).and_then(|text| text.lines().next());
             let marked = marked.map_or(1, |text| text.chars().count());
-            excerpt(out, echoed.line(at.line), marked, at, paint);
+            excerpt(out, source.line_in(echoed, span.start), marked, at, paint);
         }
         out.push_str(&wrap(&format!("  fix: {}", diagnostic.mend), "       "));
     }
@@ -138,6 +145,16 @@ impl Findings {
     /// Notes a fault of the file as a whole.
     pub fn report_file(&mut self, message: impl Into<String>, mend: impl Into<String>) {
         self.diagnostics.push(Diagnostic { span: None, message: message.into(), mend: mend.into() });
+    }
+
+    /// Notes what was found of the same text read another way, but for what is noted already; `way` says which.
+    pub fn add(&mut self, others: Self, way: &str) {
+        for mut other in others.diagnostics {
+            if !self.diagnostics.contains(&other) {
+                other.message = format!("{way}{}", other.message);
+                self.diagnostics.push(other);
+            }
+        }
     }
 
     /// Notes tables that won't be blamed for what they lack.

@@ -108,7 +108,7 @@ pub fn accept(read: &Read<DirectorKeys>, source: &Source, findings: &mut Finding
         if let Some(line) = seen.before(interface.get_ref(), interface.span(), source) {
             findings.report(
                 interface.span(),
-                format!("{} is named twice, first on line {line}", interface.get_ref()),
+                format!("{} is named twice, first on {line}", interface.get_ref()),
                 "name it once",
             );
         }
@@ -119,7 +119,7 @@ pub fn accept(read: &Read<DirectorKeys>, source: &Source, findings: &mut Finding
         if let Some(line) = seen.before(id.get_ref(), id.span(), source) {
             findings.report(
                 id.span(),
-                format!("VLAN {} is named twice, first on line {line}", id.get_ref()),
+                format!("VLAN {} is named twice, first on {line}", id.get_ref()),
                 "name it once",
             );
         }

@@ -22,8 +22,12 @@ pub mod vrrp;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+
+use super::read::join::Hosts;
 use super::read::source::{Source, Span};
-use super::read::{Named, NamedTables, Read, Table, key, keys};
+use super::read::texts::ANY;
+use super::read::{List, Named, NamedTables, Read, Table, Text, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys};
 use flows::{Flows, FlowsKeys};
@@ -83,9 +87,15 @@ pub struct Places {
     pub services: Vec<ServicePlaces>,
 }
 
+const INCLUDE: List<Text<String>> = List { item: ANY, empty: ("it names no file", "name one, or remove the line") };
+
 keys! {
     #[derive(Debug)]
     pub struct File {
+        /// files whose sections belong to this one, relative to it; those of a pattern in the order of their names
+        include: Vec<Spanned<String>> = key(INCLUDE).example("[\"conf.d/*.toml\"]").values("list of paths and patterns with `*`, `?` and `[…]`");
+        /// what holds on one host alone, by its name; see below
+        on: () = key(Hosts).without("the same on all hosts");
         /// this machine's part
         director: Read<DirectorKeys> = key(Table::new()).required();
         /// how long connections are remembered without a packet of theirs

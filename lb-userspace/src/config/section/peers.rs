@@ -81,7 +81,7 @@ pub fn accept(
     for item in read.addresses.items() {
         let address = *item.get_ref();
         if let Some(line) = seen.before(address.ip(), item.span(), source) {
-            let message = format!("{} is named twice, first on line {line}", address.ip());
+            let message = format!("{} is named twice, first on {line}", address.ip());
             findings.report(item.span(), message, "name it once");
         }
         if let Some(listen) = listen {

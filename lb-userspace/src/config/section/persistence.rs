@@ -95,14 +95,14 @@ pub(super) fn check_groups(services: &[(Service, ServicePlaces)], source: &Sourc
             continue;
         };
         let (before, line) = match first.get(group) {
-            Some((before, places)) => (before, source.position(places.header.start).line),
+            Some((before, first_places)) => (before, source.place(first_places.header.start, places.header.start)),
             None => {
                 first.insert(group, other);
                 continue;
             }
         };
         let differs = |what: &str| {
-            format!("{} of group {group} has another {what} than {}, on line {line}", service.name, before.name)
+            format!("{} of group {group} has another {what} than {}, on {line}", service.name, before.name)
         };
         let why = if service.address != before.address {
             differs("VIP")

@@ -114,7 +114,7 @@ pub fn accept(
         if let Some(line) = seen.before(address, span.clone(), source) {
             findings.report(
                 span.clone(),
-                format!("{address} is already a real of this {owner}, on line {line}"),
+                format!("{address} is already a real of this {owner}, on {line}"),
                 "name it once, with the weight of both",
             );
         }

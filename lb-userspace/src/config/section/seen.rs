@@ -16,10 +16,10 @@ impl<K> Default for FirstSeen<K> {
 }
 
 impl<K: Eq + Hash> FirstSeen<K> {
-    /// The line that `key` was said on before; else this place becomes its first.
-    pub fn before(&mut self, key: K, span: Span, source: &Source) -> Option<usize> {
+    /// Where `key` was said before, such as `line 5`; else this place becomes its first.
+    pub fn before(&mut self, key: K, span: Span, source: &Source) -> Option<String> {
         match self.0.entry(key) {
-            Entry::Occupied(first) => Some(source.position(first.get().start).line),
+            Entry::Occupied(first) => Some(source.place(first.get().start, span.start)),
             Entry::Vacant(free) => {
                 free.insert(span);
                 None

@@ -271,7 +271,7 @@ pub fn accept(
         if let Some(line) = endpoints.before((address, protocol), span.clone(), source) {
             findings.report(
                 span,
-                format!("another service has this address, port and protocol, on line {line}"),
+                format!("another service has this address, port and protocol, on {line}"),
                 "make one service of both, or change the port of one",
             );
         }

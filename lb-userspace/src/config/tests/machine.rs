@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::machine::{Interface, Segments, check};
-use crate::config::{Error, doubts, parse};
+use crate::config::{Error, Here, doubts, parse};
 
 fn interface(name: &str, index: u32, addresses: &[&str]) -> Interface {
     Interface {
@@ -248,7 +248,7 @@ key_file = "/etc/lb/peers.key"
         "/missing" => Some("isn't there"),
         _ => Some("is not executable"),
     };
-    let warnings = doubts(&loaded, &machine(), program).unwrap();
+    let warnings = doubts(&loaded, Some(&Here { segments: &machine(), program: &program })).unwrap();
     let expected = [
         (7, "192.0.2.1/24 is of a subnet on which eth1 has no address", "routes to it"),
         (8, "/missing isn't there", "execute"),
@@ -267,7 +267,11 @@ key_file = "/etc/lb/peers.key"
     let told = warnings.to_string();
     assert!(told.contains("lb.toml:11:11: warning: no") && told.ends_with("8 warnings"), "{told}");
     let quiet = parse(Path::new("lb.toml"), &file("\"eth1\"", "172.28.128.9", "address = \"172.28.128.40\"")).unwrap();
-    assert!(doubts(&quiet, &machine(), |_| None).is_none());
+    assert!(doubts(&quiet, Some(&Here { segments: &machine(), program: &|_| None })).is_none());
+    // Of the text alone.
+    let told = doubts(&loaded, None).unwrap();
+    let lines: Vec<usize> = told.diagnostics().iter().map(|one| told.position(one).unwrap().line).collect();
+    assert_eq!(lines, [19, 22], "{told}");
 }
 
 #[test]
@@ -277,7 +281,7 @@ fn what_is_awaited_is_doubted_and_no_fault() {
     check(&loaded, &machine(), |_| true).unwrap();
     let refused = check(&loaded, &machine(), |name| name == "eth9").unwrap_err();
     assert_eq!(refused.diagnostics().len(), 1, "{refused}");
-    let warnings = doubts(&loaded, &machine(), |_| None).unwrap().to_string();
+    let warnings = doubts(&loaded, Some(&Here { segments: &machine(), program: &|_| None })).unwrap().to_string();
     for name in ["eth8", "eth9"] {
         assert!(warnings.contains(&format!("there is no interface {name}: the agent would wait for it")), "{warnings}");
     }

@@ -116,7 +116,7 @@ fn no_debug_shows_a_password() {
 fn places_name_what_the_file_says() {
     let loaded = load(REFERENCE).unwrap();
     let source = &loaded.source;
-    let text = |span: &std::ops::Range<usize>| &source.text()[span.clone()];
+    let text = |span: &std::ops::Range<usize>| source.get(span).unwrap();
     let places = &loaded.places;
     assert_eq!(text(&places.interfaces[0]), "\"eth1\"");
     assert_eq!(text(&places.vrrp[0].header), "[vrrp.web]");

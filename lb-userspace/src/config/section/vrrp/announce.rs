@@ -80,10 +80,10 @@ pub fn paces<'a>(routers: &'a [Named<VrrpKeys>], source: &Source, findings: &mut
         };
         let (first, place) = paces.entry(interface).or_insert((pace, span.clone()));
         if *first != pace {
-            let line = source.position(place.start).line;
+            let line = source.place(place.start, span.start);
             findings.report(
                 span,
-                format!("the pace of {interface} is {first} on line {line}, here {pace}"),
+                format!("the pace of {interface} is {first} on {line}, here {pace}"),
                 "write the same: an interface's virtual routers announce in one queue",
             );
         }

@@ -31,10 +31,10 @@ pub fn check(raw: &[Named<VrrpKeys>], source: &Source, findings: &mut Findings) 
             findings.report(place(first), format!("the sync group \"{name}\" has no other member"), mend);
         }
         for other in others.iter().filter(|other| settings(other) != settings(first)) {
-            let line = source.position(first.span.start).line;
+            let line = source.place(first.span.start, place(other).start);
             findings.report(
                 place(other),
-                format!("the sync group \"{name}\" preempts otherwise in {}, line {line}", first.title),
+                format!("the sync group \"{name}\" preempts otherwise in {}, {line}", first.title),
                 "give all members the same preempt and preempt_delay: they change state together",
             );
         }

@@ -32,7 +32,7 @@ pub fn among(routers: &[Router], source: &Source, findings: &mut Findings) {
             if let Some(line) = vips.before((address, link), net.span(), source) {
                 findings.report(
                     net.span(),
-                    format!("{address} is already a VIP on line {line}"),
+                    format!("{address} is already a VIP on {line}"),
                     "leave it to one virtual router",
                 );
             }
@@ -43,7 +43,7 @@ pub fn among(routers: &[Router], source: &Source, findings: &mut Findings) {
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 findings.report(
                     span,
-                    format!("{interface} already has an {family} virtual router {id}, on line {line}"),
+                    format!("{interface} already has an {family} virtual router {id}, on {line}"),
                     "give it an id of its own, or one list of addresses to both",
                 );
             }
