@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::api::{Fate, Reloaded, Touched};
 use crate::config::{
     Checks, Config, Director, Fleet, Notify, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies,
 };
@@ -40,6 +41,50 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
     compare(&mut out, "pool", by_name(&before.pools, |it| &it.name), by_name(&after.pools, |it| &it.name), pool);
     compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
     out
+}
+
+/// All that a reload says of it.
+pub fn reloaded(before: &Config, after: &Config) -> Reloaded {
+    Reloaded {
+        changes: changes(before, after),
+        without_effect: without_effect(before, after),
+        touched: touched(before, after),
+    }
+}
+
+/// The connections that it touches.
+pub fn touched(before: &Config, after: &Config) -> Vec<Touched> {
+    let rehashed = before.director.hash_seed != after.director.hash_seed;
+    let mut out = Vec::new();
+    for then in &before.services {
+        let whole = |fate| Touched { service: then.name.clone(), real: None, fate };
+        let key = |service: &Service| (service.protocol, service.address, service.port);
+        // By its address it may go on under another name.
+        let Some(now) = after.services.iter().find(|service| key(service) == key(then)) else {
+            out.push(whole(Fate::End));
+            continue;
+        };
+        if rehashed || is_rehashed(then, now) {
+            out.push(whole(Fate::Move));
+            continue;
+        }
+        for real in &then.reals {
+            let kept = now.reals.iter().find(|kept| kept.address == real.address);
+            let fate = match kept {
+                None => Fate::Drain(now.drain_deadline.map(|time| time.as_secs())),
+                Some(kept) if kept.weight == 0 && real.weight > 0 => Fate::Stay,
+                Some(_) => continue,
+            };
+            out.push(Touched { service: then.name.clone(), real: Some(real.address), fate });
+        }
+    }
+    out
+}
+
+/// Whether a service's connections find other slots.
+fn is_rehashed(before: &Service, after: &Service) -> bool {
+    let by_source = |service: &Service| service.scheduler == Scheduler::Sh;
+    by_source(before) != by_source(after) || before.ring_size != after.ring_size
 }
 
 /// What of it has no effect before the director is made anew.
@@ -162,8 +207,7 @@ fn service(before: &Service, after: &Service) -> Vec<String> {
     }
     changed(&mut out, "udp", before.udp.label(), after.udp.label());
     changed(&mut out, "ring_size", before.ring_size, after.ring_size);
-    let by_source = |service: &Service| service.scheduler == Scheduler::Sh;
-    if by_source(before) != by_source(after) || before.ring_size != after.ring_size {
+    if is_rehashed(before, after) {
         out.push("its connections move: they are hashed otherwise".to_owned());
     }
     // What a pool's services have in common is told of the pool.
@@ -324,6 +368,32 @@ mod tests {
         for (before, after, expected) in rows {
             assert_eq!(changes(&config(before), &config(&after)), expected, "{after}");
         }
+    }
+
+    #[test]
+    fn the_connections_that_are_touched() {
+        let real = |address: &str, fate| Touched { service: "web".to_owned(), real: address.parse().ok(), fate };
+        let whole = |fate| Touched { service: "web".to_owned(), real: None, fate };
+        let rows = [
+            (WEB.to_owned(), vec![]),
+            (WEB.replace("service.web", "service.shop"), vec![]),
+            (String::new(), vec![whole(Fate::End)]),
+            (WEB.replace(":80", ":81"), vec![whole(Fate::End)]),
+            (WEB.replace("\"tcp\"", "\"tcp\"\nscheduler = \"sh\""), vec![whole(Fate::Move)]),
+            (WEB.replace("\"tcp\"", "\"tcp\"\nscheduler = \"rr\""), vec![]),
+            (WEB.replace(".50", ".60"), vec![real("192.0.2.50", Fate::Drain(None))]),
+            (
+                WEB.replace(".50", ".60").replace("\"tcp\"", "\"tcp\"\ndrain_deadline = \"2m\""),
+                vec![real("192.0.2.50", Fate::Drain(Some(120)))],
+            ),
+            (WEB.to_owned() + "weight = 0\n", vec![real("192.0.2.50", Fate::Stay)]),
+        ];
+        for (after, expected) in rows {
+            assert_eq!(touched(&config(WEB), &config(&after)), expected, "{after}");
+        }
+        let mut seeded = config(WEB);
+        seeded.director.hash_seed = 7;
+        assert_eq!(touched(&config(WEB), &seeded), [whole(Fate::Move)]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod server;
 mod status;
 mod which;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,34 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// What of the file has no effect yet, and when it will have.
     pub without_effect: Vec<String>,
+    /// The connections that are touched.
+    #[serde(default)]
+    pub touched: Vec<Touched>,
+}
+
+/// Connections that a reload touches: those of a service, or of one of its reals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    /// The service's name, as it was before.
+    pub service: String,
+    /// `None` for all of them.
+    pub real: Option<IpAddr>,
+    /// What becomes of them.
+    pub fate: Fate,
+}
+
+/// What becomes of connections at a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// They go to other reals, which reset them: they are hashed otherwise.
+    Move,
+    /// Nobody forwards them any more.
+    End,
+    /// They stay, since their real drains: for so many seconds at most where that is said.
+    Drain(Option<u64>),
+    /// They stay, and no new ones come.
+    Stay,
 }
 
 /// Where the answer to a request goes: a value, or why there is none.

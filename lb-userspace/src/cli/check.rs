@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{ConfigArgs, output};
+use super::{ConfigArgs, diff, output};
 use crate::agent::{self, Misconfigured};
-use crate::api::{self, ClientError, Reloaded};
+use crate::api::{self, ClientError};
 use crate::config::{self, Config, Here, MapMemory, Obstacle, Texts, describe, doubts};
 use crate::dataplane::map_rows;
 use crate::host;
@@ -59,12 +59,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
 /// What a reload of the file would change, in words; `None` where no agent runs that could be asked.
 async fn would_change(texts: &Texts) -> Result<Option<String>> {
     match api::changes(&api::socket(), texts).await {
-        Ok(Reloaded { changes, without_effect }) => {
-            let first = if changes.is_empty() { "nothing that is in force" } else { "" };
-            let first = format!("For the agent that runs here this file changes {first}").trim_end().to_owned();
-            let changes = changes.into_iter().map(|line| format!("  {line}"));
-            let notes = without_effect.into_iter().map(|line| format!("note: {line}"));
-            Ok(Some([first].into_iter().chain(changes).chain(notes).map(|line| line + "\n").collect()))
+        Ok(reloaded) => {
+            let nothing = if reloaded.changes.is_empty() { " nothing that is in force" } else { "" };
+            let head = format!("For the agent that runs here this file changes{nothing}");
+            let status = api::status(&api::socket()).await.ok();
+            Ok(Some(diff::render(&head, &reloaded, status.as_ref())))
         }
         Err(ClientError::NoAgent { .. } | ClientError::Permission { .. }) => Ok(None),
         Err(error) => Ok(Some(format!("The agent that runs here can't say what this file changes: {error}\n"))),

@@ -2,8 +2,10 @@
 
 mod check;
 mod checks;
+mod config;
 mod connections;
 mod detach;
+mod diff;
 mod doctor;
 mod events;
 mod exit;
@@ -44,6 +46,7 @@ Examples:
   lb check --here           what /etc/lb/lb.toml would do here, or what is wrong
   lb doctor                 what would cost traffic on this machine and segment
   lb run -c ./lb.toml       a director, until Ctrl-C
+  lb diff                   what a reload would change, before it does
   lb reload                 after an edit of the file; says what changed
   lb status                 is all well? if not, what, and what to do
   watch lb list             the services, their reals, and who is down and why
@@ -72,6 +75,10 @@ enum Verb {
     Run(ConfigArgs),
     /// Check a configuration, and say what it would do; with --here against this machine too.
     Check(check::Arguments),
+    /// Show the configuration with its defaults, or its schema.
+    Config(config::Arguments),
+    /// Show what a reload would change, and which connections it touches.
+    Diff(diff::Arguments),
     /// List the services and reals, as ipvsadm does.
     ///
     /// Where no agent answers it lists what the pinned maps forward, and exits with 3.
@@ -169,6 +176,8 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let done = match self.verb {
             Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
+            Verb::Config(args) => config::run(args).map(|()| Code::Done),
+            Verb::Diff(args) => runtime.block_on(diff::run(args)),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),
             Verb::List(args) => runtime.block_on(list::run(args)),
             Verb::Checks(args) => runtime.block_on(checks::run(args)).map(|()| Code::Done),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::machine::{Segments, check};
-use super::{Error, Here, Texts, accept, describe, doubts};
+use super::{Error, Here, Texts, accept, describe, doubts, parse, show};
 
 /// Reads an input as a configuration file, and tells whatever comes of it: an accepted one in words, and held against
 /// a machine without interfaces, a refused one with its faults.
@@ -23,6 +23,12 @@ pub fn exercise(input: &[u8]) {
         Ok(loaded) => {
             if describe(&loaded.config, &[]).is_empty() {
                 panic!("a good file must say something");
+            }
+            // What is shown of it is read as the same.
+            let shown = show(&texts, "lb1", true).unwrap_or_default();
+            match parse(Path::new("lb.toml"), &shown) {
+                Ok(again) if again.config == loaded.config => {}
+                _ => panic!("it is shown as another one"),
             }
             check(&loaded, &machine, |_| false).err().iter().for_each(tell);
             let here = Here { segments: &machine, program: &|_| Some("isn't there") };

@@ -14,6 +14,7 @@ mod read;
 pub mod reference;
 mod report;
 mod section;
+mod show;
 mod words;
 
 use std::path::Path;
@@ -47,6 +48,7 @@ pub use section::vrrp::track::{Condition, Script, Track};
 pub use section::vrrp::vip::Vip;
 pub use section::vrrp::{Backup, Checksum, Vrrp, VrrpPlaces};
 pub use section::{Config, Places};
+pub use show::show;
 pub use words::{MapMemory, describe};
 
 use crate::host;

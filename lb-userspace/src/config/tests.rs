@@ -10,6 +10,7 @@ mod hostile;
 mod machine;
 mod reference;
 mod several;
+mod show;
 mod texts;
 
 /// Parses `text` as if it stood in `lb.toml`.

@@ -179,6 +179,30 @@ fn a_check_says_what_a_reload_would_change_and_which_connections_would_move() {
         );
         let seeded = good.replacen("[director]\n", "[director]\nhash_seed = 7\n", 1);
         assert!(check(&seeded)?.contains("hash_seed changed: connections move"));
+        let diff = |text: &str, more: &[&str]| {
+            fs::write(&file, text)?;
+            agent.lb(&[&["diff", &file.display().to_string()], more].concat())
+        };
+        assert_eq!(diff(&good, &["--exit-code"])?, "a reload changes nothing that is in force\n");
+        let told = diff(&seeded, &[])?;
+        assert!(
+            told.contains("  service.web: ~0 move to other reals") || told.contains("  service.web: move to"),
+            "{told}"
+        );
+        let one = director(&["eth1"]) + &web(lab, "protocol = \"tcp\"", 1);
+        let told = diff(&one, &[])?;
+        assert!(told.contains("service.web: real 172.28.128.50 removed"), "{told}");
+        assert!(told.contains("service.web, real 172.28.128.50: ~0 stay as long as they live"), "{told}");
+        let told = refusal(
+            lab.director(),
+            &lb_tests::agent::binary()?.display().to_string(),
+            &["diff", "--exit-code", &file.display().to_string()],
+        );
+        assert!(told.is_ok(), "it exits with 1 where something changes");
+        // What is shown of it is the same configuration.
+        let shown =
+            agent.lb(&["config", "show", "--secrets", &lab.director().dir().join("lb.toml").display().to_string()])?;
+        assert_eq!(diff(&shown, &["--exit-code"])?, "a reload changes nothing that is in force\n", "{shown}");
         for key in ["scheduler = \"sh\"", "ring_size = 251"] {
             let told = check(&good.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\n{key}")))?;
             assert!(told.contains("  service.web: its connections move: they are hashed otherwise"), "{told}");

@@ -96,7 +96,7 @@ impl Controller {
             let seed = old.director.hash_seed;
             new.director.hash_seed = if key(old) == Some(named) { seed } else { !seed };
         }
-        Ok(Reloaded { changes: changes::changes(old, &new), without_effect: changes::without_effect(old, &new) })
+        Ok(changes::reloaded(old, &new))
     }
 
     async fn try_reload(&mut self) -> Result<Reloaded> {
@@ -169,6 +169,7 @@ impl Controller {
                 .into_iter()
                 .chain(forgotten.into_iter().map(|real| format!("{real}: what was set at run time is forgotten")))
                 .collect(),
+            touched: changes::touched(&old, &config),
             without_effect: changes::without_effect(&old, &config).into_iter().chain(left).collect(),
         })
     }

@@ -34,6 +34,8 @@ pub struct Key<K: Kind> {
     alternative: Option<&'static str>,
     example: Option<&'static str>,
     values: Option<&'static str>,
+    /// Its absence is a table without keys.
+    implied: bool,
 }
 
 enum Need<T> {
@@ -48,7 +50,7 @@ enum Need<T> {
 
 /// A key of this kind, which may be absent.
 pub fn key<K: Kind>(kind: K) -> Key<K> {
-    Key { kind, need: Need::Optional("none"), alternative: None, example: None, values: None }
+    Key { kind, need: Need::Optional("none"), alternative: None, example: None, values: None, implied: false }
 }
 
 /// The same key, its kind known by the type that it is read as.
@@ -82,6 +84,12 @@ impl<K: Kind> Key<K> {
         Self { need: Need::Optional(meaning), ..self }
     }
 
+    /// Its absence is the same as a table without keys, each of which has its default then.
+    #[must_use]
+    pub fn implied(self) -> Self {
+        Self { implied: true, ..self }
+    }
+
     /// A value as it could stand in the file; else the default or the kind's own.
     #[must_use]
     pub fn example(self, example: &'static str) -> Self {
@@ -112,6 +120,9 @@ impl<K: Kind> Key<K> {
             }
         };
         if let Some(schema) = schema.as_object_mut() {
+            if self.implied {
+                schema.insert("default".to_owned(), json!({}));
+            }
             schema.insert("description".to_owned(), json!(doc.trim()));
         }
         Declared {

@@ -37,7 +37,7 @@ fn is_word(char: char) -> bool {
 }
 
 /// Whether a key of this name, misspelt or of another program, would hold a password.
-fn is_secret(word: &str) -> bool {
+pub fn is_secret(word: &str) -> bool {
     let folded = word.to_lowercase();
     ["pass", "secret", "auth"].iter().any(|part| folded.contains(part))
         || suggest::nearest(word, ["password"]).is_some()

@@ -3,7 +3,7 @@
 mod error;
 mod fault;
 pub mod foreign;
-mod mask;
+pub mod mask;
 pub mod suggest;
 pub mod text;
 

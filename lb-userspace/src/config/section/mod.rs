@@ -99,9 +99,9 @@ keys! {
         /// this machine's part
         director: Read<DirectorKeys> = key(Table::new()).required();
         /// how long connections are remembered without a packet of theirs
-        flows: Read<FlowsKeys> = key(Table::new());
+        flows: Read<FlowsKeys> = key(Table::new()).implied();
         /// sizes of the pinned maps, fixed when the maps are created
-        limits: Read<LimitsKeys> = key(Table::new());
+        limits: Read<LimitsKeys> = key(Table::new()).implied();
         /// the other directors, which this one shares its state with
         peers: Read<PeersKeys> = key(Table::new());
         /// where Prometheus and browsers find this director

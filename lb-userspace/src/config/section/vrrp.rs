@@ -167,7 +167,7 @@ keys! {
         /// more, of the same `preempt` and `preempt_delay`
         sync_group: String = key(NAME).example("\"both\"");
         /// how a new master tells the segment
-        announce: Read<AnnounceKeys> = key(Table::new()).without("see below");
+        announce: Read<AnnounceKeys> = key(Table::new()).implied().without("see below");
         /// what changes the priority, or gives up the VIPs
         track: Vec<Read<TrackKeys>> = key(Tables::new("track")).example("[{ interface = \"eth2\" }]");
         /// a command that is run at each change of state, with the new state, NAME and the VIPs as further arguments;
