@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::agent::{plain_address, protocol_name};
+use crate::config::is_meant;
 use crate::dataplane::{At, Error, Remembered, is_template};
 use crate::planner::model::protocol_of;
 
@@ -133,7 +134,7 @@ impl Walk {
 impl Wanted {
     fn fits(&self, connection: &Connection) -> bool {
         self.client.is_none_or(|net| net.contains(&connection.client))
-            && self.service.as_ref().is_none_or(|name| *name == connection.service)
+            && self.service.as_ref().is_none_or(|name| is_meant(&connection.service, name))
             && self.real.is_none_or(|real| real == connection.real)
             && self.vip.is_none_or(|vip| vip == connection.vip)
     }
@@ -141,7 +142,7 @@ impl Wanted {
     /// As the query of a request.
     pub(super) fn query(&self) -> String {
         let client = self.client.map(|net| format!("client={net}"));
-        // A service's name has letters, digits and dashes alone.
+        // What else a service's name has than letters and digits stands in a query as it is.
         let service = self.service.as_ref().map(|name| format!("service={name}"));
         let real = self.real.map(|real| format!("real={real}"));
         let vip = self.vip.map(|vip| format!("vip={vip}"));

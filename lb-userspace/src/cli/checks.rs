@@ -10,7 +10,7 @@ use clap::Args;
 use super::list::{pace, since};
 use super::output::{print, print_json};
 use crate::api::{self, CheckState, CheckStatus, Checks};
-use crate::config::wrap;
+use crate::config::{is_meant, wrap};
 
 /// Which, and how.
 #[derive(Debug, Default, Args)]
@@ -33,7 +33,7 @@ impl Arguments {
     fn has(&self, check: &CheckStatus) -> bool {
         let is_well = check.state == CheckState::Up && check.last.last().is_none_or(|last| last.good.is_some());
         self.real.is_none_or(|real| real == check.real)
-            && self.service.as_ref().is_none_or(|service| check.services.contains(service))
+            && self.service.as_ref().is_none_or(|service| check.services.iter().any(|of| is_meant(of, service)))
             && !(self.failing && is_well)
     }
 }

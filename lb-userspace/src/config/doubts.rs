@@ -74,10 +74,11 @@ fn unowned(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
         let routers = loaded.config.vrrp.iter();
         routers.flat_map(|vrrp| vrrp.addresses.iter().map(move |vip| (vip.addr(), vrrp.name.as_str())))
     };
+    let mut told = HashSet::new();
     let here: Vec<IpAddr> = segments.interfaces.iter().flat_map(|one| &one.addresses).map(IpNet::addr).collect();
     for (service, places) in loaded.config.services.iter().zip(&loaded.places.services) {
         let address = service.address;
-        if vips().any(|(vip, _)| vip == address) || here.contains(&address) {
+        if vips().any(|(vip, _)| vip == address) || here.contains(&address) || !told.insert(places.address.start) {
             continue;
         }
         let words: Vec<(String, &str)> = vips().map(|(vip, name)| (vip.to_string(), name)).collect();
@@ -100,7 +101,7 @@ fn unowned(loaded: &Loaded, segments: &Segments, findings: &mut Findings) {
 /// Services of any port whose file doesn't say so.
 fn any_port(loaded: &Loaded, findings: &mut Findings) {
     for (service, places) in loaded.config.services.iter().zip(&loaded.places.services) {
-        let said = loaded.source.get(&places.address).is_some_and(|text| text.contains("any"));
+        let said = loaded.source.get(&places.port).is_some_and(|text| text.contains("any"));
         if service.port.is_none() && !said {
             let address = service.address;
             let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };

@@ -41,6 +41,7 @@ pub use section::peers::{PORT as PEERS_PORT, Peers};
 pub use section::persistence::Persistence;
 pub use section::pool::{Pool, PoolPlaces};
 pub use section::real::{Real, RealPlaces, Reals};
+pub use section::service::ports::is_meant;
 pub use section::service::{OnFailure, Protocol, Scheduler, Service, ServicePlaces, endpoint};
 pub use section::vrrp::announce::Announce;
 pub use section::vrrp::password::Password;

@@ -8,6 +8,7 @@ mod docs;
 mod errors;
 mod hostile;
 mod machine;
+mod ports;
 mod reference;
 mod several;
 mod show;

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::config::is_meant;
 use crate::vrrp;
 use journal::Journal;
 pub use keeper::Keeper;
@@ -167,7 +168,8 @@ impl Wanted {
     #[must_use]
     pub fn fits(&self, event: &Event) -> bool {
         let said = &event.said;
-        let named = |name: &String| said.subject.split_once('.').is_some_and(|(kind, of)| kind != "vrrp" && of == name);
+        let named =
+            |name: &String| said.subject.split_once('.').is_some_and(|(kind, of)| kind != "vrrp" && is_meant(of, name));
         self.kind.is_none_or(|kind| kind == said.kind)
             && self.service.as_ref().is_none_or(named)
             && self.real.is_none_or(|real| said.reals.contains(&real))
@@ -190,7 +192,7 @@ impl Wanted {
         let pair = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
         [
             pair("kind", self.kind.map(|kind| kind.to_string())),
-            // A service's name has letters, digits and dashes alone.
+            // What else a service's name has than letters and digits stands in a query as it is.
             pair("service", self.service.clone()),
             pair("real", self.real.map(|real| real.to_string())),
             pair("after", self.after.map(|after| after.to_string())),

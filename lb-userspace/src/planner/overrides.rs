@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::drain::Drain;
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, is_meant};
 
 /// Names that an error lists at most.
 const NAMED: usize = 8;
@@ -307,7 +307,7 @@ impl Order {
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Service, String> {
-    config.services.iter().find(|service| service.name == name).ok_or_else(|| {
+    config.services.iter().find(|service| is_meant(&service.name, name)).ok_or_else(|| {
         let names = config.services.iter().map(|service| service.name.clone());
         format!("there is no service {name}.\n{}", list("Services:", names))
     })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Services;
-use crate::config::{Condition, Config, Vrrp};
+use crate::config::{Condition, Config, Vrrp, is_meant};
 use crate::vrrp::protocol::weights::{Effect, Standing, Tracker};
 
 /// The reals of a service.
@@ -84,7 +84,9 @@ impl Policy {
     pub(super) fn learn_services(&mut self, services: &Services) {
         for condition in self.conditions() {
             let Condition::Service { name, healthy: enough } = &condition else { continue };
-            let Some(Healthy { healthy, unknown }) = services.get(name).copied() else { continue };
+            // The ports of a service share their reals.
+            let part = || services.iter().find(|(service, _)| is_meant(service, name)).map(|(_, health)| health);
+            let Some(Healthy { healthy, unknown }) = services.get(name).or_else(part).copied() else { continue };
             if healthy >= *enough {
                 self.learn(&condition, true);
             } else if healthy + unknown < *enough {

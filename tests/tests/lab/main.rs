@@ -25,6 +25,7 @@ mod lab_removal;
 mod metrics;
 mod on_failure;
 mod paths;
+mod ports;
 mod real_server;
 mod reload;
 mod restart;

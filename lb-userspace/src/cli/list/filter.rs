@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Arguments;
 use crate::api::{ServiceStatus, Status};
+use crate::config::is_meant;
 
 /// Names that a refusal lists at most.
 const LISTED: usize = 8;
@@ -22,12 +23,12 @@ pub(super) fn keep(status: &mut Status, arguments: &Arguments) -> Result<()> {
                 "the names of services are the agent's, and none answers: `lb list --vip ADDRESS` lists those of a VIP"
             );
         }
-        let has = |name: &String| status.services.iter().any(|service| service.name.as_ref() == Some(name));
+        let has = |name: &String| status.services.iter().any(|service| is_named(service, name));
         if let Some(unknown) = wanted.iter().find(|name| !has(name)) {
             let names = status.services.iter().filter_map(|service| service.name.clone());
             bail!("there is no service {unknown}.\nServices: {}", few(names));
         }
-        status.services.retain(|service| service.name.as_ref().is_some_and(|name| wanted.contains(&name)));
+        status.services.retain(|service| wanted.iter().any(|name| is_named(service, name)));
     }
     if let Some(vip) = arguments.vip {
         let mut vips: Vec<IpAddr> = status.services.iter().map(|service| service.address).collect();
@@ -50,6 +51,10 @@ pub(super) fn keep(status: &mut Status, arguments: &Arguments) -> Result<()> {
         status.services.iter_mut().for_each(|service| service.reals.retain(|held| held.address == real));
     }
     Ok(())
+}
+
+fn is_named(service: &ServiceStatus, name: &str) -> bool {
+    service.name.as_ref().is_some_and(|own| is_meant(own, name))
 }
 
 fn few(names: impl Iterator<Item = String>) -> String {

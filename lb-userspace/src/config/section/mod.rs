@@ -136,11 +136,13 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
     let metrics = file.metrics.get().map(|read| metrics::accept(read, &vips, findings));
     let (vrrp, vrrp_places) = vrrp::accept(file.routers(), declared, source, findings);
-    let (pools, pool_places) = pool::accept(declared, &vips, source, findings);
-    let (services, service_places) = service::accept(declared, &pools, &vips, source, findings);
+    let (mut pools, mut pool_places) = pool::accept(declared, &vips, source, findings);
+    let own = (&mut pools, &mut pool_places);
+    let (services, service_places) = service::accept(declared, own, &vips, source, findings);
+    let parts = |service: &Named<ServiceKeys>| service::ports::names(service).len();
     let counts = Counts {
-        services: file.services().len(),
-        reals: declared.services.iter().map(|service| declared.count_reals(service)).sum(),
+        services: file.services().iter().map(parts).sum(),
+        reals: declared.services.iter().map(|service| declared.count_reals(service) * parts(service)).sum(),
     };
     let limits = limits::accept(file.limits.get(), counts, findings);
     let (director, interfaces) = director?;

@@ -75,8 +75,10 @@ pub(super) fn accept(read: &Named<ServiceKeys>, vip: IpAddr, findings: &mut Find
         }
         Some((&prefix, _)) => prefix,
     };
-    let group = read.persistence_group.cloned();
-    if let (Some((name, span)), None) = (read.persistence_group.written(), read.pool.written()) {
+    let has_ports = read.ports.key().is_some();
+    // The ports of one service send a client to one real.
+    let group = read.persistence_group.cloned().or_else(|| has_ports.then(|| read.name.get_ref().clone()));
+    if let (Some((name, span)), None, false) = (read.persistence_group.written(), read.pool.written(), has_ports) {
         findings.report(
             span,
             format!("the services of group {name} have to have the same reals, and this one has reals of its own"),
@@ -125,7 +127,12 @@ pub(super) fn check_groups(services: &[(Service, ServicePlaces)], source: &Sourc
 
 /// Datagrams' kind goes with UDP alone.
 pub(super) fn check_udp(read: &Named<ServiceKeys>, findings: &mut Findings) {
-    if let (Some((_, span)), Some(Protocol::Tcp)) = (read.udp.written(), read.protocol.copied()) {
+    let ports = read.ports.items();
+    let is_tcp = match ports {
+        [] => read.protocol.copied() == Some(Protocol::Tcp),
+        _ => ports.iter().all(|port| port.get_ref().1 == Protocol::Tcp),
+    };
+    if let (Some((_, span)), true) = (read.udp.written(), is_tcp) {
         findings.report(span, "`udp` says nothing of a service over TCP", "remove it, or write protocol = \"udp\"");
     }
 }

@@ -11,7 +11,7 @@ use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
 use super::real::{self, RealKeys, RealPlaces, Reals};
-use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys};
+use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys, ServicePlaces};
 use super::vips::{Vips, family};
 use crate::config::read::source::{Source, Span};
 use crate::config::read::value::short;
@@ -108,6 +108,26 @@ impl<'a> Declared<'a> {
     }
 }
 
+/// The pool that a service of several ports has its reals in: its own, of its name.
+pub(super) fn of_its_own(service: &Service, places: &ServicePlaces, sorry: Option<RealPlaces>) -> (Pool, PoolPlaces) {
+    let pool = Pool {
+        name: service.name.clone(),
+        checks: service.checks.clone(),
+        on_failure: service.on_failure,
+        drain_deadline: service.drain_deadline,
+        fleet: service.fleet.clone(),
+        notify: service.notify.clone(),
+        reals: service.reals.clone(),
+    };
+    let places = PoolPlaces {
+        header: places.header.clone(),
+        reals: places.reals.clone(),
+        sorry,
+        program: places.program.clone(),
+    };
+    (pool, places)
+}
+
 /// The rules of all pools.
 pub fn accept(
     declared: Declared<'_>,
@@ -119,7 +139,9 @@ pub fn accept(
     let mut addresses: HashMap<&str, BTreeSet<IpAddr>> = HashMap::new();
     for service in declared.services {
         if let (Some(name), Some(endpoint)) = (service.pool.get(), service.address.get()) {
-            ports.entry(name).or_default().insert(endpoint.port);
+            let own = service.ports.items().iter().map(|port| port.get_ref().0);
+            let one = Some(endpoint.port).filter(|_| service.ports.key().is_none());
+            ports.entry(name).or_default().extend(own.chain(one));
             addresses.entry(name).or_default().insert(endpoint.address);
         }
     }
@@ -130,7 +152,7 @@ pub fn accept(
         let served: Vec<IpAddr> =
             addresses.remove(read.name.get_ref().as_str()).unwrap_or_default().into_iter().collect();
         let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
-            let port = port_of(read, check, &ports, findings);
+            let port = port_of(&format!("the services of {} have", read.title), check, &ports, findings);
             check::accept(check, Place { port, own, family, vips, served: &served }, findings)
         };
         let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
@@ -153,8 +175,8 @@ pub fn accept(
 }
 
 /// The port of a pool's services, for a check of reals that are asked once, whichever services they are of.
-fn port_of(
-    read: &Named<PoolKeys>,
+pub(super) fn port_of(
+    whose: &str,
     check: &ReadCheck,
     ports: &BTreeSet<Option<u16>>,
     findings: &mut Findings,
@@ -168,7 +190,7 @@ fn port_of(
             let ports: Vec<String> = ports.iter().take(MANY).map(words).collect();
             findings.report(
                 check.span(),
-                format!("the services of {} have ports {}, so its check needs one", read.title, ports.join(", ")),
+                format!("{whose} ports {}, so its check needs one", ports.join(", ")),
                 "add the port that shows whether a real works, such as port = 80; or make a pool for each port",
             );
             None

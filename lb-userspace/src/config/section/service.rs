@@ -1,9 +1,10 @@
 //! `[service.NAME]`: a virtual service.
 
+pub mod ports;
 mod rules;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
 use super::persistence::{self, Persistence};
-use super::pool::{self, Declared, Pool};
+use super::pool::{self, Declared, Pool, PoolPlaces};
 use super::real::{self, Real, RealKeys, RealPlaces, Reals};
 use super::seen::FirstSeen;
 use super::vips::Vips;
@@ -24,6 +25,7 @@ use crate::config::read::{Choice, Named, Number, Read, Table, Tables, Text, Time
 use crate::config::report::Findings;
 
 pub use lb_common::Scheduler;
+use ports::{PORTS, Part, Port};
 pub use words::{describe, endpoint};
 
 /// `[service.NAME]`: a virtual service.
@@ -176,6 +178,8 @@ pub struct ServicePlaces {
     pub header: Span,
     /// The value of `address`.
     pub address: Span,
+    /// Where its port is.
+    pub port: Span,
     /// Each real of its own.
     pub reals: Vec<RealPlaces>,
     /// Its own sorry server.
@@ -214,7 +218,9 @@ keys! {
         /// VIP, the given one wins
         address: Endpoint = key(ENDPOINT).required();
         /// what it carries
-        protocol: Protocol = key(PROTOCOL).required();
+        protocol: Protocol = key(PROTOCOL).unless("ports");
+        /// several ports, each with its protocol, of an `address` without one: they share reals, checks and all else
+        ports: Vec<toml::Spanned<Port>> = key(PORTS).example("[\"80/tcp\", \"443/tcp\", \"443/udp\"]").without("that of `address`");
         /// how a new connection finds its real; see below
         scheduler: Scheduler = key(SCHEDULERS).or(Scheduler::Mh);
         /// a client's new connections go where its last ones went, for so long after the last of them has ended; docs/schedulers.md
@@ -253,49 +259,90 @@ keys! {
     }
 }
 
-/// The rules of all services.
+/// The rules of all services. One of several ports has its reals in a pool of its own, of its name, which is added to the others.
 pub fn accept(
     declared: Declared<'_>,
-    pools: &[Pool],
+    (pools, pool_places): (&mut Vec<Pool>, &mut Vec<PoolPlaces>),
     vips: &Vips,
     source: &Source,
     findings: &mut Findings,
 ) -> (Vec<Service>, Vec<ServicePlaces>) {
     let mut endpoints = FirstSeen::default();
-    for service in declared.services {
-        let (Some((&address, span)), Some(protocol)) = (service.address.written(), service.protocol.copied()) else {
-            continue;
-        };
+    let parts: Vec<Vec<Part>> = declared.services.iter().map(|read| ports::parts(read, source, findings)).collect();
+    for (service, part) in
+        declared.services.iter().zip(&parts).flat_map(|(read, parts)| parts.iter().map(move |part| (read, part)))
+    {
+        let Some(address) = service.address.get().map(|endpoint| endpoint.address) else { continue };
         // A service of any port and one of a given port of the same address go together: the given port
         // is looked up first.
-        if let Some(line) = endpoints.before((address, protocol), span.clone(), source) {
+        if let Some(line) = endpoints.before((address, part.port, part.protocol), part.span.clone(), source) {
             findings.report(
-                span,
+                part.span.clone(),
                 format!("another service has this address, port and protocol, on {line}"),
                 "make one service of both, or change the port of one",
             );
         }
     }
-    let pools: HashMap<&str, &Pool> = pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
-    let all: Vec<(Service, ServicePlaces)> =
-        declared.services.iter().filter_map(|service| one(service, declared, &pools, vips, source, findings)).collect();
+    let by_name: HashMap<&str, &Pool> = pools.iter().map(|pool| (pool.name.as_str(), pool)).collect();
+    let (mut all, mut own) = (Vec::new(), Vec::new());
+    for (read, parts) in declared.services.iter().zip(parts) {
+        let Some((service, places, sorry)) = one(read, &parts, declared, &by_name, vips, source, findings) else {
+            continue;
+        };
+        if read.ports.key().is_none() || service.pool.is_some() {
+            all.extend(parts.into_iter().map(|part| entry(&service, &places, part)));
+            continue;
+        }
+        if let Some(pool) = by_name.get(service.name.as_str()) {
+            let span = read.ports.key().unwrap_or(read.span.clone());
+            findings.report(
+                span,
+                format!(
+                    "the reals of a service of several ports are a pool of its name, and [pool.{}] is there",
+                    pool.name
+                ),
+                format!("name that pool in the service: pool = \"{}\"; or give one of the two another name", pool.name),
+            );
+            continue;
+        }
+        let (pool, places_of_pool) = pool::of_its_own(&service, &places, sorry);
+        let service = Service { pool: Some(pool.name.clone()), ..service };
+        let places = ServicePlaces { reals: Vec::new(), sorry: None, program: None, ..places };
+        own.push((pool, places_of_pool));
+        all.extend(parts.into_iter().map(|part| entry(&service, &places, part)));
+    }
     persistence::check_groups(&all, source, findings);
+    let mut pooled: Vec<(Pool, PoolPlaces)> = pools.drain(..).zip(pool_places.drain(..)).chain(own).collect();
+    pooled.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    (*pools, *pool_places) = pooled.into_iter().unzip();
     all.into_iter().unzip()
 }
 
+/// One of a service's entries.
+fn entry(service: &Service, places: &ServicePlaces, part: Part) -> (Service, ServicePlaces) {
+    let Part { name, port, protocol, span } = part;
+    (Service { name, port, protocol, ..service.clone() }, ServicePlaces { port: span, ..places.clone() })
+}
+
+/// What all entries of a service have, as that of its first one. The place of its sorry server is its pool's, where it has one of its own.
 fn one(
     read: &Named<ServiceKeys>,
+    parts: &[Part],
     declared: Declared<'_>,
     pools: &HashMap<&str, &Pool>,
     vips: &Vips,
     source: &Source,
     findings: &mut Findings,
-) -> Option<(Service, ServicePlaces)> {
+) -> Option<(Service, ServicePlaces, Option<RealPlaces>)> {
     let endpoint = read.address.written();
     let list = read.reals.get().map_or(&[][..], Vec::as_slice);
     let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
-    let port = endpoint.as_ref().map(|(endpoint, _)| endpoint.port);
+    let numbers: BTreeSet<Option<u16>> = parts.iter().map(|part| part.port).collect();
     let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
+        let port = match numbers.len() {
+            0 => endpoint.as_ref().map(|(endpoint, _)| endpoint.port).filter(|_| read.ports.key().is_none()),
+            _ => pool::port_of(&format!("{} has", read.title), check, &numbers, findings),
+        };
         check::accept(check, Place { port, own, family: vip, vips, served: vip.as_slice() }, findings)
     };
     let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
@@ -308,13 +355,21 @@ fn one(
     let persistence = vip.and_then(|vip| persistence::accept(read, vip, findings));
     rules::check_ring(read, declared.reals(read).len(), findings);
 
-    let (&Endpoint { address, port }, span) = endpoint?;
-    let places = ServicePlaces { header: read.span.clone(), address: span, reals: real_places, sorry, program };
+    let (&Endpoint { address, .. }, span) = endpoint?;
+    let first = parts.first()?;
+    let places = ServicePlaces {
+        header: read.span.clone(),
+        address: span,
+        port: first.span.clone(),
+        reals: real_places,
+        sorry: sorry.clone(),
+        program,
+    };
     let service = Service {
         name: read.name.get_ref().clone(),
         address,
-        port,
-        protocol: read.protocol.copied()?,
+        port: first.port,
+        protocol: first.protocol,
         scheduler: read.scheduler.copied()?,
         persistence,
         udp: read.udp.copied()?,
@@ -327,7 +382,7 @@ fn one(
         fleet: pool.map_or(fleet, |pool| pool.fleet.clone()),
         notify: pool.map_or(notify, |pool| pool.notify.clone()),
     };
-    Some((service, places))
+    Some((service, places, sorry))
 }
 
 impl Service {

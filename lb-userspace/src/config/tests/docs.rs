@@ -9,7 +9,7 @@ use crate::config::reference;
 fn every_example_of_the_reference_page_is_good() {
     let page = include_str!("../../../../docs/configuration.md");
     let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 10);
+    assert_eq!(examples.len(), 11);
     for example in examples {
         if let Err(error) = load(example) {
             panic!("{example}\n{error}");

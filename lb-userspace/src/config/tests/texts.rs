@@ -17,7 +17,7 @@ fn whole_texts() {
 lb.toml:5:1: `adress` is not a key of [service.web]
   5 | adress = \"192.0.2.1:80\"
     | ^^^^^^
-  fix: did you mean \"address\"? Its keys are address, protocol, scheduler,
+  fix: did you mean \"address\"? Its keys are address, protocol, ports, scheduler,
        persistence, persistence_prefix, persistence_group, udp, ring_size, pool,
        check, join_checks, on_failure, drain_deadline, fleet, notify,
        notify_timeout or reals

@@ -8,13 +8,14 @@ use toml::Spanned;
 use super::OWNER;
 use crate::config::read::texts::{ANY, ARGUMENT, INTERFACE};
 use crate::config::read::value::short;
-use crate::config::read::{Keys, List, Number, Read, Text, hours, key, keys};
+use crate::config::read::{Keys, List, Named, Number, Read, Text, hours, key, keys};
 use crate::config::report::{
     Findings, suggest,
     text::{WIDTH, clip},
 };
 use crate::config::section::notify::is_by_path;
 use crate::config::section::pool::Declared;
+use crate::config::section::service::{ServiceKeys, ports};
 use crate::config::section::times::{self, INTERVAL, TIMEOUT_WORDS};
 
 /// One item of `track`.
@@ -190,6 +191,11 @@ fn script(raw: &Read<TrackKeys>, findings: &mut Findings) -> Option<Script> {
     Some(Script { command, interval, timeout, rise: raw.rise.copied()?, fall: raw.fall.copied()? })
 }
 
+/// Whether a section is named, or a port of it.
+fn is_named(read: &Named<ServiceKeys>, name: &str) -> bool {
+    read.name.get_ref() == name || ports::names(read).iter().any(|part| part == name)
+}
+
 fn service(raw: &Read<TrackKeys>, declared: Declared<'_>, findings: &mut Findings) -> Option<Condition> {
     let (name, span) = raw.service.written()?;
     let services = declared.services;
@@ -197,7 +203,7 @@ fn service(raw: &Read<TrackKeys>, declared: Declared<'_>, findings: &mut Finding
     if findings.is_excused(&format!("[service.{}]", short(name))) {
         return None;
     }
-    let Some(service) = services.iter().find(|service| service.name.get_ref() == name) else {
+    let Some(service) = services.iter().find(|service| is_named(service, name)) else {
         let mend = if services.is_empty() {
             format!("add [service.{}], or remove this", short(name))
         } else {
