@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::Code;
 use super::output::{columns, print, remark, wrapped};
 use crate::api::{self, ClientError};
-use crate::config::is_name;
+use crate::config::is_service;
 use crate::events::{Event, Kind, Wanted, keeper};
 
 /// Which events, and how they are shown.
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
 
 /// A name that the configuration could have.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    if is_name(text) { Ok(text.to_owned()) } else { Err("no section can have this name".to_owned()) }
+    if is_service(text) { Ok(text.to_owned()) } else { Err("no section can have this name".to_owned()) }
 }
 
 /// Asks the agent, or reads what the last one wrote down.

@@ -84,10 +84,11 @@ pub struct Hosts {
     pub name: String,
 }
 
-/// Whether a section can have this name.
+/// Whether a section, or a port of one, can have this name.
 #[must_use]
-pub fn is_name(text: &str) -> bool {
-    read::value::name(text).is_ok()
+pub fn is_service(text: &str) -> bool {
+    let (section, port) = text.split_once(':').map_or((text, None), |(section, port)| (section, Some(port)));
+    read::value::name(section).is_ok() && port.is_none_or(section::service::ports::is_port)
 }
 
 /// Reads and checks the file at `path` with what it includes, for this host.

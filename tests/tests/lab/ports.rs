@@ -30,7 +30,7 @@ fn verbs_take_the_whole_and_a_part() {
         assert!(told.contains("service.web:81/tcp: added") && !told.contains("connections\n"), "{told}");
         agent.wait_until_served()?;
         let names: Vec<Option<String>> = agent.status()?.services.into_iter().map(|one| one.name).collect();
-        assert_eq!(names.iter().flatten().collect::<Vec<_>>(), ["web:80/tcp", "web:81/tcp", "web:80/udp"]);
+        assert_eq!(names.iter().flatten().collect::<Vec<_>>(), ["web:80/tcp", "web:80/udp", "web:81/tcp"]);
         // Nothing listens there on the real: its own refusal comes back, by way of the director.
         assert!(client.get((VIP, 81)).is_err());
         assert_eq!(agent.service("web:81/tcp")?.counters.connections, 1);

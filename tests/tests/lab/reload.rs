@@ -145,6 +145,8 @@ fn a_reload_reads_included_files_and_what_holds_on_this_host_alone() {
         let told = agent.lb(&["reload"])?;
         expected.iter().for_each(|line| assert!(told.contains(line), "{told}"));
         agent.wait_until_served()?;
+        // Its turns are the next ones' alone.
+        polled.finish().without_loss()?;
         assert_eq!(tally(&client.get_many((VIP, 80), 40)?).into_values().collect::<Vec<_>>(), [10, 30]);
         assert!(agent.lb(&["check", "--host", "other", &file])?.contains("TCP  172.28.128.210:80 sh"));
 
@@ -157,8 +159,8 @@ fn a_reload_reads_included_files_and_what_holds_on_this_host_alone() {
         }
         fs::write(folder.join("zz-hosts.toml"), web(1))?;
         let told = refusal(lab.director(), &binary, &["reload"])?;
-        assert!(told.contains("[service.web] is defined twice") && told.contains("web.toml"), "{told}");
-        polled.finish().without_loss()
+        assert!(told.contains("[service.web] is defined") && told.contains("web.toml"), "{told}");
+        Ok(())
     });
 }
 

@@ -1,7 +1,7 @@
 //! A service of several ports.
 
 use super::load;
-use crate::config::{Condition, Protocol, is_meant};
+use crate::config::{Condition, Protocol, is_meant, is_service};
 
 const HEAD: &str = "[director]\ninterfaces = [\"eth1\"]\n";
 const WEB: &str = "[service.web]\naddress = \"192.0.2.1\"\nports = [\"80/tcp\", \"443/tcp\", \"443/udp\"]\n\
@@ -95,4 +95,6 @@ fn what_clashes_is_told_at_its_place() {
 fn a_name_means_the_whole_or_a_part() {
     assert!(is_meant("web:80/tcp", "web") && is_meant("web:80/tcp", "web:80/tcp") && is_meant("web", "web"));
     assert!(!is_meant("web:80/tcp", "web:80") && !is_meant("web2:80/tcp", "web") && !is_meant("web", "web:80/tcp"));
+    assert!(is_service("web") && is_service("web:80/tcp") && is_service("web:any/udp"));
+    assert!(!is_service("web:80") && !is_service("web:") && !is_service("we b") && !is_service(":80/tcp"));
 }

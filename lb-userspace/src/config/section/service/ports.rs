@@ -47,6 +47,11 @@ fn port(text: &str) -> Result<Port, Fault> {
     }
 }
 
+/// Whether it is a port with its protocol.
+pub fn is_port(text: &str) -> bool {
+    port(text).is_ok()
+}
+
 /// One entry of a service.
 pub struct Part {
     /// Its name.
