@@ -78,7 +78,7 @@ fn what_cannot_be_included_is_told_where_it_is_named() {
     assert!(read(&path("lb.toml")).unwrap_err().to_string().contains("is not a file"));
     if !nix::unistd::geteuid().is_root() {
         fs::write(path("secret.toml"), "").unwrap();
-        fs::set_permissions(path("secret.toml"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path("secret.toml"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::write(path("lb.toml"), format!("include = [\"secret.toml\"]\n{MAIN}")).unwrap();
         assert!(read(&path("lb.toml")).unwrap_err().to_string().contains("Permission denied"));
     }
