@@ -12,7 +12,7 @@ use crate::peers::{self, Change};
 use crate::planner::told::service_key;
 
 /// Connections that are told at once.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 
 /// Tells the peers of what the maps hold.
 pub(in crate::agent::controller) struct Teller {
