@@ -15,6 +15,7 @@ mod sweep;
 mod waiting;
 mod write;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -380,15 +381,17 @@ impl Controller {
         self.heard.0.get_or_insert_with(Instant::now);
         let mut next = Some(first);
         let mut room = BATCH;
+        let mut changed = HashSet::new();
         while let Some(event) = next {
             // One that a reload has removed meanwhile is nobody's.
             if self.names.say_health(&event) || self.is_of_drained(&event) {
+                changed.insert(event.target.address);
                 self.model.set_health(event.target, event.health);
             }
             room -= 1;
             next = if room > 0 { more.try_recv().ok() } else { None };
         }
-        self.settle();
+        self.settle_first(&changed);
     }
 
     /// Whether it is news of a real that left the configuration.

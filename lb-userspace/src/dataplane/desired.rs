@@ -97,6 +97,29 @@ pub struct Pool {
     pub reals: BTreeMap<u16, Real>,
 }
 
+impl Pool {
+    /// Whether frames of flows may be sent to a real.
+    fn lives(&self, number: u16) -> bool {
+        self.reals.get(&number).is_some_and(|real| real.flags & Real::USABLE != 0)
+    }
+}
+
+/// Pools of reals whose health has changed, with the rings that follow: what of a change can't wait for the rest.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Part {
+    /// By where their numbers count from in `reals`.
+    pub pools: BTreeMap<u32, Pool>,
+    /// By their first slot.
+    pub rings: BTreeMap<u32, Ring>,
+}
+
+impl Part {
+    /// Whether frames of flows may be sent to a real of a pool.
+    pub fn lives(&self, pool: u32, number: u16) -> bool {
+        self.pools.get(&pool).is_some_and(|pool| pool.lives(number))
+    }
+}
+
 /// The whole state of the data plane.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
@@ -160,7 +183,7 @@ impl Desired {
 
     /// Whether frames of flows may be sent to a real of a pool.
     pub fn lives(&self, pool: u32, number: u16) -> bool {
-        self.real(pool, number).is_some_and(|real| real.flags & Real::USABLE != 0)
+        self.pools.get(&pool).is_some_and(|pool| pool.lives(number))
     }
 
     /// Every real with the index of its entry in `reals`.

@@ -14,6 +14,7 @@ mod desired;
 mod drops;
 mod error;
 mod features;
+mod first;
 mod gate;
 mod layout;
 mod load;
@@ -37,7 +38,7 @@ mod writer;
 
 pub use attach::{Attached, Hook};
 pub use clock::{FlowTimes, ticks};
-pub use desired::{Desired, Pool, Ring, Taken, Turns};
+pub use desired::{Desired, Part, Pool, Ring, Taken, Turns};
 pub use error::Error;
 pub use features::Features;
 pub use gate::Gates;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lb_common::maps::{Service, ServiceKey};
 use lb_common::slot::{Slot, State};
 
-use super::{Desired, FlowTimes, Ring};
+use super::{Desired, FlowTimes, Part, Ring};
 
 /// The words that rings and turns are made of, wherever they are.
 pub trait Words {
@@ -127,15 +127,18 @@ impl Slots {
                 self.rings.insert(*start, held);
                 continue;
             };
-            let lives = |number: u16| desired.lives(ring.pool, number);
             if loosened.contains(start) {
                 held.loosen(words, *start, now);
             }
-            if held.ring.as_ref() != Some(ring) {
-                held.change(words, *start, ring, lives, now);
-            }
-            if ring.in_use {
-                held.leave_the_dead(words, *start, lives);
+            held.follow(words, *start, ring, |number| desired.lives(ring.pool, number), now);
+        }
+    }
+
+    /// The same of some rings, ahead of the others. Those that aren't there yet have time.
+    pub fn write_part(&mut self, words: &mut impl Words, part: &Part, now: Duration) {
+        for (start, ring) in &part.rings {
+            if let Some(held) = self.rings.get_mut(start).filter(|held| held.size == ring.size) {
+                held.follow(words, *start, ring, |number| part.lives(ring.pool, number), now);
             }
         }
     }
@@ -280,6 +283,23 @@ impl Held {
             words.put(start.saturating_add(slot), idle.word());
         }
         Self { ring: Some(ring.clone()), size: ring.size, unsettled, changes, loosened: None }
+    }
+
+    /// Brings its words to what another ring wants.
+    fn follow(
+        &mut self,
+        words: &mut impl Words,
+        start: u32,
+        ring: &Ring,
+        lives: impl Fn(u16) -> bool + Copy,
+        now: Duration,
+    ) {
+        if self.ring.as_ref() != Some(ring) {
+            self.change(words, start, ring, lives, now);
+        }
+        if ring.in_use {
+            self.leave_the_dead(words, start, lives);
+        }
     }
 
     fn change(

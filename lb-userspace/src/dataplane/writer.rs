@@ -354,7 +354,7 @@ fn differs_in_flags(held: &Service, service: &Service) -> bool {
 }
 
 /// Whether frames can be sent to the real by its old entry and can't by its new one.
-fn worse(held: Option<&Real>, real: &Real) -> bool {
+pub(super) fn worse(held: Option<&Real>, real: &Real) -> bool {
     held.is_some_and(|held| held.flags & Real::USABLE != 0) && real.flags & Real::USABLE == 0
 }
 

@@ -181,9 +181,10 @@ fn add_reals(
             tx_port: 0,
             pool,
             vlan: maps::Real::KEEP_VLAN,
-            flags: maps::Real::IN_USE | if share.usable { maps::Real::USABLE } else { 0 },
-            weight: if share.takes_new() { model.weight(service, real) } else { 0 },
+            flags: 0,
+            weight: 0,
         };
+        (entry.flags, entry.weight) = standing(model, service, real, share);
         if let Some(hop) = model.hop(real) {
             entry.mac = hop.mac;
             entry.source_mac = hop.source_mac;
@@ -205,6 +206,12 @@ fn add_reals(
     }
     desired.pools.entry(pool).or_default().reals = entries;
     members
+}
+
+/// Flags and weight of a real that gets this share.
+pub(super) fn standing(model: &Model, service: &Service, real: &Real, share: Share) -> (u16, u32) {
+    let usable = if share.usable { maps::Real::USABLE } else { 0 };
+    (maps::Real::IN_USE | usable, if share.takes_new() { model.weight(service, real) } else { 0 })
 }
 
 /// Adds the VLANs that a real makes ours on its interface: its own, and where its `vlan` says that frames change theirs

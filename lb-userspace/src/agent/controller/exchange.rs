@@ -31,7 +31,7 @@ use crate::planner::told::{members, service_key};
 use asks::ASKED;
 use bulk::{Bulk, Shared, View};
 use pace::{LOOK, Pace};
-use teller::{Members, Teller};
+pub(super) use teller::{Members, Teller};
 use words::{offer, service_id};
 
 /// Before a VIP is given up, so long is waited at most until the peers were told all.

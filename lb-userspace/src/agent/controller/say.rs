@@ -77,6 +77,12 @@ impl Names {
         }
     }
 
+    /// The services of a real.
+    pub(super) fn services_of(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        let all = self.config.as_ref().map_or(&[][..], |config| &config.services);
+        self.services.get(&address).into_iter().flatten().filter_map(|(position, _)| all.get(*position))
+    }
+
     /// The services of a real that something is about, in words; `None` where there are none.
     fn of(&self, address: IpAddr, is_about: impl Fn(&Service, &Real) -> bool) -> Option<String> {
         let all = &self.config.as_ref()?.services;

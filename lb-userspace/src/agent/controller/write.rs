@@ -1,34 +1,60 @@
 //! Writing the maps, beside the controller: one blocking task at a time, always with the newest that the model says.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tracing::{debug, error, info};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Members, Teller};
 use super::{Controller, Ownership, waiting};
+use crate::dataplane::{Desired, Part};
 use crate::planner::plan::plan;
+use crate::planner::urgent::urgent;
 use crate::pulse::BEAT;
+
+/// What a task writes, and who is to tell of it.
+struct Rest {
+    desired: Arc<Desired>,
+    to_tell: Option<(Arc<Teller>, Members)>,
+}
 
 impl Controller {
     /// Has the maps brought to what the model says; a failure is kept, shown, and tried again.
     pub(super) fn settle(&mut self) {
+        self.settle_first(&HashSet::new());
+    }
+
+    /// The same where the health of these reals is all that has changed: where flows go now is written ahead of the rest.
+    pub(super) fn settle_first(&mut self, changed: &HashSet<IpAddr>) {
         self.model.follow_fleets(Instant::now());
+        let first = self.first(changed);
+        let writes = first.is_some().then(|| self.begin_write(first));
         // That it would do the traffic no good holds before it is written; the opposite only after.
         if self.awaited.is_none() && !self.model.is_ready() {
             self.tell_awaited(waiting::awaited(&self.model));
         }
         self.plan();
-        if self.writing.is_empty() {
-            self.begin_write();
-        } else {
-            self.stale = true;
+        match writes {
+            Some(writes) => self.go_on(writes),
+            None if self.writing.is_empty() => self.write(),
+            None => self.stale = true,
         }
         // The maps wait for none of these, which look at every real.
         self.checks.set_hops(self.model.hops_of_checks());
         self.tell_changes(None);
+    }
+
+    /// What is written first, where the maps are as the last plan has them.
+    fn first(&self, changed: &HashSet<IpAddr>) -> Option<Part> {
+        let is_apart = !changed.is_empty() && self.writing.is_empty() && !self.stale && self.fault.is_none();
+        let services = changed.iter().flat_map(|address| self.names.services_of(*address));
+        let part = is_apart.then(|| urgent(&self.model, &self.desired, services))?;
+        (!part.rings.is_empty()).then_some(part)
     }
 
     /// A task that wrote has ended.
@@ -52,7 +78,7 @@ impl Controller {
         }
         self.answer_waiting();
         if self.stale {
-            self.begin_write();
+            self.write();
         }
         self.tell_routers();
     }
@@ -66,7 +92,7 @@ impl Controller {
         self.plan();
         // One that is under way writes something older; what comes of it doesn't matter any more.
         while self.next_written().await.is_some() {}
-        self.begin_write();
+        self.write();
         let written = self.next_written().await.map_or(Ok(()), outcome);
         self.waiting.iter_mut().for_each(|(writes, _)| *writes = 1);
         self.answer_waiting();
@@ -91,20 +117,31 @@ impl Controller {
         debug!("planned in {:?}", start.elapsed());
     }
 
-    fn begin_write(&mut self) {
+    fn write(&mut self) {
+        let writes = self.begin_write(None);
+        self.go_on(writes);
+    }
+
+    /// Begins a task that writes this part of the maps at once, and the rest when it is told what that is.
+    fn begin_write(&mut self, first: Option<Part>) -> oneshot::Sender<Rest> {
         self.stale = false;
         self.heard.1 = self.heard.0.take();
-        let (dataplane, desired, heard) = (self.dataplane.clone(), self.desired.clone(), self.heard.1);
-        self.offer();
-        let to_tell = self.to_tell();
+        let (dataplane, mut heard) = (self.dataplane.clone(), self.heard.1);
+        let (writes, rest) = oneshot::channel::<Rest>();
         self.writing.spawn_blocking(move || {
-            let start = Instant::now();
+            // Nobody else has it between the two: peers are told what both have brought.
             let mut dataplane = dataplane.blocking_lock();
-            let tell = || {
-                if let Some(heard) = heard {
+            let mut tell = || {
+                if let Some(heard) = heard.take() {
                     debug!("health in the slots after {:?}", heard.elapsed());
                 }
             };
+            if let Some(first) = first {
+                dataplane.apply_first(&first)?;
+                tell();
+            }
+            let Ok(Rest { desired, to_tell }) = rest.blocking_recv() else { return Ok(()) };
+            let start = Instant::now();
             dataplane.apply_and(&desired, tell)?;
             debug!("written in {:?}", start.elapsed());
             if let Some((teller, members)) = to_tell {
@@ -112,6 +149,14 @@ impl Controller {
             }
             Ok(())
         });
+        writes
+    }
+
+    /// Has that task write what was planned last.
+    fn go_on(&mut self, writes: oneshot::Sender<Rest>) {
+        self.offer();
+        // A task that has failed says so when it is joined.
+        let _ = writes.send(Rest { desired: self.desired.clone(), to_tell: self.to_tell() });
     }
 
     /// Tells the virtual routers how healthy the services are, and whether this director would do the traffic good: the

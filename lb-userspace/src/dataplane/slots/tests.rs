@@ -53,6 +53,27 @@ fn a_real_that_joins_moves_its_share_and_leaves_the_rest() {
 }
 
 #[test]
+fn what_is_written_first_is_as_what_is_written_at_once() {
+    let wanted =
+        [&[(1, 1), (2, 1), (3, 2)][..], &[(1, 1), (2, 0), (3, 2)], &[(1, 1), (3, 2)], &[(1, 1), (2, 1), (3, 2)]];
+    let mut sides = [(vec![0; 300], Slots::default()), (vec![0; 300], Slots::default())];
+    for (second, wanted) in (0..).zip(wanted.into_iter().cycle().take(12)) {
+        let wanted = desired(wanted);
+        let [(words, slots), (other_words, other)] = &mut sides;
+        slots.write_part(words, &Part { pools: wanted.pools.clone(), rings: wanted.rings.clone() }, now(second));
+        if second > 0 {
+            other.write(other_words, &wanted, &BTreeSet::new(), now(second));
+            assert_eq!((&*words, slots.unsettled()), (&*other_words, other.unsettled()), "step {second}");
+        }
+        let before = words.clone();
+        slots.write(words, &wanted, &BTreeSet::new(), now(second));
+        other.write(other_words, &wanted, &BTreeSet::new(), now(second));
+        assert!(second == 0 || *words == before, "step {second}: nothing is left to be done");
+        assert_eq!(words, other_words, "step {second}");
+    }
+}
+
+#[test]
 fn a_sweep_says_nothing_of_a_ring_that_changed_meanwhile() {
     let (mut words, mut slots) = (vec![0; 300], Slots::default());
     let both = desired(&[(1, 1), (2, 1)]);
