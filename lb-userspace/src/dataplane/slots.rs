@@ -69,12 +69,12 @@ impl ToldRing {
     }
 }
 
-/// Words of a service's ring that are to be told.
+/// Words of a ring that are to be told.
 #[derive(Debug, Clone)]
 pub struct SlotNews {
     /// Whose they are.
-    pub service: Service,
-    /// Slots of its ring.
+    pub services: Vec<Service>,
+    /// Slots of the ring.
     pub size: u32,
     /// These are all that aren't settled; else those that changed, settled ones too.
     pub whole: bool,
@@ -211,8 +211,8 @@ impl Slots {
         }
     }
 
-    /// The words that changed since they were told, for each of the rings' `services`; `told` has what was, by where the rings
-    /// start. A service that hears of its ring for the first time is told all that isn't settled.
+    /// The words that changed since they were told, for the rings' `services`; `told` has what was, by where the rings
+    /// start. Services that hear of their ring for the first time are told all that isn't settled.
     pub fn news(
         &self,
         words: &impl Words,
@@ -237,12 +237,12 @@ impl Slots {
                 let settled = settled.map(|index| (*index, Slot::of(word(index))));
                 other.map(|(index, word)| (*index, Slot::of(*word))).chain(settled).collect::<Vec<_>>()
             };
-            for service in services {
-                let known = before.filter(|_| heard(service));
-                let slots = known.map_or_else(whole, changed);
-                if known.is_none() || !slots.is_empty() {
-                    news.push(SlotNews { service: *service, size: held.size, whole: known.is_none(), slots });
-                }
+            let (known, new): (Vec<Service>, Vec<Service>) = services.iter().partition(|service| heard(service));
+            if let Some(slots) = before.filter(|_| !known.is_empty()).map(changed).filter(|slots| !slots.is_empty()) {
+                news.push(SlotNews { services: known, size: held.size, whole: false, slots });
+            }
+            if !new.is_empty() {
+                news.push(SlotNews { services: new, size: held.size, whole: true, slots: whole() });
             }
             let services = services.iter().map(|service| service.key).collect();
             told.insert(*start, ToldRing { changes: held.changes, size: held.size, words: now, services });

@@ -44,8 +44,8 @@ pub fn exercise(input: &[u8]) {
 
 fn size(told: &Told) -> usize {
     match told {
-        Told::Members(_, members) => members.len(),
-        Told::Slots { slots, .. } => slots.len(),
+        Told::Members(services, members) => services.len() + members.len(),
+        Told::Slots { services, slots, .. } => services.len() + slots.len(),
         Told::Flows(flows) => flows.len(),
         Told::Begin | Told::Service { .. } | Told::Gone(_) | Told::Whole | Told::Lost => 1,
         Told::Asked(_) | Told::Answered(_) => 1,

@@ -3,7 +3,7 @@
 //!
 //! [`state`] has what is told, in names that all directors share. `wire` puts it into messages, `noise` encrypts
 //! them, [`session`] is one connection's protocol without a socket or a clock, and [`runner`] has the tasks at the
-//! edge. `ours` folds what this director told, [`differences`] knows where configurations differ, [`key`] is the
+//! edge. `ours` folds what this director told, [`common`] holds once what services share, [`differences`] knows where configurations differ, [`key`] is the
 //! secret that all of it rests on.
 //!
 //! # The seam
@@ -16,8 +16,8 @@
 //! | [`Change`] | the agent tells it |
 //! |---|---|
 //! | `Service` | for each service at its start and after a reload that changed it; `serving` when the service's gate opens or closes: with VRRP, when this director becomes or is no longer master |
-//! | `Members` | when a real's weight or state changes, or it is drained: the whole list, in the order that the ring is computed from |
-//! | `Slots` | for each word that is written: by a change, by settling, by a sweep. `whole` when a ring is made anew |
+//! | `Members` | when a real's weight or state changes, or it is drained: the whole list, in the order that the ring is computed from; once for all services of a pool |
+//! | `Slots` | for each word that is written: by a change, by settling, by a sweep. `whole` when a ring is made anew; once for all services that have it |
 //! | `Flows` | in batches of a few milliseconds, and before a VIP is given up: what became open, closed, moved or was forgotten, of services that are served here. *First* the table changes, then it is told: bulk is read from the table ([`state::Flows`]) |
 //! | `Gone` | when a reload removes a service |
 //! | `Ask` | before it displaces a master that lives: that one tells what it hasn't yet, and the connections are here before the packets |
@@ -41,6 +41,7 @@
 //! at most, and says which peers it had to do without. That future ends when the agent has been handed the last item
 //! of every peer's bulk, so the agent works off what it has received before it lets VRRP preempt.
 
+pub mod common;
 pub mod differences;
 pub mod fuzz;
 pub mod key;

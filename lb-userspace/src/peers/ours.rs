@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use blake2::digest::consts::U8;
 use blake2::{Blake2s, Digest as _};
 
+use super::common;
 use super::state::{Change, Kind, Member, Offer, ServiceId, Slot};
 
 /// All services of this director, but for their flows, which the flow table has.
@@ -24,8 +26,15 @@ pub struct Own {
     /// [`digest`] of its reals and weights by configuration.
     pub digest: u64,
     /// Its reals.
-    pub members: Vec<Member>,
-    /// Slots of its ring; 0 before they were told.
+    pub members: Arc<Vec<Member>>,
+    /// Its ring.
+    pub words: Arc<Words>,
+}
+
+/// The words of a ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Slots of it; 0 before they were told.
     pub ring_size: u32,
     /// Slots that aren't settled: current and base.
     pub slots: BTreeMap<u32, (Option<IpAddr>, Option<IpAddr>)>,
@@ -36,15 +45,16 @@ impl Ours {
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Service(service, offer) => self.offer(*service, offer),
-            Change::Members(service, members) => {
-                if let Some(own) = self.services.get_mut(service) {
-                    own.members.clone_from(members);
-                }
+            Change::Members(services, members) => {
+                let put = |held: &mut Vec<Member>| held.clone_from(members);
+                let all = &mut self.services;
+                common::change(all, services, |all, id| Some(&mut all.get_mut(id)?.members), |_| false, put, |_| 0);
             }
-            Change::Slots { service, ring_size, whole, slots } => {
-                if let Some(own) = self.services.get_mut(service) {
-                    own.move_slots(*ring_size, *whole, slots);
-                }
+            Change::Slots { services, ring_size, whole, slots } => {
+                let stays = |held: &Words| !*whole && held.ring_size == *ring_size;
+                let put = |held: &mut Words| held.change(*ring_size, slots);
+                let all = &mut self.services;
+                common::change(all, services, |all, id| Some(&mut all.get_mut(id)?.words), stays, put, |_| 0);
             }
             Change::Flows(_) | Change::Ask(_) | Change::Answer(_) => {}
             Change::Gone(service) => {
@@ -58,9 +68,8 @@ impl Ours {
             kind: offer.kind,
             serving: false,
             digest: 0,
-            members: Vec::new(),
-            ring_size: 0,
-            slots: BTreeMap::new(),
+            members: Arc::default(),
+            words: Arc::default(),
         });
         own.kind = offer.kind;
         own.serving = offer.serving;
@@ -78,11 +87,8 @@ impl Ours {
     }
 }
 
-impl Own {
-    fn move_slots(&mut self, ring_size: u32, whole: bool, slots: &[Slot]) {
-        if whole || ring_size != self.ring_size {
-            self.slots.clear();
-        }
+impl Words {
+    fn change(&mut self, ring_size: u32, slots: &[Slot]) {
         self.ring_size = ring_size;
         for slot in slots {
             if slot.is_settled() {
@@ -136,7 +142,7 @@ mod tests {
     fn settled_slots_are_forgotten_and_another_ring_begins_anew() {
         let mut ours = Ours::default();
         let slots = |ring_size, whole, slots: &[(u32, u8, u8)]| Change::Slots {
-            service: WEB,
+            services: vec![WEB],
             ring_size,
             whole,
             slots: slots
@@ -144,7 +150,7 @@ mod tests {
                 .map(|&(slot, current, base)| Slot { slot, current: Some(real(current)), base: Some(real(base)) })
                 .collect(),
         };
-        let numbers = |ours: &Ours| ours.get(&WEB).unwrap().slots.keys().copied().collect::<Vec<_>>();
+        let numbers = |ours: &Ours| ours.get(&WEB).unwrap().words.slots.keys().copied().collect::<Vec<_>>();
         ours.apply(&slots(7, false, &[(1, 40, 50)]));
         assert_eq!(ours.get(&WEB), None);
         let offer = Offer { kind: Kind::Stateless, serving: true, configured: vec![] };

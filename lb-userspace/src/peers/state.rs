@@ -130,14 +130,15 @@ pub enum Stage {
 pub enum Change {
     /// A service is new, or something of its offer changed.
     Service(ServiceId, Offer),
-    /// All reals of a service, in the order that its ring is computed from. Others learn them while it is served here.
-    Members(ServiceId, Vec<Member>),
-    /// Slots whose word changed, the settled ones too: those need no more word. Another `ring_size` than before, or
+    /// All reals of services that have the same, in the order that their rings are computed from. Others learn them while these are
+    /// served here.
+    Members(Vec<ServiceId>, Vec<Member>),
+    /// Slots of a ring whose word changed, the settled ones too: those need no more word. Another `ring_size` than before, or
     /// `whole`, begins anew, with all slots settled.
     Slots {
-        /// The service.
-        service: ServiceId,
-        /// Slots of its ring.
+        /// The services that have it.
+        services: Vec<ServiceId>,
+        /// Slots of the ring.
         ring_size: u32,
         /// Those that aren't named are settled.
         whole: bool,
@@ -169,12 +170,12 @@ pub enum Told {
         /// The peer is master of its VIP.
         serving: bool,
     },
-    /// All reals of a service that it serves, in the order of its ring.
-    Members(ServiceId, Vec<Member>),
+    /// All reals of services that it serves, in the order of their rings.
+    Members(Vec<ServiceId>, Vec<Member>),
     /// Words of slots, as in [`Change::Slots`].
     Slots {
-        /// The service.
-        service: ServiceId,
+        /// The services that have this ring, no one twice.
+        services: Vec<ServiceId>,
         /// Slots of the peer's ring.
         ring_size: u32,
         /// Those that aren't named are settled.

@@ -109,16 +109,17 @@ impl Names {
         }
     }
 
-    /// The words of a ring, for a service that has it.
+    /// The words of a ring, for the services that have it: they are of one pool.
     pub fn slots(&self, news: &SlotNews) -> Change {
-        let real = |number: u16| self.reals.get(&(news.service.reals, number)).copied();
+        let pool = news.services.first().map_or(0, |service| service.reals);
+        let real = |number: u16| self.reals.get(&(pool, number)).copied();
         let word = |(slot, held): &(u32, Slot)| state::Slot {
             slot: *slot,
             current: real(held.current),
             base: real(held.base),
         };
         Change::Slots {
-            service: shared_id(&news.service.key),
+            services: news.services.iter().map(|service| shared_id(&service.key)).collect(),
             ring_size: news.size,
             whole: news.whole,
             slots: news.slots.iter().map(word).collect(),

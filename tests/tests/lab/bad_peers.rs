@@ -98,7 +98,7 @@ fn flows(entries: impl Iterator<Item = Entry>) -> Message {
 }
 
 fn slots(words: Vec<(u32, u16, u16)>, real: IpAddr) -> Message {
-    Message::Slots(Slots { service: 0, ring_size: 65537, whole: true, reals: vec![real], words })
+    Message::Slots(Slots { services: vec![0], ring_size: 65537, whole: true, reals: vec![real], words })
 }
 
 fn other_counts(scene: &Scene<'_>, from: Ipv4Addr) -> Result<()> {
@@ -149,7 +149,7 @@ fn endless(scene: &Scene<'_>, from: Ipv4Addr) -> Result<()> {
 fn cut_short(scene: &Scene<'_>, from: Ipv4Addr) -> Result<()> {
     let mut peer = scene.greet(from)?;
     peer.say_all(&[Message::Begin, web(0, true)])?;
-    peer.say(&Message::Members { service: 0, more: true, members: Vec::new() })?;
+    peer.say(&Message::Members { services: vec![0], more: true, members: Vec::new() })?;
     // Half of what it is told itself.
     peer.stream.read_exact(&mut [0; 100])?;
     Ok(())

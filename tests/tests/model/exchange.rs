@@ -51,14 +51,14 @@ impl Director {
             let services = BTreeMap::from([(service.ring, vec![service])]);
             for news in self.slots.news(&self.maps.arrays.slots, &services, &mut self.told.rings) {
                 slots_changed = true;
-                if let Change::Slots { service, ring_size, whole, slots } = names.slots(&news) {
-                    all.push(peers::Told::Slots { service, ring_size, whole, slots });
+                if let Change::Slots { services, ring_size, whole, slots } = names.slots(&news) {
+                    all.push(peers::Told::Slots { services, ring_size, whole, slots });
                 }
             }
             let members = self.members();
             if self.told.members != members {
                 self.told.members.clone_from(&members);
-                all.push(peers::Told::Members(id, members));
+                all.push(peers::Told::Members(vec![id], members));
             }
         }
         if self.told.service != Some((kind, self.serving)) {

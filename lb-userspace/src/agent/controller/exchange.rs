@@ -24,8 +24,9 @@ use tracing::{debug, info, warn};
 use super::Controller;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Watch};
-use crate::peers::state::{Flow, Offer, ServiceId};
+use crate::peers::state::{Flow, Member, Offer, ServiceId};
 use crate::peers::{self, Change, Item, Key, Taken, Told};
+use crate::planner::allocation::PoolName;
 use crate::planner::theirs::Theirs;
 use crate::planner::told::{members, service_key};
 use asks::ASKED;
@@ -283,11 +284,12 @@ impl Controller {
     /// Who is to tell what the next write brings, and the reals of each service by then.
     pub(super) fn to_tell(&self) -> Option<(Arc<Teller>, Members)> {
         let exchange = self.exchange.as_ref()?;
-        let services = self.model.config.services.iter();
-        let mut members: Members =
-            services.map(|service| (service_id(service), members(&self.model, service))).collect();
-        members.sort_by_key(|(id, _)| *id);
-        Some((exchange.teller(), members))
+        let mut pools: BTreeMap<PoolName, (Vec<ServiceId>, Arc<Vec<Member>>)> = BTreeMap::new();
+        for service in &self.model.config.services {
+            let begin = || (Vec::new(), Arc::new(members(&self.model, service)));
+            pools.entry(PoolName::of(service)).or_insert_with(begin).0.push(service_id(service));
+        }
+        Some((exchange.teller(), pools.into_values().collect()))
     }
 
     /// Tells which services there are, and who serves them.

@@ -89,8 +89,8 @@ impl Changes {
 fn weight(change: &Change) -> usize {
     1 + match change {
         Change::Flows(flows) => flows.len(),
-        Change::Slots { slots, .. } => slots.len(),
-        Change::Members(_, members) => members.len(),
+        Change::Slots { services, slots, .. } => services.len() + slots.len(),
+        Change::Members(services, members) => services.len() + members.len(),
         Change::Service(..) | Change::Gone(_) | Change::Ask(_) | Change::Answer(_) => 0,
     }
 }

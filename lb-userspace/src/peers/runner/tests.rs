@@ -76,7 +76,7 @@ impl Director {
         let service = service(n);
         let offer = Offer { kind: Kind::Tracked, serving: true, configured: vec![(real(service, 1), 1)] };
         self.handle.tell(Change::Service(service, offer));
-        self.handle.tell(Change::Members(service, vec![member(service, 1, 1)]));
+        self.handle.tell(Change::Members(vec![service], vec![member(service, 1, 1)]));
         for client in 0..clients {
             self.open(n, client);
         }

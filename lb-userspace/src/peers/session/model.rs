@@ -88,18 +88,24 @@ impl View {
                     *seen = new;
                 }
             }
-            Told::Members(service, members) => self.services.get_mut(&service).unwrap().members = members,
-            Told::Slots { service, ring_size, whole, slots } => {
-                let seen = self.services.get_mut(&service).unwrap();
-                if whole || seen.ring_size != ring_size {
-                    seen.slots.clear();
+            Told::Members(services, members) => {
+                for service in services {
+                    self.services.get_mut(&service).unwrap().members.clone_from(&members);
                 }
-                seen.ring_size = ring_size;
-                for Slot { slot, current, base } in slots {
-                    if current == base {
-                        seen.slots.remove(&slot);
-                    } else {
-                        seen.slots.insert(slot, (current, base));
+            }
+            Told::Slots { services, ring_size, whole, slots } => {
+                for service in services {
+                    let seen = self.services.get_mut(&service).unwrap();
+                    if whole || seen.ring_size != ring_size {
+                        seen.slots.clear();
+                    }
+                    seen.ring_size = ring_size;
+                    for &Slot { slot, current, base } in &slots {
+                        if current == base {
+                            seen.slots.remove(&slot);
+                        } else {
+                            seen.slots.insert(slot, (current, base));
+                        }
                     }
                 }
             }

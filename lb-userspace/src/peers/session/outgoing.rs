@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 
 use super::{FLUSH, Time, Traffic};
 use crate::peers::ours::{Ours, Own};
 use crate::peers::state::{Change, Flow, Flows, Member, ServiceId, Slot};
 use crate::peers::wire::flow::{Entry, Records};
-use crate::peers::wire::{Counts, MEMBERS, Message, SERVICES, Service, Slots, WORD_REALS, WORDS};
+use crate::peers::wire::{Counts, MEMBERS, Message, NAMED, SERVICES, Service, Slots, WORD_REALS, WORDS};
 
 /// Bulk is read while less than this waits to be sent.
 const WINDOW: usize = 256 << 10;
@@ -185,7 +186,8 @@ impl Outgoing {
             }
             if let Some(service) = self.services.pop_first() {
                 if let Some(own) = ours.get(&service).filter(|own| own.serving) {
-                    self.whole(service, own);
+                    let services = self.with(service, own, ours);
+                    self.whole(&services, own);
                 }
                 continue;
             }
@@ -231,40 +233,77 @@ impl Outgoing {
         }
     }
 
-    /// All members and slots of a service.
-    fn whole(&mut self, service: ServiceId, own: &Own) {
-        let Some(number) = self.numbers.get(&service) else { return };
-        self.members(number, &own.members);
-        if own.ring_size > 0 {
-            let slots = own.slots.iter().map(|(&slot, &(current, base))| Slot { slot, current, base });
-            self.slots(service, own.ring_size, true, slots);
+    /// This service, and those that are to be told whole like it and have the same reals and ring: they are told once.
+    fn with(&mut self, service: ServiceId, own: &Own, ours: &Ours) -> Vec<ServiceId> {
+        let mut services = vec![service];
+        if Arc::strong_count(&own.words) > 1 {
+            let is_alike = |other: &Own| {
+                other.serving && Arc::ptr_eq(&own.words, &other.words) && Arc::ptr_eq(&own.members, &other.members)
+            };
+            services.extend(self.services.extract_if(.., |service| ours.get(service).is_some_and(is_alike)));
+        }
+        services
+    }
+
+    /// All members and slots of services that have the same.
+    fn whole(&mut self, services: &[ServiceId], own: &Own) {
+        self.members(services, &own.members);
+        if own.words.ring_size > 0 {
+            let slots = own.words.slots.iter().map(|(&slot, &(current, base))| Slot { slot, current, base });
+            self.slots(services, own.words.ring_size, true, slots);
         }
     }
 
-    fn members(&mut self, service: u16, members: &[Member]) {
-        let mut rest = members;
-        loop {
-            let (part, behind) = rest.split_at(rest.len().min(MEMBERS));
-            let more = !behind.is_empty();
-            self.put(&Message::Members { service, more, members: part.to_vec() });
-            if !more {
-                break;
+    fn members(&mut self, services: &[ServiceId], members: &[Member]) {
+        let mut numbers: Vec<u16> = services.iter().filter_map(|service| self.numbers.get(service)).collect();
+        numbers.sort_unstable();
+        for services in numbers.chunks(NAMED) {
+            let mut rest = members;
+            loop {
+                let (part, behind) = rest.split_at(rest.len().min(MEMBERS));
+                let more = !behind.is_empty();
+                self.put(&Message::Members { services: services.to_vec(), more, members: part.to_vec() });
+                if !more {
+                    break;
+                }
+                rest = behind;
             }
-            rest = behind;
+            self.count(|counts| counts.members += 1);
         }
-        self.count(|counts| counts.members += 1);
     }
 
-    fn slots(&mut self, service: ServiceId, ring_size: u32, whole: bool, slots: impl Iterator<Item = Slot>) {
-        let Some(told) = self.numbers.numbers.get_mut(&service) else { return };
-        let whole = mem::replace(&mut told.ring_size, ring_size) != ring_size || whole;
-        let service = told.number;
-        let mut message = Slots { service, ring_size, whole, reals: Vec::new(), words: Vec::new() };
+    fn slots(
+        &mut self,
+        services: &[ServiceId],
+        ring_size: u32,
+        whole: bool,
+        slots: impl Iterator<Item = Slot> + Clone,
+    ) {
+        // Whose ring is another one than was told begin anew.
+        let (mut begin, mut go_on) = (Vec::new(), Vec::new());
+        for service in services {
+            let Some(told) = self.numbers.numbers.get_mut(service) else { continue };
+            let is_other = mem::replace(&mut told.ring_size, ring_size) != ring_size;
+            let numbers = if is_other || whole { &mut begin } else { &mut go_on };
+            numbers.push(told.number);
+        }
+        for (whole, mut numbers) in [(true, begin), (false, go_on)] {
+            numbers.sort_unstable();
+            for services in numbers.chunks(NAMED) {
+                self.words(services, (ring_size, whole), slots.clone());
+            }
+        }
+    }
+
+    fn words(&mut self, services: &[u16], (ring_size, whole): (u32, bool), slots: impl Iterator<Item = Slot>) {
+        let services = services.to_vec();
+        let mut message = Slots { services, ring_size, whole, reals: Vec::new(), words: Vec::new() };
         let mut places = HashMap::new();
         let mut told = 0;
         for slot in slots.filter(|slot| slot.slot < ring_size) {
             if message.words.len() == WORDS || message.reals.len() + 2 > WORD_REALS {
-                let next = Slots { whole: false, reals: Vec::new(), words: Vec::new(), ..message };
+                let services = message.services.clone();
+                let next = Slots { services, ring_size, whole: false, reals: Vec::new(), words: Vec::new() };
                 self.put(&Message::Slots(mem::replace(&mut message, next)));
                 places.clear();
             }
@@ -293,15 +332,9 @@ impl Outgoing {
         }
         match change {
             Change::Service(service, offer) => self.offer(*service, offer.serving, ours),
-            Change::Members(service, members) => {
-                if let Some(number) = self.told(service) {
-                    self.members(number, members);
-                }
-            }
-            Change::Slots { service, ring_size, whole, slots } => {
-                if self.told(service).is_some() {
-                    self.slots(*service, *ring_size, *whole, slots.iter().copied());
-                }
+            Change::Members(services, members) => self.members(&self.told(services), members),
+            Change::Slots { services, ring_size, whole, slots } => {
+                self.slots(&self.told(services), *ring_size, *whole, slots.iter().copied());
             }
             Change::Flows(flows) => {
                 for flow in flows {
@@ -327,9 +360,10 @@ impl Outgoing {
         self.numbers.numbers.get(service).filter(|told| told.serving).map(|told| told.number)
     }
 
-    /// The number of a service that is served and whose members and slots were told.
-    fn told(&self, service: &ServiceId) -> Option<u16> {
-        if self.services.contains(service) { None } else { self.served(service) }
+    /// Those of these services that are served and whose members and slots were told.
+    fn told(&self, services: &[ServiceId]) -> Vec<ServiceId> {
+        let is_told = |service: &&ServiceId| !self.services.contains(service) && self.served(service).is_some();
+        services.iter().filter(is_told).copied().collect()
     }
 
     fn offer(&mut self, service: ServiceId, serving: bool, ours: &Ours) {

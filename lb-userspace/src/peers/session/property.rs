@@ -10,7 +10,7 @@ use super::model::{Table, View, flow, member, real, service};
 use super::{Session, State, Time};
 use crate::peers::differences::Differences;
 use crate::peers::ours::Ours;
-use crate::peers::state::{Change, Kind, Offer, Slot, Stage};
+use crate::peers::state::{Change, Kind, Offer, ServiceId, Slot, Stage};
 use crate::peers::wire::Greeting;
 
 #[derive(Debug, Clone)]
@@ -23,14 +23,17 @@ enum Step {
         tracked: bool,
         weight: u32,
     },
+    /// Of one service, or of both of its family.
     Members {
         at: bool,
         service: usize,
+        both: bool,
         weights: Vec<u32>,
     },
     Slots {
         at: bool,
         service: usize,
+        both: bool,
         ring: u32,
         whole: bool,
         words: Vec<(u32, u8, u8)>,
@@ -63,11 +66,11 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (any::<bool>(), 0..4_usize, prop::bool::weighted(0.7), any::<bool>(), 1..3_u32)
             .prop_map(|(at, service, serving, tracked, weight)| Step::Offer { at, service, serving, tracked, weight }),
-        2 => (any::<bool>(), 0..4_usize, prop::collection::vec(0..9_u32, 0..4))
-            .prop_map(|(at, service, weights)| Step::Members { at, service, weights }),
-        3 => (any::<bool>(), 0..4_usize, prop_oneof![5 => Just(11_u32), 1 => Just(7)], prop::bool::weighted(0.1),
+        2 => (any::<bool>(), 0..4_usize, any::<bool>(), prop::collection::vec(0..9_u32, 0..4))
+            .prop_map(|(at, service, both, weights)| Step::Members { at, service, both, weights }),
+        3 => (any::<bool>(), 0..4_usize, any::<bool>(), prop_oneof![5 => Just(11_u32), 1 => Just(7)], prop::bool::weighted(0.1),
               prop::collection::vec(word, 0..6))
-            .prop_map(|(at, service, ring, whole, words)| Step::Slots { at, service, ring, whole, words }),
+            .prop_map(|(at, service, both, ring, whole, words)| Step::Slots { at, service, both, ring, whole, words }),
         8 => (any::<bool>(), 0..4_usize, 0..20_u16, 0..4_u8, stage)
             .prop_map(|(at, service, client, real, stage)| Step::Flow { at, service, client, real, stage }),
         1 => (any::<bool>(), 0..4_usize).prop_map(|(at, service)| Step::Gone { at, service }),
@@ -75,6 +78,11 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (0..30_u64).prop_map(|milliseconds| Step::Wait { milliseconds }),
         1 => Just(Step::Cut),
     ]
+}
+
+/// A service, or both of its family.
+fn named(n: usize, both: bool) -> Vec<ServiceId> {
+    if both { vec![service(n), service(n + 2)] } else { vec![service(n)] }
 }
 
 struct Director {
@@ -86,7 +94,7 @@ struct Director {
     /// On its way here.
     pipe: VecDeque<Vec<u8>>,
     /// Services that were once not served: what was told of their flows may have ended unsaid.
-    paused: BTreeSet<crate::peers::state::ServiceId>,
+    paused: BTreeSet<ServiceId>,
     instance: u64,
 }
 
@@ -121,20 +129,19 @@ impl Director {
                 let offer = Offer { kind, serving, configured: vec![(real(service, 1), weight)] };
                 self.tell(now, Change::Service(service, offer));
             }
-            Step::Members { service: n, weights, .. } => {
-                let service = service(n);
-                let members = weights.iter().zip(0..).map(|(&weight, n)| member(service, n, weight)).collect();
-                self.tell(now, Change::Members(service, members));
+            Step::Members { service: n, both, weights, .. } => {
+                let member = |(&weight, number)| member(service(n), number, weight);
+                let members = weights.iter().zip(0..).map(member).collect();
+                self.tell(now, Change::Members(named(n, both), members));
             }
-            Step::Slots { service: n, ring, whole, words, .. } => {
-                let service = service(n);
-                let address = |n| ring_reals(n).map(|n| real(service, n));
+            Step::Slots { service: n, both, ring, whole, words, .. } => {
+                let address = |number| ring_reals(number).map(|number| real(service(n), number));
                 let slots = words
                     .iter()
                     .filter(|word| word.0 < ring)
                     .map(|&(slot, current, base)| Slot { slot, current: address(current), base: address(base) })
                     .collect();
-                self.tell(now, Change::Slots { service, ring_size: ring, whole, slots });
+                self.tell(now, Change::Slots { services: named(n, both), ring_size: ring, whole, slots });
             }
             Step::Flow { service: n, client, real, stage, .. } => {
                 let flow = flow(service(n), client, real, stage);
@@ -186,8 +193,9 @@ fn check(of: &Director, by: &Director) {
         let seen = &by.view.services[service];
         assert_eq!((seen.kind, seen.serving), (own.kind, own.serving), "{service}");
         if own.serving {
-            assert_eq!(seen.members, own.members, "{service}");
-            assert_eq!((seen.ring_size, &seen.slots), (own.ring_size, &own.slots), "{service}");
+            assert_eq!(seen.members, *own.members, "{service}");
+            let words = (own.words.ring_size, &own.words.slots);
+            assert_eq!((seen.ring_size, &seen.slots), words, "{service}");
         }
     }
     let table = of.table.0.lock().unwrap();
@@ -197,7 +205,7 @@ fn check(of: &Director, by: &Director) {
     for name in by.view.flows.keys().filter(|name| served(name) && !of.paused.contains(&name.0)) {
         assert!(table.contains_key(name), "{name:?} has ended");
     }
-    let same = |service: &crate::peers::state::ServiceId| {
+    let same = |service: &ServiceId| {
         let (a, b) = (of.ours.get(service), by.ours.get(service));
         a.map(|own| (own.kind, own.digest)) == b.map(|own| (own.kind, own.digest))
     };

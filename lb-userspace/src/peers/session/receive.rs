@@ -24,7 +24,7 @@ pub struct Incoming {
     named: HashSet<ServiceId>,
     bulk: Bulk,
     /// A list of members whose end is still to come.
-    members: Option<(u16, Vec<Member>)>,
+    members: Option<(Vec<u16>, Vec<Member>)>,
     /// Its slots mean here what they mean there.
     pub same_rings: bool,
     pub traffic: Traffic,
@@ -81,7 +81,7 @@ impl Incoming {
                 told.push(Told::Gone(service));
                 Ok(())
             }
-            Message::Members { service, more, members } => self.list(service, more, members, told),
+            Message::Members { services, more, members } => self.list(services, more, members, told),
             Message::Slots(slots) => self.words(&slots, told),
             Message::Flows(records) => self.flows(&records, told),
             Message::End(counts) => {
@@ -135,14 +135,11 @@ impl Incoming {
         Ok(())
     }
 
-    fn list(&mut self, number: u16, more: bool, part: Vec<Member>, told: &mut Vec<Told>) -> Result<(), Fault> {
-        let service = self.service(number)?;
-        if part.iter().any(|member| member.real.is_ipv4() != service.vip.is_ipv4()) {
-            return Err(Fault::Lie("a real of another family than its VIP"));
-        }
+    fn list(&mut self, numbers: Vec<u16>, more: bool, part: Vec<Member>, told: &mut Vec<Told>) -> Result<(), Fault> {
+        let services = self.services(&numbers, part.iter().map(|member| &member.real))?;
         let members = match self.members.take() {
             None => part,
-            Some((begun, mut members)) if begun == number => {
+            Some((begun, mut members)) if begun == numbers => {
                 members.extend(part);
                 members
             }
@@ -152,21 +149,18 @@ impl Incoming {
             return Err(Fault::Lie("more than 65535 reals"));
         }
         if more {
-            self.members = Some((number, members));
+            self.members = Some((numbers, members));
             return Ok(());
         }
         self.count(|counts| counts.members += 1);
-        told.push(Told::Members(service, members));
+        told.push(Told::Members(services, members));
         Ok(())
     }
 
     fn words(&mut self, slots: &Slots, told: &mut Vec<Told>) -> Result<(), Fault> {
-        let service = self.service(slots.service)?;
+        let services = self.services(&slots.services, slots.reals.iter())?;
         if slots.ring_size == 0 || slots.ring_size > MOST_SLOTS {
             return Err(Fault::Lie("a ring of a size that there isn't"));
-        }
-        if slots.reals.iter().any(|real| real.is_ipv4() != service.vip.is_ipv4()) {
-            return Err(Fault::Lie("a real of another family than its VIP"));
         }
         self.count(|counts| counts.slots += slots.words.len() as u64);
         let real = |place: u16| -> Result<Option<IpAddr>, Fault> {
@@ -186,7 +180,7 @@ impl Incoming {
         let words = slots.words.iter().map(word).collect::<Result<_, Fault>>()?;
         if self.same_rings {
             let (ring_size, whole) = (slots.ring_size, slots.whole);
-            told.push(Told::Slots { service, ring_size, whole, slots: words });
+            told.push(Told::Slots { services, ring_size, whole, slots: words });
         }
         Ok(())
     }
@@ -209,6 +203,27 @@ impl Incoming {
         self.traffic.flows += flows.len() as u64;
         told.push(Told::Flows(flows));
         Ok(())
+    }
+
+    /// Services that the peer serves, of the family of these reals.
+    fn services<'a>(
+        &self,
+        numbers: &[u16],
+        mut reals: impl Iterator<Item = &'a IpAddr> + Clone,
+    ) -> Result<Vec<ServiceId>, Fault> {
+        if numbers.is_empty() || !numbers.is_sorted_by(|one, next| one < next) {
+            return Err(Fault::Lie("a list of no services, or of some twice"));
+        }
+        let services: Vec<_> = numbers.iter().map(|number| self.service(*number)).collect::<Result<_, _>>()?;
+        let (mut has_four, mut has_six) = (false, false);
+        for service in &services {
+            has_four |= service.vip.is_ipv4();
+            has_six |= service.vip.is_ipv6();
+        }
+        if reals.any(|real| if real.is_ipv4() { has_six } else { has_four }) {
+            return Err(Fault::Lie("a real of another family than its VIP"));
+        }
+        Ok(services)
     }
 
     /// A service that the peer serves.

@@ -5,7 +5,7 @@ use super::outgoing::BOUND;
 use super::{ANSWER, BULK, FLUSH, Fault, PING, SILENCE, Session, State, Time};
 use crate::peers::differences::{Difference, Differences};
 use crate::peers::ours::Ours;
-use crate::peers::state::{Change, Kind, Offer, Slot, Stage, Told};
+use crate::peers::state::{Change, Kind, Offer, ServiceId, Slot, Stage, Told};
 use crate::peers::wire::flow::{Entry, Records};
 use crate::peers::wire::{Counts, Greeting, Message, Service, Slots, VERSIONS};
 
@@ -79,8 +79,8 @@ fn bulk_has_everything_and_deltas_follow() {
     let web = service(0);
     side.tell(Time::ZERO, &offer(0, true, 1));
     side.tell(Time::ZERO, &offer(1, false, 1));
-    side.tell(Time::ZERO, &Change::Members(web, vec![member(web, 1, 1)]));
-    side.tell(Time::ZERO, &Change::Members(service(1), vec![member(service(1), 1, 1)]));
+    side.tell(Time::ZERO, &Change::Members(vec![web], vec![member(web, 1, 1)]));
+    side.tell(Time::ZERO, &Change::Members(vec![service(1)], vec![member(service(1), 1, 1)]));
     side.table.set(&flow(web, 1, 1, Stage::Open));
     side.table.set(&flow(service(1), 1, 1, Stage::Open));
     assert_eq!(side.session.state(), State::Greeting);
@@ -106,9 +106,9 @@ fn bulk_has_everything_and_deltas_follow() {
     side.session.tick(now + FLUSH).unwrap();
     assert!(matches!(side.says().as_slice(), [Message::Flows(flows)] if flows.len() == 1));
     side.tell(now, &Change::Flows(vec![flow(web, 2, 1, Stage::Closed)]));
-    side.tell(now, &Change::Members(web, vec![]));
+    side.tell(now, &Change::Members(vec![web], vec![]));
     assert!(matches!(side.says().as_slice(), [Message::Flows(_), Message::Members { .. }]));
-    side.tell(now, &Change::Members(service(1), vec![]));
+    side.tell(now, &Change::Members(vec![service(1)], vec![]));
     assert_eq!(side.says(), [], "it isn't served here");
 
     // What begins to be served is told whole, what was served before isn't.
@@ -152,7 +152,7 @@ fn who_cannot_be_talked_to() {
     let (_, newest) = VERSIONS;
     let good = Greeting::new(2, 1);
     let rows = [
-        (Greeting { oldest: newest + 1, newest: newest + 3, ..good }, "speaks versions 3 to 5"),
+        (Greeting { oldest: newest + 1, newest: newest + 3, ..good }, "speaks versions 4 to 6"),
         (Greeting { oldest: 0, newest: 0, ..good }, "speaks versions 0 to 0"),
         (Greeting::new(1, 1), "is this director itself"),
     ];
@@ -169,8 +169,13 @@ fn who_cannot_be_talked_to() {
 fn lies_end_the_session() {
     let v4 = |last| [192, 0, 2, last].into();
     let v6 = real(service(1), 1);
-    let words =
-        |words: Vec<(u32, u16, u16)>| Slots { service: 0, ring_size: 7, whole: true, reals: vec![v4(40)], words };
+    let words = |words: Vec<(u32, u16, u16)>| Slots {
+        services: vec![0],
+        ring_size: 7,
+        whole: true,
+        reals: vec![v4(40)],
+        words,
+    };
     let entry = Entry { service: 0, client: (v4(9), 1), port: 80, real: v4(40), stage: Stage::Open, age: 0 };
     let flows = |entry: Entry| {
         let mut records = Records::new(entry.real.is_ipv6());
@@ -201,7 +206,7 @@ fn lies_end_the_session() {
             vec![
                 Message::Begin,
                 named(0, 0),
-                Message::Members { service: 0, more: false, members: vec![member(service(1), 1, 1)] },
+                Message::Members { services: vec![0], more: false, members: vec![member(service(1), 1, 1)] },
             ],
             "another family",
         ),
@@ -210,17 +215,23 @@ fn lies_end_the_session() {
                 Message::Begin,
                 named(0, 0),
                 named(1, 2),
-                Message::Members { service: 0, more: true, members: vec![] },
-                Message::Members { service: 1, more: false, members: vec![] },
+                Message::Members { services: vec![0], more: true, members: vec![] },
+                Message::Members { services: vec![1], more: false, members: vec![] },
             ],
             "a list of reals without its end",
+        ),
+        (vec![Message::Begin, slots(Slots { services: vec![], ..words(vec![]) })], "of no services"),
+        (vec![Message::Begin, named(0, 0), slots(Slots { services: vec![0, 0], ..words(vec![]) })], "of some twice"),
+        (
+            vec![Message::Begin, named(0, 0), named(1, 1), slots(Slots { services: vec![0, 1], ..words(vec![]) })],
+            "another family",
         ),
         (vec![Message::Begin, Message::Pong(0)], "a ping that wasn't sent"),
         (vec![Message::Begin, named(0, 0), named(1, 0)], "two numbers for a service"),
         (vec![Message::Begin, named(0, 0), idle(), flows(entry)], "a service that it doesn't serve"),
         (vec![Message::Begin, idle(), slots(words(vec![]))], "a service that it doesn't serve"),
         (
-            vec![Message::Begin, idle(), Message::Members { service: 0, more: false, members: vec![] }],
+            vec![Message::Begin, idle(), Message::Members { services: vec![0], more: false, members: vec![] }],
             "a service that it doesn't serve",
         ),
     ];
@@ -242,7 +253,8 @@ fn an_endless_list_of_reals_is_cut() {
     let mut side = Side::greeted();
     side.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
     side.hear(Time::ZERO, &named(0, 0).encode()).unwrap();
-    let part = Message::Members { service: 0, more: true, members: vec![member(service(0), 1, 1); 2000] }.encode();
+    let part =
+        Message::Members { services: vec![0], more: true, members: vec![member(service(0), 1, 1); 2000] }.encode();
     let taken = (0..100).take_while(|_| side.hear(Time::ZERO, &part).is_ok()).count();
     assert_eq!(taken, 32);
 }
@@ -252,7 +264,7 @@ fn bulk_without_end_is_cut() {
     let mut side = Side::greeted();
     side.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
     side.hear(Time::ZERO, &named(0, 0).encode()).unwrap();
-    let list = Message::Members { service: 0, more: false, members: vec![member(service(0), 1, 1)] }.encode();
+    let list = Message::Members { services: vec![0], more: false, members: vec![member(service(0), 1, 1)] }.encode();
     let mut now = Time::ZERO;
     let fault = loop {
         // It hears and answers, and goes on and on.
@@ -299,13 +311,13 @@ fn long_lists_are_told_in_parts() {
         .collect();
     other.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
     other.hear(Time::ZERO, &named(0, 0).encode()).unwrap();
-    side.tell(Time::ZERO, &Change::Members(web, members.clone()));
-    side.tell(Time::ZERO, &Change::Slots { service: web, ring_size: 8009, whole: true, slots: words.clone() });
+    side.tell(Time::ZERO, &Change::Members(vec![web], members.clone()));
+    side.tell(Time::ZERO, &Change::Slots { services: vec![web], ring_size: 8009, whole: true, slots: words.clone() });
     let mut told = Vec::new();
     while let Some(bytes) = side.session.transmit() {
         told.extend(other.hear(Time::ZERO, &bytes).unwrap());
     }
-    assert_eq!(told.remove(0), Told::Members(web, members));
+    assert_eq!(told.remove(0), Told::Members(vec![web], members));
     let mut heard = Vec::new();
     for (n, told) in told.into_iter().enumerate() {
         let Told::Slots { ring_size: 8009, whole, slots, .. } = told else { panic!("{told:?}") };
@@ -313,6 +325,47 @@ fn long_lists_are_told_in_parts() {
         heard.extend(slots);
     }
     assert_eq!(heard, words);
+}
+
+#[test]
+fn what_services_have_in_common_is_told_once() {
+    const SIZE: u32 = 65537;
+    let id = |n: u32| ServiceId { vip: n.to_be_bytes().into(), ..service(0) };
+    // Every other one is served here.
+    let services: Vec<_> = (0..1000).map(id).collect();
+    let mut side = Side::new(1);
+    for (n, service) in services.iter().enumerate() {
+        let offer = Offer { kind: Kind::Stateless, serving: n % 2 == 0, configured: vec![] };
+        side.tell(Time::ZERO, &Change::Service(*service, offer));
+    }
+    let slots = |whole, slots: std::ops::Range<u32>, base| Change::Slots {
+        services: services.clone(),
+        ring_size: SIZE,
+        whole,
+        slots: slots.map(|slot| Slot { slot, current: Some([10, 0, 0, 1].into()), base }).collect(),
+    };
+    side.tell(Time::ZERO, &Change::Members(services.clone(), vec![member(id(0), 1, 1)]));
+    side.tell(Time::ZERO, &slots(true, 0..SIZE, None));
+    side.session.transmit().unwrap();
+    side.hear(Time::ZERO, &Greeting::new(2, 1).encode()).unwrap();
+    let about = |said: &[Message]| {
+        let named = |message: &Message| match message {
+            Message::Members { services, members, .. } => Some((services.len(), members.len())),
+            Message::Slots(slots) => Some((slots.services.len(), slots.words.len())),
+            _ => None,
+        };
+        let all: Vec<_> = said.iter().filter_map(named).collect();
+        assert!(all.iter().all(|(services, _)| *services == 500), "{all:?}");
+        all.iter().map(|(_, things)| *things).sum::<usize>()
+    };
+    assert_eq!(about(&side.says()), 1 + SIZE as usize, "bulk");
+    // A change, and settled again; nothing of it is near the bound of what may wait.
+    let before = side.session.traffic().0.bytes;
+    side.tell(PING, &slots(false, 0..SIZE / 10, Some([10, 0, 0, 2].into())));
+    side.tell(PING, &Change::Members(services.clone(), vec![]));
+    assert_eq!(about(&side.says()), SIZE as usize / 10, "a change");
+    assert!(side.session.traffic().0.bytes - before < BOUND as u64 / 100);
+    side.session.tick(PING).unwrap();
 }
 
 #[test]
@@ -377,7 +430,7 @@ fn slots_of_another_kind_of_ring_are_not_taken() {
     side.hear(Time::ZERO, &Greeting::new(2, 99).encode()).unwrap();
     side.hear(Time::ZERO, &Message::Begin.encode()).unwrap();
     side.hear(Time::ZERO, &named(0, 0).encode()).unwrap();
-    let words = Slots { service: 0, ring_size: 7, whole: true, reals: vec![], words: vec![] };
+    let words = Slots { services: vec![0], ring_size: 7, whole: true, reals: vec![], words: vec![] };
     assert_eq!(side.hear(Time::ZERO, &slots(words).encode()), Ok(vec![]));
     assert!(!side.session.has_same_rings());
 }

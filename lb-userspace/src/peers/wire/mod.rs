@@ -17,7 +17,7 @@ use crate::config::Protocol;
 pub const MOST: usize = 65519;
 
 /// The versions of this protocol that are spoken here, oldest and newest.
-pub const VERSIONS: (u16, u16) = (2, 2);
+pub const VERSIONS: (u16, u16) = (3, 3);
 
 const MAGIC: [u8; 4] = *b"lb\r\n";
 
@@ -78,10 +78,10 @@ pub enum Message {
     Services(Vec<Service>),
     /// A service left; its number may name another one later.
     Gone(u16),
-    /// Reals of a service. With `more` the next message has more of them.
+    /// Reals of services. With `more` the next message has more of them.
     Members {
-        /// The service's number.
-        service: u16,
+        /// The numbers of those that have them, in ascending order.
+        services: Vec<u16>,
         /// The list goes on.
         more: bool,
         /// In the order of the ring.
@@ -154,12 +154,12 @@ impl Service {
     }
 }
 
-/// Words of slots of one service.
+/// Words of slots of one ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
-    /// The service's number.
-    pub service: u16,
-    /// Slots of its ring.
+    /// The numbers of the services that have it, in ascending order.
+    pub services: Vec<u16>,
+    /// Slots of the ring.
     pub ring_size: u32,
     /// Slots that this and the following messages don't name are settled.
     pub whole: bool,
@@ -171,6 +171,8 @@ pub struct Slots {
 
 /// Services in one message at most: each takes 37 bytes or less.
 pub const SERVICES: usize = 1500;
+/// Services that a message of members or of slots' words is about, at most: each takes 3 bytes or less.
+pub const NAMED: usize = 1500;
 /// Members in one message at most: each takes 24 bytes or less.
 pub const MEMBERS: usize = 2500;
 /// Words of slots in one message at most, and the reals that they name: a word takes 11 bytes or less, a real 17.

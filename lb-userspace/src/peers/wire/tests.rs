@@ -36,11 +36,12 @@ pub fn samples() -> Vec<Message> {
         Message::Services(vec![
             Service::new(0, web, Kind::Stateless, true, u64::MAX),
             Service::new(300, dns, Kind::Tracked, true, 0),
+            Service::new(301, ServiceId { port: Some(53), ..dns }, Kind::Tracked, true, 0),
         ]),
-        Message::Members { service: 300, more: true, members: vec![member] },
-        Message::Members { service: 300, more: false, members: vec![Member { state: State::Up, ..member }] },
+        Message::Members { services: vec![300], more: true, members: vec![member] },
+        Message::Members { services: vec![300], more: false, members: vec![Member { state: State::Up, ..member }] },
         Message::Slots(Slots {
-            service: 300,
+            services: vec![300, 301],
             ring_size: 65537,
             whole: true,
             reals: vec![v6(40), v6(50)],
@@ -49,7 +50,7 @@ pub fn samples() -> Vec<Message> {
         Message::Flows(four),
         Message::Flows(six),
         Message::Ping(1),
-        Message::End(Counts { services: 2, members: 1, slots: 2, flows: 6 }),
+        Message::End(Counts { services: 3, members: 1, slots: 2, flows: 6 }),
         Message::Gone(300),
         Message::Ask(u64::MAX),
         Message::Answer(7),
@@ -85,9 +86,9 @@ fn the_fullest_messages_fit_in_a_frame() {
     let member = Member { real: v6(u16::MAX), weight: u32::MAX, state: State::Down, drained: true };
     let full = [
         Message::Services(vec![service; SERVICES]),
-        Message::Members { service: u16::MAX, more: true, members: vec![member; MEMBERS] },
+        Message::Members { services: vec![u16::MAX; NAMED], more: true, members: vec![member; MEMBERS] },
         Message::Slots(Slots {
-            service: u16::MAX,
+            services: vec![u16::MAX; NAMED],
             ring_size: u32::MAX,
             whole: true,
             reals: vec![v6(u16::MAX); WORD_REALS],

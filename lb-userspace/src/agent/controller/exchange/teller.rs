@@ -26,12 +26,12 @@ pub(in crate::agent::controller) struct Teller {
 /// What was told of rings. It is locked only by those who have the data plane.
 #[derive(Default)]
 struct ToldRings {
-    members: BTreeMap<ServiceId, Vec<Member>>,
+    members: BTreeMap<ServiceId, Arc<Vec<Member>>>,
     rings: BTreeMap<u32, ToldRing>,
 }
 
-/// The members of each service, as a write of the maps has them.
-pub(in crate::agent::controller) type Members = Vec<(ServiceId, Vec<Member>)>;
+/// The members of the services, as a write of the maps has them; those of a pool have them in common.
+pub(in crate::agent::controller) type Members = Vec<(Vec<ServiceId>, Arc<Vec<Member>>)>;
 
 impl Teller {
     pub(super) fn new(handle: peers::Handle, shared: Arc<Shared>) -> Self {
@@ -46,11 +46,13 @@ impl Teller {
     pub(in crate::agent::controller) fn wrote(&self, dataplane: &mut Dataplane, members: Members) -> Result<(), Error> {
         self.shared.set_view(View::new(dataplane)?);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.members.retain(|id, _| members.binary_search_by_key(id, |(id, _)| *id).is_ok());
-        for (id, members) in members {
-            if told.members.get(&id) != Some(&members) {
-                self.handle.tell(Change::Members(id, members.clone()));
-                told.members.insert(id, members);
+        let mut before = std::mem::take(&mut told.members);
+        for (services, members) in members {
+            let is_news = |id: &ServiceId| before.remove(id).is_none_or(|held| held != members);
+            let news: Vec<ServiceId> = services.iter().copied().filter(is_news).collect();
+            told.members.extend(services.into_iter().map(|id| (id, members.clone())));
+            if !news.is_empty() {
+                self.handle.tell(Change::Members(news, members.to_vec()));
             }
         }
         drop(told);

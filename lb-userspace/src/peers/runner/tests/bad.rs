@@ -268,7 +268,7 @@ async fn an_agent_that_takes_nothing_holds_up_the_peer_alone() {
     let mut fake = Fake::call(network, 7).await;
     fake.say(&Message::Begin).await;
     fake.say(&Message::Services(vec![Service::new(0, service(0), Kind::Tracked, true, 1)])).await;
-    let list = Message::Members { service: 0, more: false, members: vec![member(service(0), 1, 1); 2000] };
+    let list = Message::Members { services: vec![0], more: false, members: vec![member(service(0), 1, 1); 2000] };
     let mut out = Vec::new();
     fake.met.channel.seal(&list.encode(), &mut out).unwrap();
     let mut sent = 0_usize;

@@ -18,7 +18,7 @@ async fn two_directors_know_each_others_state() {
     // Deltas.
     a.open(0, 3);
     b.open(1, 2);
-    b.handle.tell(Change::Members(service(1), vec![]));
+    b.handle.tell(Change::Members(vec![service(1)], vec![]));
     until("deltas", || b.knows(1, 0) == Some((1, 4)) && a.knows(2, 1) == Some((0, 3))).await;
     a.table.forget(service(0));
     a.handle.tell(Change::Gone(service(0)));

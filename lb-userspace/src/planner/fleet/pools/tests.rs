@@ -206,8 +206,8 @@ fn peers_are_told_what_rings_are_made_of() {
                 let (peer, mut theirs) = ("192.0.2.3:8849".parse().unwrap(), crate::planner::theirs::Theirs::default());
                 let id = shared_id(&placed.key);
                 let of = |_: &ServiceId| placed.key;
-                theirs.take(peer, &Told::Members(id, members(&scene.model, service)), of);
-                let slots = Told::Slots { service: id, ring_size: ring.size, whole: true, slots: Vec::new() };
+                theirs.take(peer, &Told::Members(vec![id], members(&scene.model, service)), of);
+                let slots = Told::Slots { services: vec![id], ring_size: ring.size, whole: true, slots: Vec::new() };
                 theirs.take(peer, &slots, of);
                 theirs.take(peer, &Told::Service { service: id, serving: true, kind: Kind::Stateless }, of);
                 let taken = theirs.words(placed.key, ring.size, &numbers);
