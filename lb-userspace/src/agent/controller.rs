@@ -338,6 +338,7 @@ impl Controller {
         self.watch_vips();
         self.sweep();
         self.sample();
+        self.measure_lag();
         let peers = self.peers();
         self.events.record_all(self.witness.look_at_peers(peers.as_ref()));
         let goes_on = self.model.fleets.due().is_some_and(|due| due <= Instant::now());

@@ -62,7 +62,9 @@ fn state(peer: &PeerStatus) -> &'static str {
 }
 
 fn lag(peer: &PeerStatus) -> String {
-    peer.lag_ms.map(|lag| format!(", lag {lag:.1} ms")).unwrap_or_default()
+    let lag = peer.lag_ms.map(|lag| format!(", lag {lag:.1} ms")).unwrap_or_default();
+    let news = peer.news_ms.map(|news| format!(", connections known within {news:.0} ms")).unwrap_or_default();
+    lag + &news
 }
 
 #[cfg(test)]
@@ -79,6 +81,8 @@ mod tests {
             state: State::Live,
             since_seconds: 75,
             lag_ms: Some(1.25),
+            news_ms: Some(38.2),
+            known_ms: Some(700.0),
             sent: Traffic::default(),
             received: Traffic::default(),
             bulk_taken: true,
@@ -91,6 +95,7 @@ mod tests {
         let lost = PeerStatus {
             state: State::Connecting,
             lag_ms: None,
+            news_ms: None,
             error: Some("can't be reached: Connection refused".to_owned()),
             ..well.clone()
         };
@@ -116,9 +121,9 @@ mod tests {
         assert_eq!(
             out,
             "peers: 7 calls from elsewhere than `addresses` refused, the last from 192.0.2.99 1m 5s ago\n\
-             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms\n\
+             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms, connections known within 38 ms\n\
              peer 192.0.2.3:8849: NOT CONNECTED for 1m 15s\n  can't be reached: Connection refused\n\
-             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms\n  tells more of 2 services' slots than there is room for\n  \
+             peer 192.0.2.3:8849: live for 1m 15s, lag 1.2 ms, connections known within 38 ms\n  tells more of 2 services' slots than there is room for\n  \
              TCP 192.0.2.1:80 has other reals or weights there, for 1h 1m 40s\n"
         );
     }

@@ -55,6 +55,13 @@ pub struct PeerStatus {
     /// What the last ping took, there and back behind everything that waited, in milliseconds: a change is there in
     /// less. `None` before the first.
     pub lag_ms: Option<f64>,
+    /// How long it took until all was known here that it hadn't told yet when it was asked last, in milliseconds: what was opened
+    /// within that time is lost with it. `None` before the first answer.
+    #[serde(default)]
+    pub news_ms: Option<f64>,
+    /// When that was: all that had happened there so many milliseconds ago is known here.
+    #[serde(default)]
+    pub known_ms: Option<f64>,
     /// What it was told over the present connection.
     pub sent: Traffic,
     /// What it told over the present connection.

@@ -50,13 +50,23 @@ struct Held {
     lines: Vec<Line>,
     /// Who is to ask, and when, the next one first.
     turns: VecDeque<(Instant, usize)>,
-    moved: Vec<String>,
+    moved: Vec<Moved>,
+}
+
+/// An answer that came from another real than the one before.
+#[derive(Debug)]
+struct Moved {
+    number: usize,
+    before: String,
+    now: String,
 }
 
 /// One connection.
 #[derive(Debug)]
 struct Line {
     stream: TcpStream,
+    /// It was open by then.
+    opened: Instant,
     /// Who answered first.
     real: Option<String>,
     /// When the question was asked that waits for its answer.
@@ -99,6 +109,13 @@ impl Connections {
         let opened = Self { client: client.clone(), server, port: FIRST_PORT.into(), shared, asker: Some(asker) };
         opened.join(count, interval)?;
         Ok(opened)
+    }
+
+    /// Those that are opened from now on have this port and the next ones.
+    #[must_use]
+    pub fn from_port(self, port: u16) -> Self {
+        self.port.store(port, Ordering::Relaxed);
+        self
     }
 
     /// Opens `count` more. Their first questions are spread over `interval`.
@@ -167,7 +184,20 @@ impl Connections {
     /// Answers that came from another real than the one before.
     #[must_use]
     pub fn moved(&self) -> Vec<String> {
-        self.shared.lock().moved.clone()
+        let word = |Moved { number, before, now }: &Moved| format!("{number} from {before} to {now}");
+        self.shared.lock().moved.iter().map(word).collect()
+    }
+
+    /// Of those that were open by then: how many they are, and how many of them live at the real that they began at.
+    #[must_use]
+    pub fn kept(&self, opened_by: Instant) -> (usize, usize) {
+        let held = self.shared.lock();
+        let of = |line: &&Line| line.opened <= opened_by;
+        let is_kept = |(number, line): &(usize, &Line)| {
+            line.lost.is_none() && !held.moved.iter().any(|moved| moved.number == *number)
+        };
+        let kept = held.lines.iter().enumerate().filter(|(_, line)| of(line)).filter(is_kept).count();
+        (held.lines.iter().filter(of).count(), kept)
     }
 
     /// How many live at each real, of those numbered `from` and up.
@@ -267,7 +297,9 @@ impl Held {
         let Some(real) = line.read(number) else { return };
         match &line.real {
             None => line.real = Some(real),
-            Some(before) if *before != real => self.moved.push(format!("{number} from {before} to {real}")),
+            Some(before) if *before != real => {
+                self.moved.push(Moved { number, before: before.clone(), now: real });
+            }
             Some(_) => {}
         }
     }
@@ -275,7 +307,7 @@ impl Held {
 
 impl Line {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, real: None, asks: None, answered: None, part: Vec::new(), lost: None }
+        Self { stream, opened: Instant::now(), real: None, asks: None, answered: None, part: Vec::new(), lost: None }
     }
 
     fn ask(&mut self, number: usize, now: Instant) {

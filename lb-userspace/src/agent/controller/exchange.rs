@@ -7,6 +7,7 @@ mod asks;
 #[cfg(all(test, feature = "bench"))]
 mod bench;
 mod bulk;
+mod lag;
 mod pace;
 mod teller;
 mod words;
@@ -31,6 +32,7 @@ use crate::planner::theirs::Theirs;
 use crate::planner::told::{members, service_key};
 use asks::ASKED;
 use bulk::{Bulk, Shared, View};
+use lag::Lag;
 use pace::{LOOK, Pace};
 pub(super) use teller::{Members, Teller};
 use words::{offer, service_id};
@@ -57,6 +59,7 @@ pub(in crate::agent) struct Exchange {
     asked: BTreeMap<SocketAddr, (Instant, u64)>,
     /// Virtual routers that wait for answers: the number of each, and who hasn't answered.
     asking: BTreeMap<String, (u64, HashSet<SocketAddr>)>,
+    lag: Lag,
     /// Peers that tell more than there is room for.
     beyond: HashSet<SocketAddr>,
 }
@@ -103,6 +106,7 @@ impl Exchange {
             left: None,
             asked: BTreeMap::new(),
             asking: BTreeMap::new(),
+            lag: Lag::default(),
             beyond: HashSet::new(),
         }))
     }
@@ -205,8 +209,13 @@ impl Controller {
 
     /// How every peer is; `None` without any.
     pub(super) fn peers(&self) -> Option<peers::Status> {
-        let mut status = self.exchange.as_ref().map(Exchange::status)?;
+        let exchange = self.exchange.as_ref()?;
+        let mut status = exchange.status();
         for peer in &mut status.peers {
+            if let Some(known) = exchange.lag.of(peer.address) {
+                let millis = |time: Duration| Some(time.as_secs_f64() * 1e3);
+                (peer.news_ms, peer.known_ms) = (millis(known.took), millis(known.until.elapsed()));
+            }
             peer.beyond = self.model.theirs.beyond(peer.address);
         }
         Some(status)

@@ -180,6 +180,8 @@ fn interfaces_peers_and_the_maps_are_told_once_each() {
         state: session::State::Live,
         since_seconds: 0,
         lag_ms: None,
+        news_ms: None,
+        known_ms: None,
         sent: Default::default(),
         received: Default::default(),
         bulk_taken: true,

@@ -175,6 +175,8 @@ impl Peer {
             state: record.state,
             since_seconds: record.since.elapsed().as_secs(),
             lag_ms: record.lag.map(|lag| lag.as_secs_f64() * 1e3),
+            news_ms: None,
+            known_ms: None,
             sent: record.sent,
             received: record.received,
             bulk_taken: record.taken,

@@ -1,4 +1,5 @@
-//! Who is about to displace a master that lives asks it first for what it hasn't told yet.
+//! Who is about to displace a master that lives asks it first for what it hasn't told yet; and every director asks now and then, to
+//! know how far it is behind.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -36,6 +37,14 @@ impl Controller {
         self.let_displace(router);
     }
 
+    /// Time has passed: how far is this director behind?
+    pub(in crate::agent::controller) fn measure_lag(&mut self) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if let Some(number) = exchange.lag.due(Instant::now(), fastrand::u64(..)) {
+            exchange.teller.handle.tell(Change::Ask(number));
+        }
+    }
+
     /// A peer asks for what it wasn't told yet.
     pub(super) fn asked(&mut self, peer: SocketAddr, number: u64) {
         let Some(exchange) = &mut self.exchange else { return };
@@ -45,6 +54,9 @@ impl Controller {
 
     pub(super) fn answered(&mut self, peer: SocketAddr, number: Option<u64>) {
         let Some(exchange) = &mut self.exchange else { return };
+        if let Some(number) = number {
+            exchange.lag.answered(peer, number, Instant::now());
+        }
         for router in exchange.answered(peer, number) {
             self.let_displace(router);
         }
