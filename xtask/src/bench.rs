@@ -12,8 +12,9 @@ use crate::{lab, shell};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Nothing for the packet path; `gaps` for a client's gap at each way to lose a director, keepalived beside it; `gaps
-    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `exchange` for what directors tell each other; `bulk` for uploads by the tc
-    /// program and by generic XDP. `--help` behind it has its options.
+    /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `exchange` for what directors tell each
+    /// other; `scale` for the time from one real's event to the maps, among ten thousand reals (`lab scale`); `bulk` for
+    /// uploads by the tc program and by generic XDP. `--help` behind it has its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
@@ -23,20 +24,24 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     if args.args.first().is_some_and(|first| first == "exchange") {
         return Err(shell::exec(&mut exchange(checkout)));
     }
-    let (binary, args) = match args.args.split_first() {
+    let (binary, verb, args): (_, &[&str], _) = match args.args.split_first() {
         Some((first, rest)) if first == "gaps" => {
             packages::ensure(checkout, packages::LAB)?;
-            ("gaps", rest)
+            ("gaps", &[], rest)
         }
         Some((first, rest)) if first == "bulk" => {
             packages::ensure(checkout, packages::NAMESPACES)?;
-            ("bulk", rest)
+            ("bulk", &[], rest)
         }
-        _ => ("bench", args.args.as_slice()),
+        Some((first, rest)) if first == "scale" => {
+            packages::ensure(checkout, packages::NAMESPACES)?;
+            ("lab", &["scenario", "scale"], rest)
+        }
+        _ => ("bench", &[], args.args.as_slice()),
     };
     lab::prepare(checkout)?;
     let mut command = lab::program(checkout, "lb-tests", binary);
-    command.args(args);
+    command.args(verb).args(args);
     Err(shell::exec(&mut command))
 }
 
