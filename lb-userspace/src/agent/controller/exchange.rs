@@ -39,6 +39,8 @@ use words::{offer, service_id};
 
 /// Before a VIP is given up, so long is waited at most until the peers were told all.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Items of peers that are taken at once.
+const BATCH: usize = 256;
 
 /// The exchange that runs.
 pub(in crate::agent) struct Exchange {
@@ -251,20 +253,35 @@ impl Controller {
         self.tell_routers();
     }
 
-    fn fold_item(&mut self, item: Item) {
-        let mut rings = false;
-        for told in &item.told {
-            match told {
-                Told::Flows(flows) => self.remember(flows),
-                Told::Asked(number) => self.asked(item.peer, *number),
-                Told::Answered(number) => self.answered(item.peer, Some(*number)),
-                Told::Lost => self.answered(item.peer, None),
-                told => rings |= self.model.theirs.take(item.peer, told, service_key),
+    /// Takes what a peer told, and what more there is: a plan of the maps for each of many items would take its time.
+    fn fold_item(&mut self, first: Item) {
+        let (mut next, mut room) = (Some(first), BATCH);
+        let (mut rings, mut answered) = (false, Vec::new());
+        while let Some(Item { peer, told }) = next {
+            let mut changed = false;
+            for told in &told {
+                match told {
+                    Told::Flows(flows) => self.remember(flows),
+                    Told::Asked(number) => self.asked(peer, *number),
+                    Told::Answered(number) => answered.push((peer, Some(*number))),
+                    Told::Lost => answered.push((peer, None)),
+                    told => changed |= self.model.theirs.take(peer, told, service_key),
+                }
             }
+            if changed {
+                self.note_beyond(peer);
+                rings = true;
+            }
+            room -= 1;
+            let more = self.exchange.as_mut().filter(|_| room > 0);
+            next = more.and_then(|exchange| exchange.items.try_recv().ok());
         }
         if rings {
-            self.note_beyond(item.peer);
             self.settle();
+        }
+        // What was told before an answer is on its way into the maps.
+        for (peer, number) in answered {
+            self.answered(peer, number);
         }
     }
 
