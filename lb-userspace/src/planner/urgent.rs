@@ -10,8 +10,8 @@ use super::plan::{key, mapped_address, standing};
 use crate::config::Service;
 use crate::dataplane::{Desired, Part, Pool, Ring};
 
-/// The pools of these services, and their rings as far as they are in use, as the next plan has them: since the last one, which has
-/// made `desired`, no more than the health of reals has changed.
+/// The pools of these services, and their rings, as the next plan has them: since the last one, which has made `desired`, no more than
+/// the health of reals has changed.
 pub fn urgent<'a>(model: &Model, desired: &Desired, services: impl Iterator<Item = &'a Service>) -> Part {
     let mut members: HashMap<u32, Vec<Member>> = HashMap::new();
     let mut part = Part::default();
@@ -26,7 +26,7 @@ pub fn urgent<'a>(model: &Model, desired: &Desired, services: impl Iterator<Item
         members.insert(start, takers);
         part.pools.insert(start, pool);
     }
-    for (start, ring) in desired.rings.iter().filter(|(_, ring)| ring.in_use) {
+    for (start, ring) in &desired.rings {
         if let Some(members) = members.get(&ring.pool).filter(|members| **members != ring.members) {
             part.rings.insert(*start, Ring { members: members.clone(), ..ring.clone() });
         }
@@ -68,7 +68,7 @@ mod tests {
     use crate::planner::plan::plan;
 
     /// Services of a pool with these rules, one of them with another ring, and a service with the same reals of its own.
-    fn model(rules: &str) -> Model {
+    fn model(rules: &str, fresh: bool) -> Model {
         let real = |last: u8| {
             format!("{{ address = \"192.0.2.{last}\", mac = \"02:00:00:00:00:{last:02}\", weight = {} }}", 1 + last % 3)
         };
@@ -86,7 +86,8 @@ mod tests {
         let config = config.unwrap_or_else(|error| panic!("{}", error.render(false))).config;
         let mut model =
             Model::new(Arc::new(config), BTreeMap::from([("eth1".to_owned(), eth1())]), SystemTime::UNIX_EPOCH);
-        model.fresh = false;
+        // Before all reals are known, no ring is in use.
+        model.fresh = fresh;
         model
     }
 
@@ -95,8 +96,9 @@ mod tests {
         let since = SystemTime::UNIX_EPOCH;
         let down = |failure| Health::Down { since, failure, reason: "no".to_owned() };
         const SORRY: &str = "fleet = { quorum = 8, sorry = { address = \"192.0.2.99\", mac = \"02:00:00:00:00:99\" } }";
-        for rules in ["", "fleet = { panic_below = 50 }", SORRY] {
-            let (mut model, start, mut random) = (model(rules), Instant::now(), fastrand::Rng::with_seed(9));
+        let all = ["", "fleet = { panic_below = 50 }", SORRY];
+        for (rules, fresh) in all.into_iter().flat_map(|rules| [(rules, false), (rules, true)]) {
+            let (mut model, start, mut random) = (model(rules, fresh), Instant::now(), fastrand::Rng::with_seed(9));
             let room = Room { services: 16, reals: 64, slots: 1 << 20 };
             let mut allocation = Allocation::adopt(&Adopted::default(), room);
             let mut before = plan(&model, &mut allocation);
