@@ -86,15 +86,16 @@ fn load(director: &Host, real: &Host, text: String) -> Result<()> {
     lb(director, &["detach"]).map(|_| ())
 }
 
-/// Services with reals that nobody checks and that have their MAC addresses, and one with a real that is there.
+/// Services with reals that nobody checks and that have their MAC addresses, and one real that is there, and is checked: the others
+/// have their share when it dies.
 fn config(real: &Host, slots: u32) -> String {
     let mut text = "[director]\ninterfaces = [\"eth1\"]\n".to_owned();
     // Writing to a string can't fail.
     let _ = write!(
         text,
         "[service.checked]\naddress = \"{VIP}:80\"\nprotocol = \"tcp\"\nring_size = {slots}\n\
-         check = {{ type = \"http\", interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n\
-         [[service.checked.reals]]\naddress = \"{}\"\n",
+         [[service.checked.reals]]\naddress = \"{}\"\n\
+         check = {{ type = \"http\", port = 80, interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n",
         real.v4()
     );
     for service in 0..SERVICES {
@@ -120,12 +121,11 @@ fn config(real: &Host, slots: u32) -> String {
     text
 }
 
-/// Services of one pool, of which one real is there.
+/// Services of one pool, of whose reals one is there, and is checked: the others have their share when it dies.
 fn pool(real: &Host) -> String {
     let mut text = format!(
-        "[director]\ninterfaces = [\"eth1\"]\n[pool.p]\n\
-         check = {{ type = \"http\", port = 80, interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n\
-         [[pool.p.reals]]\naddress = \"{}\"\n",
+        "[director]\ninterfaces = [\"eth1\"]\n[[pool.p.reals]]\naddress = \"{}\"\n\
+         check = {{ type = \"http\", port = 80, interval = \"{CHECK}ms\", timeout = \"{CHECK}ms\", rise = 1, fall = 1 }}\n",
         real.v4()
     );
     for number in 1..REALS {
