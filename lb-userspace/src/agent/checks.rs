@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::status::seconds;
-use crate::api::{CheckPace, CheckResult, CheckState, CheckStatus, Checks, Status};
+use crate::api::{CheckBefore, CheckPace, CheckResult, CheckState, CheckStatus, Checks, Status};
 use crate::config::{Check, Config};
 use crate::health::history::Said;
 use crate::health::machine::phase::Phase;
@@ -108,6 +108,14 @@ fn status(seen: &Seen, services: Vec<String>, now: Instant) -> CheckStatus {
         bad: history.bad,
         unasked: history.void,
         last: last.collect(),
+        before: seen.before.as_ref().map(|kept| {
+            let (state, why) = match &kept.health {
+                Health::Down { reason, .. } => (CheckState::Down, Some(reason.clone())),
+                Health::Up { .. } => (CheckState::Up, None),
+                Health::Unknown => (CheckState::Unknown, None),
+            };
+            CheckBefore { at: seconds(kept.heard), state, why }
+        }),
     }
 }
 
@@ -171,6 +179,7 @@ mod tests {
             next: now + Duration::from_millis(250),
             running: false,
             history,
+            before: None,
         };
         let other = Seen {
             target: Arc::new(Target { address: "192.0.2.9".parse().unwrap(), ..(*seen.target).clone() }),

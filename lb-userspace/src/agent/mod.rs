@@ -79,7 +79,10 @@ pub async fn run(path: PathBuf) -> Result<()> {
     start::raise_descriptor_limit();
     let (dataplane, interfaces) = start::open(&config, &links)?;
     let fresh = dataplane.adopted().services.is_empty();
-    let model = start::adopt(config.clone(), interfaces, &links, dataplane.adopted(), kept::read(), SystemTime::now());
+    let known = health::kept::file::path();
+    let records = health::kept::file::adopt(&known);
+    let before = start::Before { adopted: dataplane.adopted(), records: &records };
+    let model = start::adopt(config.clone(), interfaces, &links, &before, kept::read(), SystemTime::now());
 
     let noted = keeper::path();
     let events = keeper::adopt(&noted);
@@ -90,7 +93,9 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let (health_sender, health) = mpsc::channel(4096);
     let (neighbour_sender, neighbours) = mpsc::channel(4096);
     let (request_sender, requests) = mpsc::channel(16);
-    let checks = health::Runner::spawn(health_sender, cancel.clone(), pulse.heart("the health checks' task"));
+    let keeper_of_checks = health::kept::Keeper::new(known, records);
+    let heart = pulse.heart("the health checks' task");
+    let checks = health::Runner::spawn(health_sender, cancel.clone(), keeper_of_checks, heart);
     let follower =
         host::neighbour::Runner::spawn(neighbour_sender, cancel.clone(), pulse.heart("the neighbours' task"));
     let links = follower.links();

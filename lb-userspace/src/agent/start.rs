@@ -16,7 +16,9 @@ use tracing::{info, warn};
 use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode, Real, Service};
 use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
-use crate::health::{self, Failure, Health};
+use crate::health::join::join;
+use crate::health::kept::Records;
+use crate::health::{self, Failure, Health, Target};
 use crate::host::links::{self, Link};
 use crate::host::neighbour::Resolved;
 use crate::host::stack;
@@ -174,6 +176,14 @@ pub fn attach(dataplane: &mut Dataplane, name: &str, mode: Mode, links: &[Link])
     Ok(Interface { name: name.to_owned(), device, index, mac, mode: attached.hook(), vlans, slaves })
 }
 
+/// What is there of an agent before this one.
+pub struct Before<'a> {
+    /// What the pinned maps hold.
+    pub adopted: &'a Adopted,
+    /// What its checks knew.
+    pub records: &'a Records,
+}
+
 /// A model that starts from what the pinned maps hold: a real that took traffic goes on taking it until a
 /// check or the neighbour table says otherwise. One that the configuration doesn't name, but a service of it had, drains:
 /// it did so when the last agent ended, or was left out meanwhile.
@@ -181,10 +191,11 @@ pub fn adopt(
     config: Arc<Config>,
     interfaces: BTreeMap<String, Interface>,
     links: &[Link],
-    adopted: &Adopted,
+    before: &Before<'_>,
     mut overrides: Overrides,
     now: SystemTime,
 ) -> Model {
+    let adopted = before.adopted;
     let mut model = Model::new(config, interfaces, now);
     model.fresh = adopted.services.is_empty();
     for gone in overrides.follow(&model.config) {
@@ -213,18 +224,45 @@ pub fn adopt(
             model.fleets.adopt_lost(service);
         }
         for real in service.all_reals().chain(&left) {
-            let entry = held.get(&mapped_address(real.address));
-            let Some(entry) = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0) else { continue };
+            let entry = held.get(&mapped_address(real.address)).copied();
+            let entry = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0);
+            let guessed = entry.map(|entry| adopted_health(&model, service, real, entry, now));
+            let takes_new = entry.is_some_and(|entry| entry.weight > 0);
+            match known(service, real, before.records, takes_new, guessed.as_ref(), now) {
+                Some(known) => model.health.extend(known),
+                None => model.health.extend(
+                    guessed.into_iter().flat_map(|held| probes(service, real).map(move |probe| (probe, held.clone()))),
+                ),
+            }
+            let Some(entry) = entry else { continue };
             let vlan = (entry.vlan != maps::Real::KEEP_VLAN).then_some(entry.vlan);
-            let maps::Real { mac, ifindex, source_mac, .. } = **entry;
+            let maps::Real { mac, ifindex, source_mac, .. } = *entry;
             let hop = Resolved { mac, ifindex, source_mac, vlan, by_kernel: false };
             model.hops.insert(real.address, Hop::Reached(hop));
-            for target in probes(service, real) {
-                model.health.insert(target, adopted_health(&model, service, real, entry, now));
-            }
         }
     }
     model
+}
+
+/// What is known of each check of a real, where all of it counts still and goes with the maps, which were written first: a real
+/// that is up took traffic, one that is down got no new connections.
+fn known(
+    service: &Service,
+    real: &Real,
+    records: &Records,
+    takes_new: bool,
+    guessed: Option<&Health>,
+    now: SystemTime,
+) -> Option<Vec<(Target, Health)>> {
+    let each = |target: Target| records.health(&target, now).cloned().map(|health| (target, health));
+    let each: Vec<(Target, Health)> = probes(service, real).map(each).collect::<Option<_>>()?;
+    let joined = join(service.checks_of(real).join, each.iter().map(|(_, health)| (String::new(), Some(health))))?;
+    let agrees = match joined {
+        Health::Up { .. } => matches!(guessed, Some(Health::Up { .. })),
+        Health::Down { .. } => !takes_new,
+        Health::Unknown => false,
+    };
+    agrees.then_some(each)
 }
 
 /// What is known of a real that took traffic: one that got no new connections, though nobody had said so, had failed
@@ -262,5 +300,55 @@ pub fn raise_descriptor_limit() {
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         warn!("the limit of open files can't be raised: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::history::History;
+    use crate::health::kept::{Asked, Record};
+    use crate::health::machine::Kept;
+
+    /// A real with two checks, of which each is up, down or not known any more; what the maps have of it (nothing, or a weight); and
+    /// whether what was known of the checks is taken over.
+    #[test]
+    fn what_is_known_of_checks_is_taken_over_where_it_goes_with_the_maps() {
+        let text = "[director]\ninterfaces = [\"eth1\"]\n[service.web]\naddress = \"192.0.2.1:80\"\nprotocol = \"tcp\"\n\
+                    check = [{ type = \"tcp\" }, { type = \"ping\" }]\njoin_checks = \"JOIN\"\n\
+                    reals = [{ address = \"192.0.2.40\" }]\n";
+        let now = SystemTime::now();
+        let up = Health::Up { since: now };
+        let down = Health::Down { since: now, failure: Failure::Unreachable, reason: "refused".to_owned() };
+        let guess = Health::Down { since: now, failure: Failure::Wrong, reason: GUESSED.to_owned() };
+        let (u, d) = (Some(&up), Some(&down));
+        #[rustfmt::skip]
+        let rows = [
+            ("all", [u, u],    Some(1), true),
+            ("all", [u, u],    None,    false),
+            ("all", [u, u],    Some(0), false),
+            ("all", [u, d],    None,    true),
+            ("all", [u, d],    Some(0), true),
+            ("all", [u, d],    Some(1), false),
+            ("all", [u, None], Some(1), false),
+            ("any", [u, d],    Some(1), true),
+            ("any", [u, d],    None,    false),
+            ("any", [d, d],    None,    true),
+        ];
+        for (how, each, weight, expected) in rows {
+            let config = config::parse(Path::new("lb.toml"), &text.replace("JOIN", how)).unwrap().config;
+            let (service, real) = (&config.services[0], &config.services[0].reals[0]);
+            let record = |(target, health): (Target, Option<&Health>)| {
+                let kept = Kept { health: health?.clone(), heard: now, against: 0, held: Default::default() };
+                Some((Asked::of(&target), Record { kept, history: History::default() }))
+            };
+            let records: Records = probes(service, real).zip(each).filter_map(record).collect();
+            let guessed = weight.map(|weight| if weight > 0 { &up } else { &guess });
+            let takes_new = weight.is_some_and(|weight| weight > 0);
+            let known = known(service, real, &records, takes_new, guessed, now);
+            let wanted: Vec<(Target, Health)> =
+                probes(service, real).zip(each.into_iter().flatten().cloned()).collect();
+            assert_eq!(known, expected.then_some(wanted), "{how} {each:?} {weight:?}");
+        }
     }
 }

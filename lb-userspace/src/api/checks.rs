@@ -64,7 +64,7 @@ pub struct CheckStatus {
     pub p50_us: Option<u64>,
     /// 99 of 100 of them did.
     pub p99_us: Option<u64>,
-    /// Good answers since the agent started, or since it is asked.
+    /// Good answers since it is asked.
     pub good: u64,
     /// Bad ones.
     pub bad: u64,
@@ -72,6 +72,20 @@ pub struct CheckStatus {
     pub unasked: u64,
     /// The last results, the oldest first.
     pub last: Vec<CheckResult>,
+    /// What was known before the agent started, where that is too old to count and no check has ended since.
+    #[serde(default)]
+    pub before: Option<CheckBefore>,
+}
+
+/// What was known of a check before the agent started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckBefore {
+    /// When the last result came, in seconds since 1970.
+    pub at: u64,
+    /// Up or down.
+    pub state: CheckState,
+    /// Why it was down.
+    pub why: Option<String>,
 }
 
 /// Where a check stands.

@@ -37,7 +37,7 @@ use crate::config::Texts;
 pub use crate::planner::overrides::Order;
 pub use crate::vrrp::Status as RouterStatus;
 pub(crate) use ask::ask;
-pub use checks::{CheckPace, CheckResult, CheckState, CheckStatus, Checks};
+pub use checks::{CheckBefore, CheckPace, CheckResult, CheckState, CheckStatus, Checks};
 pub use client::{
     Error as ClientError, changes, checks, connections, events, order, reclaim, release, reload, routers, status, which,
 };

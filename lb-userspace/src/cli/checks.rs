@@ -108,6 +108,12 @@ fn row(out: &mut String, check: &CheckStatus, now: u64) {
         CheckState::Unknown => String::new(),
     };
     out.push_str(&wrap(&format!("  {of}; {last}{held}"), "  "));
+    if let Some(before) = &check.before {
+        let ago = humantime::format_duration(Duration::from_secs(now.saturating_sub(before.at)));
+        let why = before.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let state = before.state.word();
+        out.push_str(&wrap(&format!("  old, decides nothing: {state} {ago} ago, before the agent started{why}"), "  "));
+    }
     if let Some(why) = &check.why {
         out.push_str(&wrap(&format!("  {why}"), "  "));
     }
@@ -158,6 +164,7 @@ mod tests {
             bad: 0,
             unasked: 0,
             last: vec![good(1_000_000), good(1_000_002)],
+            before: None,
         }
     }
 
@@ -173,6 +180,8 @@ mod tests {
         let mut long = check("2001:db8:aaaa:bbbb:cccc:dddd:eeee:40", CheckState::Unknown);
         (long.p50_us, long.p99_us, long.since) = (None, None, None);
         (long.services, long.last, long.next_ms) = (vec![], vec![], 3_599_000);
+        let why = Some("connection refused".to_owned());
+        long.before = Some(crate::api::CheckBefore { at: 992_865, state: CheckState::Down, why });
         let all = vec![check("192.0.2.40", CheckState::Up), falling, held, long];
         let own_fault = Some("this director is out of descriptors: raise LimitNOFILE".to_owned());
         let pace =
@@ -196,6 +205,8 @@ Real             Check                    State             Next     p50     p99
 2001:db8:aaaa:bbbb:cccc:dddd:eeee:40 http on port 80
                                           unknown          3599s       -       -
   of a real that drains; not asked yet
+  old, decides nothing: down 2h ago, before the agent started: connection
+  refused
 ";
         assert_eq!(text, expected, "\n{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

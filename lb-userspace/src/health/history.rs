@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use super::machine::Outcome;
 
 /// Results that are kept of a target.
-const RESULTS: usize = 8;
+pub const RESULTS: usize = 8;
 /// Times of good answers that are kept of a target: percentiles are of these.
-const TIMES: usize = 128;
+pub const TIMES: usize = 128;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +70,22 @@ impl History {
             self.results.pop_front();
         }
         self.results.push_back(Entry { at, took, said });
+    }
+
+    /// One that goes on from these results, times in microseconds, and counts of good, bad and void ones.
+    #[must_use]
+    pub fn of(
+        results: impl Iterator<Item = Entry>,
+        times: impl IntoIterator<Item = u32>,
+        (good, bad, void): (u64, u64, u64),
+    ) -> Self {
+        let results = results.take(RESULTS).collect();
+        Self { results, times: Times(times.into_iter().take(TIMES).collect()), good, bad, void }
+    }
+
+    /// How long the last good answers took, the oldest first; microseconds.
+    pub fn times(&self) -> impl Iterator<Item = u32> + '_ {
+        self.times.0.iter().copied()
     }
 
     /// So many percent of the last good answers took no longer; `None` before the first.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::history::History;
+use super::machine::Kept;
 use super::machine::phase::Phase;
 use super::{Health, Target};
 
@@ -39,4 +40,6 @@ pub struct Seen {
     pub running: bool,
     /// The last ones.
     pub history: History,
+    /// What was known before the agent started, where that is too old to count and no check has ended since.
+    pub before: Option<Kept>,
 }

@@ -9,6 +9,8 @@
 //!   in place of the interval.
 //! - A target that went down as often as its damping says ([`Flaps`]) is held down, however good its answers are, until it
 //!   has been good for as long as that says, and at least `rise` times in a row.
+//! - What is known outlives the agent ([`Kept`]): while it counts the machine goes on from there, afterwards the target is one
+//!   that nothing is known of.
 //! - A check that says nothing about the real (this director ran out of sockets) counts neither way.
 //! - One check at a time. One that is still running when the next is due delays it; beats that
 //!   were missed are not made up.
@@ -19,11 +21,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 mod flaps;
+mod kept;
 pub mod phase;
 
 use super::{Failure, Health};
 use crate::config::Check;
 use flaps::Flaps;
+pub use flaps::Held;
+pub use kept::Kept;
 
 /// Within what time the first checks of so many new targets start: a few are known at once, a thousand are no burst.
 #[must_use]
@@ -88,6 +93,8 @@ pub struct Machine {
     health: Health,
     /// Results in a row that speak against `health`.
     against: u32,
+    /// When a result last said something of the real.
+    heard: Option<SystemTime>,
     /// How often it went down lately.
     flaps: Flaps,
     /// Whether a check has ended and was reported.
@@ -121,6 +128,7 @@ impl Machine {
             jitter: check.jitter,
             health: known.unwrap_or(Health::Unknown),
             against: 0,
+            heard: None,
             flaps: Flaps::default(),
             reported: false,
             started: 0,
@@ -182,6 +190,9 @@ impl Machine {
     /// or this was the first result.
     pub fn finish(&mut self, ticket: Ticket, outcome: Outcome, now: Now) -> Option<Health> {
         let running = self.running.take_if(|running| running.ticket == ticket)?;
+        if !matches!(outcome, Outcome::Void(_)) {
+            self.heard = Some(now.wall);
+        }
         let changed = match outcome {
             Outcome::Void(_) => None,
             Outcome::Good => Some(self.good(now)),

@@ -10,6 +10,8 @@
 //! that checks can't take the descriptors that the agent needs; those due beyond it wait in order of their deadlines, which is logged
 //! and counted in [`Look::delayed`].
 //!
+//! What is known is written down beside the checks ([`Keeper`]), by one blocking task at a time, and once more at the end.
+//!
 //! Events are not lost: while the receiver is slow they wait here, the newest for each target.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -24,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::history::{History, Times};
-use super::machine::{Machine, Now, Outcome, Step, Ticket, first_within};
+use super::kept::{Asked, Keeper, Record, Records};
+use super::machine::{Kept, Machine, Now, Outcome, Step, Ticket, first_within};
 use super::via::{Hops, Passage};
 use super::{Event, Health, Look, Seen, Target, Vips, probe};
 use crate::pulse::Heart;
@@ -107,6 +110,7 @@ pub struct Runner {
     checks: JoinSet<(Id, Ticket, Outcome)>,
     /// How late the last checks started.
     late: Times<LATE>,
+    keeper: Keeper,
     limit: usize,
     delayed: u64,
     warned_limit: Option<Instant>,
@@ -127,14 +131,16 @@ struct Slot {
     /// When the last check started.
     began: Instant,
     history: History,
+    /// What was known before the agent started, until a check has said something.
+    before: Option<Kept>,
     event: Option<Health>,
 }
 
 impl Runner {
     /// Starts the loop, with as many checks at once as the process's descriptors allow.
     #[must_use]
-    pub fn spawn(events: mpsc::Sender<Event>, cancel: CancellationToken, heart: Heart) -> Handle {
-        Self::spawn_with_limit(events, cancel, limit_of_descriptors(), heart)
+    pub fn spawn(events: mpsc::Sender<Event>, cancel: CancellationToken, keeper: Keeper, heart: Heart) -> Handle {
+        Self::spawn_with_limit(events, cancel, limit_of_descriptors(), keeper, heart)
     }
 
     /// Starts the loop with at most `limit` checks at once (at least one).
@@ -143,6 +149,7 @@ impl Runner {
         events: mpsc::Sender<Event>,
         cancel: CancellationToken,
         limit: usize,
+        keeper: Keeper,
         heart: Heart,
     ) -> Handle {
         let limit = limit.max(1);
@@ -159,6 +166,7 @@ impl Runner {
             outbox: VecDeque::new(),
             checks: JoinSet::new(),
             late: Times::default(),
+            keeper,
             limit,
             delayed: 0,
             warned_limit: None,
@@ -170,12 +178,26 @@ impl Runner {
 
     async fn run(
         mut self,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<Event>,
+        cancel: CancellationToken,
+    ) {
+        self.check(commands, events, cancel).await;
+        let all = self.records();
+        // Those that run end here.
+        drop(self.checks);
+        self.keeper.finish(all).await;
+    }
+
+    async fn check(
+        &mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<Event>,
         cancel: CancellationToken,
     ) {
         loop {
             let wake = self.queue.first().map(|(deadline, _)| *deadline);
+            let wake = wake.into_iter().chain(self.keeper.deadline()).min();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
@@ -196,10 +218,24 @@ impl Runner {
                     Err(_) => return,
                 },
                 Some(ended) = self.checks.join_next(), if !self.checks.is_empty() => self.ended(ended),
+                () = self.keeper.written() => {}
                 () = sleep_until(wake) => self.tick(),
             }
             self.start_ready();
+            self.keep();
         }
+    }
+
+    /// Writes down what is known, if that is due.
+    fn keep(&mut self) {
+        let now = now();
+        let slots = &self.slots;
+        self.keeper.tick(now.monotonic, || slots.values().filter_map(|slot| slot.record(now)).collect());
+    }
+
+    fn records(&self) -> Vec<(Asked, Record)> {
+        let now = now();
+        self.slots.values().filter_map(|slot| slot.record(now)).collect()
     }
 
     fn set_targets(&mut self, targets: Targets) {
@@ -224,9 +260,10 @@ impl Runner {
         }
         let within = first_within(new.len());
         for (target, known) in new {
-            let known = known.filter(|known| matches!(known, Health::Up { .. }));
-            self.add(target, known, within, now);
+            self.add(target, known, within);
         }
+        // What is left of it is nobody's.
+        self.keeper.before = Records::default();
     }
 
     /// One of these that asks the same as the target, which it is taken out for.
@@ -254,14 +291,26 @@ impl Runner {
         self.enqueue(id);
     }
 
-    fn add(&mut self, target: Target, known: Option<Health>, within: Duration, now: Instant) {
-        let id = Id(self.next_id);
+    /// A new target, of which `known` is known elsewhere. Where that is what was written down, it goes on from there.
+    fn add(&mut self, target: Target, known: Option<Health>, within: Duration) {
+        let (id, now, random) = (Id(self.next_id), now(), fastrand::u64(..));
         self.next_id += 1;
-        let machine = Machine::new(&target.check, known, within, now, fastrand::u64(..));
+        let (before, history) = match self.keeper.before.take(&target) {
+            Some(Record { kept, history }) => (Some(kept), history),
+            None => (None, History::default()),
+        };
+        let goes_on = |kept: &&Kept| known.as_ref() == Some(&kept.health) && kept.counts(&target.check, now.wall);
+        let (machine, before) = match before.as_ref().filter(goes_on) {
+            Some(kept) => (Machine::resume(&target.check, kept, within, now, random), None),
+            None => {
+                let known = known.filter(|known| matches!(known, Health::Up { .. }));
+                (Machine::new(&target.check, known, within, now.monotonic, random), before)
+            }
+        };
         let target = Arc::new(target);
         self.ids.insert(Arc::clone(&target), id);
-        let (history, memory) = (History::default(), Arc::default());
-        let slot = Slot { target, memory, machine, queued: None, running: None, began: now, history, event: None };
+        let (memory, began) = (Arc::default(), now.monotonic);
+        let slot = Slot { target, memory, machine, queued: None, running: None, began, history, before, event: None };
         self.slots.insert(id, slot);
         self.enqueue(id);
     }
@@ -314,6 +363,7 @@ impl Runner {
             }
             match slot.machine.tick(now, fastrand::u64(..)) {
                 Step::GiveUp(_, outcome, report) => {
+                    slot.before = None;
                     slot.history.note(now.wall, now.monotonic.duration_since(slot.began), &outcome);
                     if let Some(check) = slot.running.take() {
                         check.abort();
@@ -388,6 +438,9 @@ impl Runner {
             }
         }
         let now = now();
+        if !matches!(outcome, Outcome::Void(_)) {
+            slot.before = None;
+        }
         slot.history.note(now.wall, now.monotonic.duration_since(slot.began), &outcome);
         let report = slot.machine.finish(ticket, outcome, now);
         slot.running = None;
@@ -404,6 +457,7 @@ impl Runner {
             next: slot.machine.next_start(),
             running: slot.running.is_some(),
             history: slot.history.clone(),
+            before: slot.before.clone(),
         };
         Look {
             checks: self.slots.values().map(seen).collect(),
@@ -422,6 +476,7 @@ impl Runner {
         if slot.event.replace(health).is_none() {
             self.outbox.push_back(id);
         }
+        self.keeper.hurry(Instant::now());
     }
 
     fn next_event(&mut self) -> Option<Event> {
@@ -434,6 +489,14 @@ impl Runner {
             }
         }
         None
+    }
+}
+
+impl Slot {
+    /// What is known, or was before the agent started.
+    fn record(&self, now: Now) -> Option<(Asked, Record)> {
+        let kept = self.machine.kept(now).or_else(|| self.before.clone())?;
+        Some((Asked::of(&self.target), Record { kept, history: self.history.clone() }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files of the agent's state: where they are, and how they are replaced.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -20,12 +21,28 @@ pub fn state(name: &str) -> PathBuf {
 /// # Errors
 /// It can't be written.
 pub fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    replace_with(path, 0o666, |out| serde_json::to_writer_pretty(out, value))
+}
+
+/// The same of a large file that its owner alone may read, and no people do.
+///
+/// # Errors
+/// It can't be written.
+pub fn replace_secret(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    replace_with(path, 0o600, |out| serde_json::to_writer(out, value))
+}
+
+fn replace_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut io::BufWriter<&fs::File>) -> serde_json::Result<()>,
+) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
     let staged = path.with_extension("new");
-    let file = fs::File::create(&staged)?;
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&staged)?;
     let mut buffered = io::BufWriter::new(&file);
-    serde_json::to_writer_pretty(&mut buffered, value)?;
+    write(&mut buffered)?;
     io::Write::flush(&mut buffered)?;
     drop(buffered);
     file.sync_all()?;

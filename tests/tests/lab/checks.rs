@@ -1,5 +1,6 @@
 //! Several checks of a real, what a reload leaves of them, and faults that are the director's own.
 
+use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail};
@@ -76,6 +77,65 @@ fn a_reload_that_changes_the_pace_of_checks_forgets_nothing() {
 }
 
 #[test]
+fn what_the_checks_know_outlives_the_agent() {
+    scenario(Lab::builder(), |lab| {
+        let _nginx = nginx::start(lab.real(1))?;
+        let at = |pace: &str| config(lab, &format!("check = {{ type = \"tcp\", {pace} }}"));
+        let quick = at("interval = \"100ms\", rise = 90");
+        let mut agent = Agent::start(lab.director(), &quick)?;
+        let (good, dead) = (lab.real(1).v4(), lab.real(2).v4());
+        agent.wait_for_real("web", good, is(State::Up))?;
+        agent.wait_for_real("web", dead, is(State::Down))?;
+        let file = "/run/lb-state/checks.json";
+        let written = || {
+            lab.director()
+                .within(|| fs::read_to_string(file))
+                .is_ok_and(|text| text.is_ok_and(|text| text.contains("refused")))
+        };
+        wait_until(DEADLINE, "the state to be written", written)?;
+        let before = [agent.real("web", good)?, agent.real("web", dead)?];
+        agent.process().kill()?;
+
+        // Another pace is the same question; the first answer comes at once, and would say another time.
+        let agent = Agent::start(lab.director(), &at("interval = \"1h\", rise = 90"))?;
+        wait_until(DEADLINE, "an answer", || find(&agent, good).is_ok_and(|check| !check.running && check.good > 1))?;
+        for (before, real) in before.into_iter().zip([good, dead]) {
+            let after = agent.real("web", real)?;
+            assert_eq!((before.state, before.since, &before.why), (after.state, after.since, &after.why));
+        }
+        assert!(!agent.log().contains(&format!("real {dead}: down")), "it is no news: {}", agent.log());
+
+        // Progress goes on.
+        let _other = nginx::start(lab.real(2))?;
+        agent.reload(&quick)?;
+        wait_until(DEADLINE, "it to rise", || find(&agent, dead).is_ok_and(|check| check.have > 20))?;
+        let rising = find(&agent, dead)?;
+        agent.stop()?;
+        let agent = Agent::start_again(lab.director())?;
+        let after = find(&agent, dead)?;
+        assert_eq!(after.state, CheckState::Rising);
+        assert!(after.have >= rising.have && after.good >= rising.good, "{rising:?} {after:?}");
+        assert_eq!((after.since, after.bad), (rising.since, rising.bad));
+        agent.stop()?;
+
+        // Without what it knew the first answer decides.
+        lab.director().within(|| fs::write(file, "{\"version\":1,\"checks\":[{\"as"))??;
+        let agent = Agent::start_again(lab.director())?;
+        agent.wait_for_real("web", dead, is(State::Up))?;
+        assert_eq!(agent.log().matches("checks.json").count(), 2, "one line, with both names: {}", agent.log());
+        assert_eq!(agent.log().lines().filter(|line| line.contains("checks.json")).count(), 1);
+        Ok(())
+    });
+}
+
+/// The one check of a real.
+fn find(agent: &Agent<'_>, real: Ipv4Addr) -> Result<CheckStatus> {
+    let found = checks(agent)?.checks.into_iter().filter(|check| check.real == real).collect::<Vec<_>>();
+    let [check] = found.as_slice() else { bail!("{found:?}") };
+    Ok(check.clone())
+}
+
+#[test]
 fn every_check_is_listed_with_its_progress() {
     scenario(Lab::builder(), |lab| {
         let reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;
@@ -86,11 +146,7 @@ fn every_check_is_listed_with_its_progress() {
         let agent = Agent::start(lab.director(), &(config(lab, keys) + &other))?;
         agent.wait_until_served()?;
         let (bad, good) = (lab.real(1).v4(), lab.real(2).v4());
-        let find = |real: Ipv4Addr| -> Result<CheckStatus> {
-            let found = checks(&agent)?.checks.into_iter().filter(|check| check.real == real).collect::<Vec<_>>();
-            let [check] = found.as_slice() else { bail!("{found:?}") };
-            Ok(check.clone())
-        };
+        let find = |real| find(&agent, real);
         reals[0].set_status(503);
         wait_until(DEADLINE, "it to fall", || find(bad).is_ok_and(|check| check.state == CheckState::Falling))?;
         agent.wait_for_real("web", bad, is(State::Down))?;

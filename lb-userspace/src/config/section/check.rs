@@ -15,6 +15,7 @@ pub mod tls;
 mod udp;
 mod via;
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -380,8 +381,13 @@ impl Check {
     /// Whether it asks the same, if not at the same pace.
     #[must_use]
     pub fn asks_the_same(&self, other: &Self) -> bool {
-        let question = |of: &'_ Self| (of.port, of.address, of.source.clone(), of.via.clone());
-        self.kind == other.kind && question(self) == question(other)
+        self.question() == other.question()
+    }
+
+    /// What it asks, without the pace: what is compared, and hashed, of two that ask the same.
+    #[must_use]
+    pub fn question(&self) -> impl PartialEq + Hash + use<'_> {
+        (&self.kind, self.port, self.address, &self.source, &self.via)
     }
 
     /// What is asked and how often.

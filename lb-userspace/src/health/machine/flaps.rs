@@ -2,9 +2,22 @@
 //! aren't sent to and fro.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::Now;
+use super::kept::{from_the_wall, on_the_wall};
 use crate::config::Damping;
+
+/// What of it outlives the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// When the target went down lately.
+    pub downs: Vec<SystemTime>,
+    /// Whether it is held down.
+    pub is_held: bool,
+    /// Since when it is good while it is.
+    pub good_since: Option<SystemTime>,
+}
 
 /// How often a target went down lately, and since when it is good.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +77,23 @@ impl Flaps {
         let damping = self.damping.filter(|_| self.is_held)?;
         let good = self.good_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         Some((good, damping.good_for))
+    }
+
+    /// What is to be kept.
+    pub(super) fn kept(&self, now: Now) -> Held {
+        Held {
+            downs: self.downs.iter().filter_map(|down| on_the_wall(*down, now)).collect(),
+            is_held: self.is_held,
+            good_since: self.good_since.and_then(|since| on_the_wall(since, now)),
+        }
+    }
+
+    /// Goes on from what was kept, by the rule that is set.
+    pub(super) fn resume(&mut self, kept: &Held, now: Now) {
+        self.downs = kept.downs.iter().filter_map(|down| from_the_wall(*down, now)).collect();
+        self.is_held = kept.is_held && self.damping.is_some();
+        self.good_since = kept.good_since.and_then(|since| from_the_wall(since, now));
+        self.trim();
     }
 
     fn trim(&mut self) {

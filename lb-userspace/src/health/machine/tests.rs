@@ -407,3 +407,39 @@ fn the_more_targets_are_new_the_longer_their_first_checks_are_spread() {
         assert_eq!(first_within(targets), Duration::from_millis(millis), "{targets}");
     }
 }
+
+#[test]
+fn what_is_kept_goes_on_where_it_was_and_counts_for_a_while() {
+    let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+    let at =
+        |seconds| Now { monotonic: start + Duration::from_secs(seconds), wall: wall + Duration::from_secs(seconds) };
+    let damping = Some(Damping { after: 2, within: Duration::from_secs(60), good_for: Duration::from_secs(30) });
+    let check = Check { jitter: 0, damping, ..check(1, 1) };
+    let mut machine = Machine::new(&check, Some(up(0)), FEW, start, 0);
+    assert_eq!(machine.kept(at(0)), None, "no result yet");
+    let refused = || Outcome::Bad(Failure::Unreachable, "refused".to_owned());
+    let mut now = 0;
+    for outcome in [refused(), Outcome::Good, refused(), Outcome::Good] {
+        now += 5;
+        let Step::Start(ticket) = machine.tick(at(now), 0) else { panic!("due") };
+        machine.finish(ticket, outcome, at(now));
+    }
+    // Twice down: held since then, and good since 20.
+    let kept = machine.kept(at(20)).unwrap();
+    assert_eq!((kept.heard, kept.held.is_held), (at(20).wall, true));
+    // The machine was away for eight seconds, and its monotonic clock is another one.
+    let other = |seconds| Now { monotonic: start + Duration::from_secs(5000 + seconds), ..at(seconds) };
+    let mut after = Machine::resume(&check, &kept, FEW, other(28), 0);
+    assert!(after.is_reported());
+    assert_eq!(after.phase(other(28).monotonic), Phase::Held(Duration::from_secs(8), Duration::from_secs(30)));
+    assert_eq!(after.kept(other(28)).unwrap(), kept);
+    let Step::Start(ticket) = after.tick(other(51), 0) else { panic!("due") };
+    let healed = after.finish(ticket, Outcome::Good, other(51));
+    assert_eq!(healed, Some(Health::Up { since: at(51).wall }), "good for 31 s");
+
+    // A minute at least, or as long as the checks take to turn it.
+    let slow = Check { interval: Duration::from_secs(60), timeout: Duration::from_secs(10), fall: 3, ..check.clone() };
+    let counts = |check: &Check, age: u64| kept.counts(check, kept.heard + Duration::from_secs(age));
+    assert!(counts(&check, 60) && !counts(&check, 61) && counts(&slow, 190) && !counts(&slow, 191));
+    assert!(!kept.counts(&check, kept.heard - Duration::from_secs(1)), "a clock that was put back");
+}

@@ -73,9 +73,14 @@ struct Bench {
 
 impl Bench {
     fn new(limit: usize) -> Self {
+        Self::keeping(limit, Keeper::default())
+    }
+
+    fn keeping(limit: usize, keeper: Keeper) -> Self {
         let (sender, events) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        Self { handle: Runner::spawn_with_limit(sender, cancel.clone(), limit, Heart::unwatched()), events, cancel }
+        let handle = Runner::spawn_with_limit(sender, cancel.clone(), limit, keeper, Heart::unwatched());
+        Self { handle, events, cancel }
     }
 
     async fn event(&mut self) -> Event {
@@ -330,3 +335,5 @@ async fn ten_thousand_targets_are_all_told() {
         assert!(is_up(&bench.event().await.health));
     }
 }
+
+mod restart;
