@@ -385,8 +385,10 @@ impl Controller {
         let mut changed = HashSet::new();
         while let Some(event) = next {
             // One that a reload has removed meanwhile is nobody's.
-            if self.names.say_health(&event) || self.is_of_drained(&event) {
+            let before = self.model.health.get(&event.target);
+            if self.names.say_health(&event, before) || self.is_of_drained(&event) {
                 changed.insert(event.target.address);
+                self.model.set_weight(&event.target, event.weight);
                 self.model.set_health(event.target, event.health);
             }
             room -= 1;

@@ -224,6 +224,10 @@ pub fn adopt(
             model.fleets.adopt_lost(service);
         }
         for real in service.all_reals().chain(&left) {
+            for target in probes(service, real).filter(|target| target.check.weighs()) {
+                let weight = before.records.weight(&target);
+                model.set_weight(&target, weight);
+            }
             let entry = held.get(&mapped_address(real.address)).copied();
             let entry = entry.filter(|entry| entry.flags & maps::Real::USABLE != 0);
             let guessed = entry.map(|entry| adopted_health(&model, service, real, entry, now));
@@ -339,7 +343,8 @@ mod tests {
             let config = config::parse(Path::new("lb.toml"), &text.replace("JOIN", how)).unwrap().config;
             let (service, real) = (&config.services[0], &config.services[0].reals[0]);
             let record = |(target, health): (Target, Option<&Health>)| {
-                let kept = Kept { health: health?.clone(), heard: now, against: 0, held: Default::default() };
+                let kept =
+                    Kept { health: health?.clone(), heard: now, weight: None, against: 0, held: Default::default() };
                 Some((Asked::of(&target), Record { kept, history: History::default() }))
             };
             let records: Records = probes(service, real).zip(each).filter_map(record).collect();

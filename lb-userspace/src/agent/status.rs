@@ -70,6 +70,11 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 weight,
                 file_weight: (weight != real.weight).then_some(real.weight),
                 set_at_run_time: set.is_some(),
+                weight_of: set
+                    .is_none_or(|set| set.weight.is_none())
+                    .then(|| model.asked_weight(service, real))
+                    .flatten()
+                    .map(|(_, check)| check.label()),
                 left: model.draining.get(service, real.address).is_some(),
                 sorry: service.sorry().is_some_and(|sorry| sorry.address == real.address),
                 slow_start: share.slow_start(),

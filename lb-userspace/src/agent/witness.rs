@@ -245,7 +245,9 @@ fn look_at_reals(
                 let standing = if state == State::Checking { Standing::Checking } else { standing };
                 changes.push((real.address, change(before.state, lasted, &standing, left, because)));
             } else if before.weight != weight && !left {
-                let cause = with(&format!("was {}", before.weight), because.unwrap_or_default());
+                let asked = model.asked_weight(service, real).is_some_and(|(asked, _)| asked == weight);
+                let because = because.unwrap_or(if asked { "its check asks for it" } else { "" });
+                let cause = with(&format!("was {}", before.weight), because);
                 changes.push((real.address, (format!("weight {weight}"), cause)));
             }
         }

@@ -250,12 +250,15 @@ pub struct RealStatus {
     pub address: IpAddr,
     /// The weight that is in force.
     pub weight: u32,
-    /// The file's weight, where another one was set at run time.
+    /// The file's weight, where another one is in force.
     #[serde(default)]
     pub file_weight: Option<u32>,
     /// Something was set at run time: its weight, a drain, or that it is disabled.
     #[serde(default)]
     pub set_at_run_time: bool,
+    /// The check that set its weight, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_of: Option<String>,
     /// It left the configuration.
     #[serde(default)]
     pub left: bool,
@@ -320,6 +323,7 @@ impl RealStatus {
             weight,
             file_weight: None,
             set_at_run_time: false,
+            weight_of: None,
             left: false,
             state,
             since: None,

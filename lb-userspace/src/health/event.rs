@@ -65,4 +65,6 @@ pub struct Event {
     pub target: Target,
     /// What it is now.
     pub health: Health,
+    /// The weight that it asks for, if it does.
+    pub weight: Option<u8>,
 }

@@ -52,7 +52,7 @@ impl History {
     /// A check ended.
     pub fn note(&mut self, at: SystemTime, took: Duration, outcome: &Outcome) {
         let said = match outcome {
-            Outcome::Good => {
+            Outcome::Good | Outcome::Weighed(_) => {
                 self.good += 1;
                 self.times.note(took);
                 Said::Good

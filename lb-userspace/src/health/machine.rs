@@ -55,6 +55,8 @@ pub struct Ticket(u64);
 pub enum Outcome {
     /// The real answered as expected.
     Good,
+    /// Likewise, and asks for this weight.
+    Weighed(u8),
     /// It did not; the reason is for people.
     Bad(Failure, String),
     /// The check could not be made for a reason of this director's own: it says nothing of the real.
@@ -95,6 +97,8 @@ pub struct Machine {
     against: u32,
     /// When a result last said something of the real.
     heard: Option<SystemTime>,
+    /// The weight that a good answer last asked for.
+    weight: Option<u8>,
     /// How often it went down lately.
     flaps: Flaps,
     /// Whether a check has ended and was reported.
@@ -129,6 +133,7 @@ impl Machine {
             health: known.unwrap_or(Health::Unknown),
             against: 0,
             heard: None,
+            weight: None,
             flaps: Flaps::default(),
             reported: false,
             started: 0,
@@ -166,6 +171,17 @@ impl Machine {
         &self.health
     }
 
+    /// The weight that a good answer last asked for: those that ask for none leave it.
+    #[must_use]
+    pub fn weight(&self) -> Option<u8> {
+        self.weight
+    }
+
+    /// The weight that it asked for once, which stays however old the rest is.
+    pub fn remember_weight(&mut self, weight: Option<u8>) {
+        self.weight = weight;
+    }
+
     /// When [`Self::tick`] has to be called next, if no result comes before.
     #[must_use]
     pub fn deadline(&self) -> Instant {
@@ -186,8 +202,8 @@ impl Machine {
         }
     }
 
-    /// A check ended. Gives the health to report: it changed (a new reason for being down is a change),
-    /// or this was the first result.
+    /// A check ended. Gives the health to report: it changed (a new reason for being down, or another weight of one that is up,
+    /// is a change), or this was the first result.
     pub fn finish(&mut self, ticket: Ticket, outcome: Outcome, now: Now) -> Option<Health> {
         let running = self.running.take_if(|running| running.ticket == ticket)?;
         if !matches!(outcome, Outcome::Void(_)) {
@@ -196,6 +212,10 @@ impl Machine {
         let changed = match outcome {
             Outcome::Void(_) => None,
             Outcome::Good => Some(self.good(now)),
+            Outcome::Weighed(weight) => {
+                let is_other = self.weight.replace(weight) != Some(weight);
+                Some(self.good(now) || is_other && matches!(self.health, Health::Up { .. }))
+            }
             Outcome::Bad(failure, reason) => Some(self.bad(failure, reason, now)),
         };
         if self.against > 0 {

@@ -215,13 +215,21 @@ pub async fn run_by(target: &Target, vips: &Vips, passage: &Passage, memory: &Me
 
 /// Checks it once, on its own address.
 pub async fn run(target: &Target, vips: &Vips, memory: &Memory) -> Outcome {
-    outcome(on_its_own(target, vips, memory, &Deadline::new(target.check.timeout)).await)
+    match on_its_own(target, vips, memory, &Deadline::new(target.check.timeout)).await {
+        Ok(Some(weight)) => Outcome::Weighed(weight),
+        answer => outcome(answer.map(drop)),
+    }
 }
 
-async fn on_its_own(target: &Target, vips: &Vips, memory: &Memory, deadline: &Deadline) -> Result<(), Fault> {
+/// The weight that it asks for, if it does.
+async fn on_its_own(target: &Target, vips: &Vips, memory: &Memory, deadline: &Deadline) -> Result<Option<u8>, Fault> {
     let real = SocketAddr::new(target.asked(), target.check.port);
     let source = source::wanted(real, target.check.source.as_ref(), vips).map_err(Fault::NoSource)?;
-    ask(target, Way { real, source, through: None }, memory, deadline).await
+    let way = Way { real, source, through: None };
+    match &target.check.kind {
+        CheckKind::Command(question) => script::check(way, question, deadline).await,
+        _ => ask(target, way, memory, deadline).await.map(|()| None),
+    }
 }
 
 async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline) -> Result<(), Fault> {
@@ -232,7 +240,7 @@ async fn ask(target: &Target, way: Way<'_>, memory: &Memory, deadline: &Deadline
         CheckKind::Dns(question) => dns::check(way, question, deadline).await,
         CheckKind::Grpc(question) => grpc::check(way, question, memory, deadline).await,
         CheckKind::Smtp(question) => smtp::check(way, question, memory, deadline).await,
-        CheckKind::Command(question) => script::check(way, question, deadline).await,
+        CheckKind::Command(question) => script::check(way, question, deadline).await.map(drop),
         CheckKind::Udp(question) => udp::check(way, question, deadline).await,
     }
 }

@@ -304,7 +304,9 @@ impl Runner {
             Some(kept) => (Machine::resume(&target.check, kept, within, now, random), None),
             None => {
                 let known = known.filter(|known| matches!(known, Health::Up { .. }));
-                (Machine::new(&target.check, known, within, now.monotonic, random), before)
+                let mut machine = Machine::new(&target.check, known, within, now.monotonic, random);
+                machine.remember_weight(before.as_ref().and_then(|kept| kept.weight));
+                (machine, before)
             }
         };
         let target = Arc::new(target);
@@ -484,8 +486,8 @@ impl Runner {
             if let Some(slot) = self.slots.get_mut(&id)
                 && let Some(health) = slot.event.take()
             {
-                let target = slot.target.as_ref().clone();
-                return Some(Event { target, health });
+                let (target, weight) = (slot.target.as_ref().clone(), slot.machine.weight());
+                return Some(Event { target, health, weight });
             }
         }
         None

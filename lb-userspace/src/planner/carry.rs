@@ -66,6 +66,19 @@ pub(super) fn carry_over(
     (health, hops)
 }
 
+/// The weights that the checks of another configuration ask for, as far as they asked the same before.
+pub(super) fn carry_weights(model: &Model, config: &Config) -> HashMap<Target, u8> {
+    if model.weights.is_empty() {
+        return HashMap::new();
+    }
+    let asks = |target: Target| {
+        let same = || model.weights.iter().find(|(held, _)| held.asks_the_same(&target)).map(|(_, weight)| weight);
+        let weight = model.weights.get(&target).or_else(same).copied()?;
+        Some((target, weight))
+    };
+    targets(config, &model.draining).into_keys().filter(|target| target.check.weighs()).filter_map(asks).collect()
+}
+
 fn best(all: impl Iterator<Item = Health>) -> Option<Health> {
     let rank = |health: &Health| match health {
         Health::Unknown => 0,

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, OnFailure, Protocol, Real, Service, Via, Vrrp};
+use crate::config::{Check, Config, OnFailure, Protocol, Real, Service, Via, Vrrp};
 use crate::dataplane::Hook;
 use crate::health::join::join;
 use crate::health::{Failure, Health, Target};
 use crate::host::neighbour::{NeighbourEvent, Resolved};
 
-use super::carry::carry_over;
+use super::carry::{carry_over, carry_weights};
 use super::drain::{Drain, Draining};
 use super::fleet::Fleets;
 use super::gates::{GateNumbers, gates_of};
@@ -143,6 +143,8 @@ pub struct Model {
     pub awaited: BTreeMap<String, Awaited>,
     /// What the checks said last.
     pub health: HashMap<Target, Health>,
+    /// The weights that they ask for, of those that do.
+    pub weights: HashMap<Target, u8>,
     /// The way to each real.
     pub hops: HashMap<IpAddr, Hop>,
     /// The gates of virtual routers.
@@ -172,6 +174,7 @@ impl Model {
             interfaces,
             awaited: BTreeMap::new(),
             health: HashMap::new(),
+            weights: HashMap::new(),
             hops: HashMap::new(),
             gates,
             overrides: Overrides::default(),
@@ -202,6 +205,13 @@ impl Model {
         self.health.insert(target, health);
     }
 
+    /// The weight that a check asks for, if it does.
+    pub fn set_weight(&mut self, target: &Target, weight: Option<u8>) {
+        if let Some(weight) = weight {
+            self.weights.insert(target.clone(), weight);
+        }
+    }
+
     /// News of the way to a real.
     pub fn set_hop(&mut self, event: NeighbourEvent, now: SystemTime) {
         let hop = match event.state {
@@ -222,6 +232,7 @@ impl Model {
     pub fn set_config(&mut self, config: Arc<Config>, now: SystemTime) {
         self.draining.follow(&self.config, &config, now);
         let (health, hops) = carry_over(self, &config, now);
+        self.weights = carry_weights(self, &config);
         (self.health, self.hops) = (health, hops);
         self.gates = gates_of(&config, &self.gates);
         self.config = config;
@@ -317,9 +328,24 @@ impl Model {
         self.fresh &= !late && !self.is_ready();
     }
 
-    /// The weight that is in force: what was set at run time, else the configuration's.
+    /// The weight that is in force: what was set at run time, else what its checks ask for, else the configuration's.
     pub fn weight(&self, service: &Service, real: &Real) -> u32 {
-        self.overrides.of(service, real.address).and_then(|held| held.weight).unwrap_or(real.weight)
+        let set = self.overrides.of(service, real.address).and_then(|held| held.weight);
+        set.or_else(|| self.asked_weight(service, real).map(|(weight, _)| weight)).unwrap_or(real.weight)
+    }
+
+    /// The weight that the checks of a real ask for, the least of several, and which asks for it.
+    pub fn asked_weight<'a>(&self, service: &'a Service, real: &'a Real) -> Option<(u32, &'a Check)> {
+        // The usual case.
+        if self.weights.is_empty() {
+            return None;
+        }
+        let asks = |check: &'a Check| {
+            let target = Target { address: real.address, check: check.clone() };
+            Some((u32::from(*self.weights.get(&target)?), check))
+        };
+        let checks = service.checks_of(real).iter().filter(|check| check.weighs());
+        checks.filter_map(asks).min_by_key(|(weight, _)| *weight)
     }
 
     /// What the checks of a real say together; `None` where it has none.

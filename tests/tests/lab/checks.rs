@@ -136,6 +136,59 @@ fn find(agent: &Agent<'_>, real: Ipv4Addr) -> Result<CheckStatus> {
 }
 
 #[test]
+fn a_script_sets_the_weight_of_its_real_and_knows_its_service() {
+    scenario(Lab::builder(), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let (weighed, other) = (lab.real(1).v4(), lab.real(2).v4());
+        let file = lab.director().dir().join("code");
+        let code = |code: &str| fs::write(&file, format!("code={code}\n"));
+        code("52")?;
+        let script = format!(
+            "weight = 7\ncheck = {{ type = \"script\", user = \"root\", dynamic_weight = true, per_service = true, \
+             interval = \"100ms\", command = [\"/bin/sh\", \"-c\", \". {} && [ $LB_SERVICE = web ] && exit $code\"] }}",
+            file.display()
+        );
+        let reals = [real(weighed, &script), real(other, "weight = 50")];
+        let text = director(&["eth1"])
+            + &service("web", format!("{VIP}:80"), "protocol = \"tcp\"\nscheduler = \"wrr\"", reals);
+        let mut agent = Agent::start(lab.director(), &text)?;
+        let is = |state, weight| move |real: &RealStatus| (real.state, real.weight) == (state, weight);
+        agent.wait_for_real("web", weighed, is(State::Up, 50))?;
+        let client = Client::new(lab.client());
+        let share = || -> Result<Vec<usize>> { Ok(tally(&client.get_many((VIP, 80), 20)?).into_values().collect()) };
+        assert_eq!(share()?, [10, 10]);
+        let list = agent.lb(&["list"])?;
+        assert!(list.contains("weight set by its check (script on port 80); the file has 7"), "{list}");
+
+        // Good, and no new connections; it is so after a restart, before any check has ended.
+        code("2")?;
+        agent.wait_for_real("web", weighed, is(State::Quiesced, 0))?;
+        assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-2".to_owned(), 20)].into());
+        agent.process().kill()?;
+        let agent = Agent::start_again(lab.director())?;
+        assert!(is(State::Quiesced, 0)(&agent.real("web", weighed)?), "{:?}", agent.real("web", weighed)?);
+
+        // 1 is bad; 0 leaves the weight as it is.
+        code("1")?;
+        agent.wait_for_real("web", weighed, is(State::Down, 0))?;
+        code("27")?;
+        agent.wait_for_real("web", weighed, is(State::Up, 25))?;
+        code("0")?;
+        let asked = find(&agent, weighed)?.good;
+        wait_until(DEADLINE, "three more", || find(&agent, weighed).is_ok_and(|check| check.good > asked + 3))?;
+        assert!(is(State::Up, 25)(&agent.real("web", weighed)?));
+        // What an operator says goes before it.
+        agent.lb(&["weight", "web", &weighed.to_string(), "3"])?;
+        assert!(is(State::Up, 3)(&agent.real("web", weighed)?));
+        agent.lb(&["reset"])?;
+        assert!(is(State::Up, 25)(&agent.real("web", weighed)?));
+        agent.reload(&text.replace("100ms", "200ms"))?;
+        assert!(is(State::Up, 25)(&agent.real("web", weighed)?), "a reload forgets nothing");
+        Ok(())
+    });
+}
+
+#[test]
 fn every_check_is_listed_with_its_progress() {
     scenario(Lab::builder(), |lab| {
         let reals = lab.reals().map(Http::start).collect::<Result<Vec<_>>>()?;

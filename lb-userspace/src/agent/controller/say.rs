@@ -39,8 +39,8 @@ impl Names {
         self.config = Some(config.clone());
     }
 
-    /// Tells the news of a check. Whether a service has such a one.
-    pub(super) fn say_health(&self, Event { target, health }: &Event) -> bool {
+    /// Tells the news of a check, which said this before. Whether a service has such a one.
+    pub(super) fn say_health(&self, Event { target, health, weight }: &Event, before: Option<&Health>) -> bool {
         let is_one_of_several = Cell::new(false);
         let asks = |service: &Service, real: &Real| {
             let checks = service.checks_of(real);
@@ -52,6 +52,10 @@ impl Names {
         };
         let (address, place) = (target.address, target.check.place());
         let label = target.check.label();
+        if let Some(weight) = weight.filter(|_| before == Some(health)) {
+            info!("real {address}: {label}: asks for weight {weight} ({of})");
+            return true;
+        }
         match health {
             // Whether the real is up depends on the others too.
             Health::Up { .. } if is_one_of_several.get() => info!("real {address}: {label}: good ({of})"),

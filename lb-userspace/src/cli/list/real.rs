@@ -62,8 +62,13 @@ fn draining(real: &RealStatus, now: u64) -> Vec<String> {
 
 /// What is otherwise than the file says, and how to end that.
 pub(super) fn set(real: &RealStatus) -> Option<String> {
+    let file = real.file_weight.map(|weight| format!("; the file has {weight}")).unwrap_or_default();
+    let by_check = real.weight_of.as_ref().map(|check| format!("weight set by its check ({check}){file}"));
     if !real.set_at_run_time {
-        return None;
+        return by_check;
+    }
+    if let Some(by_check) = by_check {
+        return Some(format!("{by_check}; set at run time (`lb reset` goes back to the file)"));
     }
     Some(match real.file_weight {
         Some(weight) => format!("set at run time; the file has weight {weight} (`lb reset` goes back to it)"),

@@ -88,7 +88,7 @@ const SERVICE: &[Row] = &[
     ("misc_path", Some("command"), "it is `command` of the check here: command = [\"/path/check\", \"argument\"]"),
     ("misc_check", Some("check"), "it is check = { type = \"script\", command = [\"/path/check\"] } here"),
     ("misc_timeout", Some("timeout"), "it is `timeout` of the check here: timeout = \"3s\""),
-    ("misc_dynamic", None, "it isn't there: exit code 0 is good, and any other is not"),
+    ("misc_dynamic", Some("dynamic_weight"), "it is dynamic_weight = true of the check here"),
     ("inhibit_on_failure", Some("on_failure"), "it is on_failure = \"quiesce\" here"),
     ("tcp_check", Some("check"), "it is check = { type = \"tcp\" } here"),
     ("http_get", Some("check"), "it is check = { type = \"http\" } here"),

@@ -28,7 +28,7 @@ pub use http::{Body, Http};
 pub use pattern::Pattern;
 pub use ping::Ping;
 pub use rules::{Place, accept};
-pub use script::{Command, NOBODY};
+pub use script::{Command, NOBODY, Owner};
 pub use smtp::Smtp;
 pub use tcp::Tcp;
 pub use tls::Tls;
@@ -376,6 +376,12 @@ impl Check {
     #[must_use]
     pub fn asked(&self, real: IpAddr) -> IpAddr {
         self.address.unwrap_or(real)
+    }
+
+    /// Whether a good answer to it may be a weight.
+    #[must_use]
+    pub fn weighs(&self) -> bool {
+        matches!(&self.kind, CheckKind::Command(command) if command.dynamic_weight)
     }
 
     /// Whether it asks the same, if not at the same pace.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{self, Place, ReadCheck};
+use super::check::{self, Owner, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
@@ -151,9 +151,10 @@ pub fn accept(
         let ports = ports.remove(read.name.get_ref().as_str()).unwrap_or_default();
         let served: Vec<IpAddr> =
             addresses.remove(read.name.get_ref().as_str()).unwrap_or_default().into_iter().collect();
+        let owner = Owner::Pool(read.name.get_ref().clone());
         let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
             let port = port_of(&format!("the services of {} have", read.title), check, &ports, findings);
-            check::accept(check, Place { port, own, family, vips, served: &served }, findings)
+            check::accept(check, Place { owner: &owner, port, own, family, vips, served: &served }, findings)
         };
         let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
         let (reals, places) = real::accept(list, "pool", None, vips, (&checks, &check), source, findings);

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{self, Place, ReadCheck};
+use super::check::{self, Owner, Place, ReadCheck};
 use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
@@ -338,12 +338,13 @@ fn one(
     let list = read.reals.get().map_or(&[][..], Vec::as_slice);
     let vip = endpoint.as_ref().map(|(endpoint, _)| endpoint.address);
     let numbers: BTreeSet<Option<u16>> = parts.iter().map(|part| part.port).collect();
+    let owner = Owner::Service(read.name.get_ref().clone());
     let check = |check: &ReadCheck, own: Option<IpAddr>, findings: &mut Findings| {
         let port = match numbers.len() {
             0 => endpoint.as_ref().map(|(endpoint, _)| endpoint.port).filter(|_| read.ports.key().is_none()),
             _ => pool::port_of(&format!("{} has", read.title), check, &numbers, findings),
         };
-        check::accept(check, Place { port, own, family: vip, vips, served: vip.as_slice() }, findings)
+        check::accept(check, Place { owner: &owner, port, own, family: vip, vips, served: vip.as_slice() }, findings)
     };
     let checks = checks::accept(&read.check, &read.join_checks, &check, findings);
     let (reals, real_places) = real::accept(list, "service", vip, vips, (&checks, &check), source, findings);

@@ -44,6 +44,8 @@ struct Check {
     why: Option<(Kind, String)>,
     since: u64,
     heard: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u8>,
     against: u32,
     downs: Vec<u64>,
     held: bool,
@@ -139,6 +141,7 @@ fn noted((asked, Record { kept, history }): &(Asked, Record)) -> Check {
         why,
         since: millis(since),
         heard: millis(kept.heard),
+        weight: kept.weight,
         against: kept.against,
         downs: kept.held.downs.iter().rev().take(DOWNS).rev().copied().map(millis).collect(),
         held: kept.held.is_held,
@@ -173,7 +176,8 @@ fn record(noted: Check) -> (Asked, Record) {
         is_held: noted.held,
         good_since: noted.good_since.map(moment),
     };
-    (noted.asked, Record { kept: Kept { health, heard: moment(noted.heard), against: noted.against, held }, history })
+    let kept = Kept { health, heard: moment(noted.heard), weight: noted.weight, against: noted.against, held };
+    (noted.asked, Record { kept, history })
 }
 
 fn cut(reason: &str) -> String {
@@ -211,8 +215,9 @@ mod tests {
         let held = Held { downs: vec![at(3), at(5)], is_held: true, good_since: Some(at(6)) };
         let names = ["\"a\"", "\"b\""].map(|name| serde_json::from_str(name).unwrap());
         let [a, b] = names;
-        let kept = Kept { health: down, heard: at(10), against: 2, held };
-        let up = Kept { health: Health::Up { since: at(1) }, heard: at(2), against: 0, held: Held::default() };
+        let kept = Kept { health: down, heard: at(10), weight: Some(50), against: 2, held };
+        let up =
+            Kept { health: Health::Up { since: at(1) }, heard: at(2), weight: None, against: 0, held: Held::default() };
         vec![(a, Record { kept, history }), (b, Record { kept: up, history: History::default() })]
     }
 

@@ -38,6 +38,12 @@ impl Records {
         record.kept.counts(&target.check, now).then_some(&record.kept.health)
     }
 
+    /// The weight that a target last asked for, however long ago: its next good answer may leave it as it is.
+    #[must_use]
+    pub fn weight(&self, target: &Target) -> Option<u8> {
+        self.0.get(&Asked::of(target))?.kept.weight
+    }
+
     /// Takes a target's record out.
     pub fn take(&mut self, target: &Target) -> Option<Record> {
         if self.0.is_empty() {

@@ -13,6 +13,8 @@ pub struct Kept {
     pub health: Health,
     /// When the last result came that said something of the real.
     pub heard: SystemTime,
+    /// The weight that it asked for.
+    pub weight: Option<u8>,
     /// Results in a row that speak against `health`.
     pub against: u32,
     /// What its damping counts.
@@ -39,6 +41,7 @@ impl Machine {
         let mut machine = Self::new(check, Some(kept.health.clone()), within, now.monotonic, random);
         machine.against = kept.against;
         machine.heard = Some(kept.heard);
+        machine.weight = kept.weight;
         machine.flaps.resume(&kept.held, now);
         // It is known to whoever has the same record.
         machine.reported = true;
@@ -49,7 +52,8 @@ impl Machine {
     #[must_use]
     pub fn kept(&self, now: Now) -> Option<Kept> {
         let heard = self.heard.filter(|_| self.health != Health::Unknown)?;
-        Some(Kept { health: self.health.clone(), heard, against: self.against, held: self.flaps.kept(now) })
+        let (health, held) = (self.health.clone(), self.flaps.kept(now));
+        Some(Kept { health, heard, weight: self.weight, against: self.against, held })
     }
 }
 

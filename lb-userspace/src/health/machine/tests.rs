@@ -443,3 +443,24 @@ fn what_is_kept_goes_on_where_it_was_and_counts_for_a_while() {
     assert!(counts(&check, 60) && !counts(&check, 61) && counts(&slow, 190) && !counts(&slow, 191));
     assert!(!kept.counts(&check, kept.heard - Duration::from_secs(1)), "a clock that was put back");
 }
+
+#[test]
+fn a_weight_is_news_of_one_that_is_up_and_stays_until_another_is_asked_for() {
+    let start = Instant::now();
+    let mut machine = Machine::new(&Check { jitter: 0, ..check(2, 1) }, None, FEW, start, 0);
+    // (when, outcome, whether it is told, weight)
+    let rows = [
+        (100, Outcome::Weighed(50), true, Some(50)),
+        (2100, Outcome::Weighed(50), false, Some(50)),
+        (4100, Outcome::Good, false, Some(50)),
+        (6100, Outcome::Weighed(0), true, Some(0)),
+        (8100, bad("exit status: 1"), true, Some(0)),
+        (10_100, Outcome::Weighed(7), false, Some(7)),
+        (12_100, Outcome::Weighed(7), true, Some(7)),
+    ];
+    for (millis, outcome, told, weight) in rows {
+        assert_eq!(once(&mut machine, start, millis, outcome).is_some(), told, "{millis}");
+        assert_eq!(machine.weight(), weight, "{millis}");
+    }
+    assert_eq!(machine.kept(at(start, 13_000)).unwrap().weight, Some(7));
+}

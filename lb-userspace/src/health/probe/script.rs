@@ -8,10 +8,11 @@ use nix::unistd::{User, geteuid};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Deadline, Fault, Way};
-use crate::config::{CheckKind, Command, NOBODY, Unusable};
+use crate::config::{CheckKind, Command, NOBODY, Owner, Unusable};
 use crate::host::command::{self, Failure, Job, untrusted};
 
-pub(super) async fn check(way: Way<'_>, question: &Command, deadline: &Deadline) -> Result<(), Fault> {
+/// The weight that it asks for, if it does.
+pub(super) async fn check(way: Way<'_>, question: &Command, deadline: &Deadline) -> Result<Option<u8>, Fault> {
     let asked = question.clone();
     // Who somebody is may be asked of another host.
     let found = timeout_at(deadline.at, tokio::task::spawn_blocking(move || runner(&asked))).await;
@@ -19,12 +20,20 @@ pub(super) async fn check(way: Way<'_>, question: &Command, deadline: &Deadline)
         Ok(Ok(found)) => found.map_err(Fault::File)?,
         Ok(Err(_)) | Err(_) => return Err(Fault::File("this director can't tell who its scripts run as".to_owned())),
     };
-    let environment = [("LB_REAL", way.real.ip().to_string()), ("LB_PORT", way.real.port().to_string())];
+    let mut environment = vec![("LB_REAL", way.real.ip().to_string()), ("LB_PORT", way.real.port().to_string())];
+    environment.extend(question.owner.as_ref().map(|owner| match owner {
+        Owner::Service(name) => ("LB_SERVICE", name.clone()),
+        Owner::Pool(name) => ("LB_POOL", name.clone()),
+    }));
     let left = deadline.at.saturating_duration_since(Instant::now());
     let job =
         Job { argv: question.command.get_ref(), timeout: left, environment: Some(&environment), user: user.as_ref() };
     match command::run_job(job).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(None),
+        Err(Failure::Status(status, said)) => match status.code().filter(|_| question.dynamic_weight) {
+            Some(code @ 2..=255) => Ok(u8::try_from(code - 2).ok()),
+            _ => Err(Fault::Script(Failure::Status(status, said))),
+        },
         Err(Failure::Timeout(_, said)) => Err(Fault::Script(Failure::Timeout(deadline.timeout, said))),
         Err(failure) => Err(Fault::Script(failure)),
     }
@@ -96,7 +105,28 @@ mod tests {
         CheckKind::Command(Command {
             command: Spanned::new(7..9, argv.iter().map(|argument| (*argument).to_owned()).collect()),
             user: user.map(|user| Spanned::new(3..4, user.to_owned())),
+            dynamic_weight: false,
+            owner: None,
         })
+    }
+
+    #[tokio::test]
+    async fn its_exit_code_may_be_a_weight_and_its_owner_may_be_told() {
+        let rows = [
+            ("exit 0", Outcome::Good),
+            ("exit 1", wrong("script: exit status: 1")),
+            ("exit 2", Outcome::Weighed(0)),
+            ("exit 255", Outcome::Weighed(253)),
+            ("kill -9 $$", wrong("script: signal: 9 (SIGKILL)")),
+            ("[ \"$LB_SERVICE:$LB_POOL\" = web: ]", Outcome::Good),
+        ];
+        for (text, expected) in rows {
+            let mut kind = script(&["/bin/sh", "-c", text], None);
+            let CheckKind::Command(command) = &mut kind else { unreachable!() };
+            (command.dynamic_weight, command.owner) = (true, Some(Owner::Service("web".to_owned())));
+            let outcome = run(&target(kind, 81, GENEROUS), &Vips::default(), &Memory::default()).await;
+            assert_eq!(outcome, expected, "{text}");
+        }
     }
 
     async fn ask(text: &str, user: Option<&str>, timeout: Duration) -> Outcome {

@@ -21,7 +21,7 @@ pub(super) async fn run(
     memory: &Memory,
 ) -> Outcome {
     let deadline = &Deadline::new(target.check.timeout);
-    let own = async { if both { Some(on_its_own(target, vips, memory, deadline).await) } else { None } };
+    let own = async { if both { Some(on_its_own(target, vips, memory, deadline).await.map(drop)) } else { None } };
     let asked =
         join_all(on.iter().map(async |vip| (*vip, on_vip(target, *vip, vips, passage, memory, deadline).await)));
     let (own, asked) = tokio::join!(own, asked);

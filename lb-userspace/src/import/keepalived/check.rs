@@ -157,7 +157,6 @@ fn read<'a>(node: &'a Node, base: &Base, real: Real<'_>, ledger: &mut Ledger) ->
     carried(node, ledger);
     let answered = node.children.iter().any(|child| child.word() == "require_reply");
     let mut reading = Reading { base: base.clone(), port, address: address.to_owned(), answered, ..Reading::default() };
-    reading.script.is_dynamic = node.children.iter().any(|child| child.word() == "misc_dynamic");
     reading.script.has_user = node.children.iter().any(|child| child.word() == "user");
     for child in &node.children {
         reading.one(node.word(), child, ledger);

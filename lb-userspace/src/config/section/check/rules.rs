@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::via::{Via, ViaWord, check_via};
-use super::{Check, CheckKeys, Damping, Origin, ReadCheck};
+use super::{Check, CheckKeys, CheckKind, Damping, Origin, Owner, ReadCheck};
 use crate::config::read::Read;
 use crate::config::report::Findings;
 use crate::config::section::times;
@@ -12,6 +12,8 @@ use crate::config::section::vips::{Vips, family};
 /// Where a check stands.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
+    /// Its section.
+    pub owner: &'a Owner,
     /// The port of its service: `None` where that was refused, `Some(None)` for any.
     pub port: Option<Option<u16>>,
     /// The real, where it is the check of one.
@@ -69,8 +71,14 @@ pub fn accept(check: &ReadCheck, place: Place<'_>, findings: &mut Findings) -> O
     }
     // The same for all ports, so that a real of many services is asked once.
     let asks_none = check.asks_no_port().then_some(0);
+    let mut kind = asked.clone()?;
+    if let CheckKind::Command(command) = &mut kind
+        && let Some(owner) = &mut command.owner
+    {
+        *owner = place.owner.clone();
+    }
     Some(Check {
-        kind: asked.clone()?,
+        kind,
         port: asks_none.or(read.port.copied()).or(port.flatten())?,
         interval,
         fast,

@@ -73,7 +73,7 @@ async fn what_is_old_is_shown_and_the_first_result_decides() {
     let tcp = std::mem::replace(&mut target.check.kind, CheckKind::Http(Http::default()));
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     let down = Health::Down { since: long_ago, failure: Failure::Wrong, reason: "status 503".to_owned() };
-    let kept = Kept { health: down.clone(), heard: long_ago, against: 49, held: Default::default() };
+    let kept = Kept { health: down.clone(), heard: long_ago, weight: None, against: 49, held: Default::default() };
     let record = Record { kept: kept.clone(), history: History::default() };
     file::write(&path, vec![(Asked::of(&target), record)]).unwrap();
     assert_eq!(file::read(&path).unwrap().health(&target, SystemTime::now()), None, "it doesn't count");
@@ -89,7 +89,7 @@ async fn what_is_old_is_shown_and_the_first_result_decides() {
     // One that counts, but isn't what the maps say, decides nothing either.
     target.check.kind = tcp;
     let heard = SystemTime::now();
-    let kept = Kept { health: down, heard, against: 0, held: Default::default() };
+    let kept = Kept { health: down, heard, weight: None, against: 0, held: Default::default() };
     let record = Record { kept, history: History::default() };
     file::write(&path, vec![(Asked::of(&target), record)]).unwrap();
     accept_all(listener);

@@ -16,8 +16,8 @@ pub(super) struct Script {
     argv: Vec<String>,
     user: Option<String>,
     pub timeout: Option<Duration>,
-    /// Whether its exit code is a weight there: only 1 is bad then.
-    pub is_dynamic: bool,
+    /// Whether its exit code is a weight.
+    is_dynamic: bool,
     pub has_user: bool,
 }
 
@@ -30,7 +30,8 @@ impl Script {
                 self.timeout = timer(node, ledger).map(|time| bounded(node, time, LOW, HOUR, ledger));
             }
             "misc_dynamic" => {
-                changed(node, "its exit code is no weight: as there all but 1 are good, the weight stays", ledger);
+                self.is_dynamic = true;
+                taken(node, 0, ledger);
             }
             "user" => {
                 self.user = node.arg().map(str::to_owned);
@@ -43,12 +44,7 @@ impl Script {
 
     fn path(&mut self, node: &Node, ledger: &mut Ledger) {
         let text = node.args().join(" ");
-        let (argv, by_shell) = if self.is_dynamic && !text.trim().is_empty() {
-            let argv = ["/bin/sh", "-c", &format!("{text}; [ $? -ne 1 ]")].map(str::to_owned).to_vec();
-            (argv, true)
-        } else {
-            command(&text)
-        };
+        let (argv, by_shell) = command(&text);
         self.argv = argv;
         let shell = by_shell.then_some("it is run by /bin/sh, which looks it up and splits it");
         let user = (!self.has_user).then_some("it runs as nobody: `user` of the check names another");
@@ -67,6 +63,7 @@ impl Script {
         }
         let mut keys: Vec<Key> = vec![("command", list(self.argv.iter().map(String::as_str)))];
         keys.extend(self.user.iter().map(|user| ("user", quoted(user))));
+        keys.extend(self.is_dynamic.then(|| ("dynamic_weight", "true".to_owned())));
         Some(keys)
     }
 }
