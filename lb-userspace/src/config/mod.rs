@@ -29,7 +29,7 @@ pub(crate) use report::{foreign, text::wrap};
 pub use section::check::tls::Identity;
 pub use section::check::{
     Body, Check, CheckKind, Command, Damping, Dns, Grpc, Header, Http, NOBODY, Origin, Owner, Pattern, Ping, Smtp, Tcp,
-    Tls, Udp, Via,
+    Tls, Udp, Version, Via,
 };
 pub use section::checks::{Checks, Join};
 pub use section::director::{Director, Mode, WhenAgentDies};

@@ -12,6 +12,7 @@
 mod dns;
 pub mod grpc;
 mod http;
+pub mod http2;
 mod ping;
 mod script;
 pub mod smtp;
@@ -103,6 +104,9 @@ pub enum Fault {
     /// A script that didn't end well.
     #[error("script: {0}")]
     Script(#[source] command::Failure),
+    /// What came by HTTP/2 isn't good.
+    #[error(transparent)]
+    Http2(#[from] http2::Fault),
     /// A gRPC server that isn't good.
     #[error(transparent)]
     Grpc(#[from] grpc::Fault),
@@ -166,6 +170,7 @@ impl Fault {
     fn kind(&self) -> Failure {
         match self {
             Self::NotHttp
+            | Self::Http2(_)
             | Self::TooLarge
             | Self::Status { .. }
             | Self::Body { .. }

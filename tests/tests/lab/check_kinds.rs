@@ -117,10 +117,13 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             host.dir().display()
         );
         let servers = |old: &Issued| -> Result<String> {
-            let plain =
-                format!("server {{ listen 8446 http2; {grpc} 0; }}\nserver {{ listen 8447 http2; {grpc} 5; }}\n");
+            let plain = format!(
+                "server {{ listen 8446 http2; {grpc} 0; }}\nserver {{ listen 8447 http2; {grpc} 5; }}\n\
+                 server {{ listen 8449 http2; {well} }}\n"
+            );
+            let two = tls_server(host, 8450, &good, well)?.replace("8450 ssl", "8450 ssl http2");
             let within = tls_server(host, 8448, &good, &format!("{grpc} 0;"))?.replace("8448 ssl", "8448 ssl http2");
-            Ok([servers(old)?, plain, within].concat())
+            Ok([servers(old)?, plain, within, two].concat())
         };
         let mut server = nginx::start_with(host, 80, &servers(&old)?)?;
         let tls = format!("type = \"http\", host = \"www.example.org\", tls = {{ ca = \"{}\"", ca.display());
@@ -148,6 +151,11 @@ fn https_of_nginx_is_held_against_its_certificate_status_and_body() {
             row("call", 8447, "type = \"grpc\", service = \"a.B\"", "the call ended with NOT_FOUND"),
             row("session", 8448, tls.replace("http", "grpc") + " }", None),
             row("older", 80, "type = \"grpc\"", "the answer is not HTTP/2"),
+            row("two", 8449, "type = \"http\", version = \"2\", body = \"all is well\"", None),
+            row("other", 8449, "type = \"http\", version = \"2\", body = \"ill\"", "the body has no \"ill\""),
+            row("agreed", 8450, format!("{tls} }}, version = \"2\", body_regex = 'well\n$'"), None),
+            row("not-two", 80, "type = \"http\", version = \"2\"", "the answer is not HTTP/2"),
+            row("not-agreed", 443, format!("{tls} }}, version = \"2\""), ""),
             row("plain", 80, format!("{tls} }}"), "the answer is not TLS"),
             row("mixed", 443, "type = \"http\"", "status 400, expected 200-299"),
         ];
@@ -325,7 +333,12 @@ const BYTE: Duration = Duration::from_millis(20);
 fn a_hostile_real_costs_a_bounded_time_and_memory() {
     scenario(Lab::builder().reals(1), |lab| {
         let host = lab.real(1);
-        let servers: [(u16, Says); 7] = [
+        let servers: [(u16, Says); 8] = [
+            // HTTP/2: headers of stream 1 that are continued without end.
+            (8008, |stream| {
+                let more = [&[0, 3, 0xfc, 9, 0, 0, 0, 0, 1][..], &b"\0\x01x\x01y".repeat(204)].concat();
+                endless(stream, &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], &more, Duration::ZERO)
+            }),
             (8001, |stream| endless(stream, OK, &[b'a'; 65_536], Duration::ZERO)),
             (8002, |stream| endless(stream, OK, b"a", BYTE)),
             (8003, |stream| endless(stream, b"HTTP/1.1 200 OK\r\nx: ", &[b'a'; 65_536], Duration::ZERO)),
@@ -398,6 +411,8 @@ fn a_hostile_real_costs_a_bounded_time_and_memory() {
                 "script: it was ended after 400ms; it said: y / y / y",
             ),
             row("frames", 8005, "type = \"grpc\"", "the answer is not HTTP/2"),
+            row("continued", 8008, "type = \"http\", version = \"2\"", "the answer is not HTTP/2"),
+            row("pinged", 8106, "type = \"http\", version = \"2\"", "timed out after 400ms waiting for a response"),
             row("settings", 8105, "type = \"grpc\"", "timed out after 400ms waiting for a response"),
             row("pings", 8106, "type = \"grpc\"", "timed out after 400ms waiting for a response"),
             row("lines", 8101, "type = \"smtp\"", "the reply is too long"),

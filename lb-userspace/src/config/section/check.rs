@@ -24,7 +24,7 @@ use serde_json::{Value as Json, json};
 pub use dns::Dns;
 pub use grpc::Grpc;
 pub use headers::Header;
-pub use http::{Body, Http};
+pub use http::{Body, Http, Version};
 pub use pattern::Pattern;
 pub use ping::Ping;
 pub use rules::{Place, accept};

@@ -234,6 +234,7 @@ address = "192.0.2.2"
     assert_eq!(
         check.kind,
         CheckKind::Http(Http {
+            version: crate::config::Version::One,
             method: "HEAD".to_owned(),
             path: "/alive?deep=1".to_owned(),
             host: Some("www.example.org".to_owned()),

@@ -1,32 +1,24 @@
 //! The gRPC check: `grpc.health.v1.Health/Check` (the protocol of gRPC's own documentation, over HTTP/2, RFC 9113) on a
-//! connection of its own, within TLS where the check says so. A real can't make it hold more than [`HEAD`] bytes of
+//! connection of its own, within TLS where the check says so. A real can't make it hold more than [`http2::HEAD`] bytes of
 //! headers and [`message::BYTES`] of a message.
 
 pub mod message;
 
-use std::io;
-
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use hyper::body::Bytes;
+use h2::client::ResponseFuture;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
 use hyper::{Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout_at;
 
+use super::http2::{self, failure};
 use super::{Deadline, Memory, Way, connect, tls};
 use crate::config::{Grpc, short};
 use crate::health::Failure;
 use message::Read;
 
-/// Bytes of headers and trailers that are read at most.
-const HEAD: u32 = 16 * 1024;
-
 /// Why a gRPC server isn't good.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// What came is no HTTP/2.
-    #[error("the answer is not HTTP/2")]
-    NotHttp2,
     /// An HTTP status.
     #[error("HTTP status {0} in place of gRPC's answer")]
     Http(u16),
@@ -41,9 +33,6 @@ pub enum Fault {
         /// The server's words behind a colon, for people.
         text: String,
     },
-    /// The server ended the stream or the connection, with this code of HTTP/2's.
-    #[error("the server ended the call: {0:?}")]
-    Ended(h2::Reason),
     /// The server speaks of its service.
     #[error("{}, expected SERVING", word(STATES, *.0, "health"))]
     State(u64),
@@ -108,35 +97,18 @@ pub(super) async fn check(
     timeout_at(deadline.at, asked).await.map_err(|_| super::Fault::Waiting(deadline.timeout))?
 }
 
-/// Sends the request and judges the response. The connection is driven here, not in a task of its own: it goes with this
-/// future.
+/// Sends the request and judges the response.
 async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<()>,
     question: &Grpc,
 ) -> Result<(), super::Fault> {
-    let begun = Builder::new()
-        .enable_push(false)
-        .max_header_list_size(HEAD)
-        .initial_window_size(HEAD)
-        .initial_connection_window_size(HEAD)
-        .handshake(stream);
-    let (sender, connection) = begun.await.map_err(failure)?;
-    let answer = answer(sender, request, question);
-    tokio::pin!(answer, connection);
-    tokio::select! {
-        biased;
-        judged = &mut answer => judged,
-        // An ended connection has told `answer` already.
-        _ = &mut connection => answer.await,
-    }
-}
-
-async fn answer(sender: SendRequest<Bytes>, request: Request<()>, question: &Grpc) -> Result<(), super::Fault> {
-    let mut sender = sender.ready().await.map_err(failure)?;
-    let (response, mut body) = sender.send_request(request, false).map_err(failure)?;
-    body.send_data(message::request(&question.service).into(), true).map_err(failure)?;
-    judge(response).await
+    http2::on(stream, |mut sender| async move {
+        let (response, mut body) = sender.send_request(request, false).map_err(failure)?;
+        body.send_data(message::request(&question.service).into(), true).map_err(failure)?;
+        judge(response).await
+    })
+    .await
 }
 
 async fn judge(response: ResponseFuture) -> Result<(), super::Fault> {
@@ -197,20 +169,6 @@ fn request(way: Way<'_>, question: &Grpc, deadline: &Deadline) -> Result<Request
         .header("grpc-timeout", format!("{}m", deadline.timeout.as_millis().clamp(1, 99_999_999)))
         .body(())
         .map_err(|_| super::Fault::Request("host"))
-}
-
-fn failure(error: h2::Error) -> super::Fault {
-    if let Some(reason) = error.reason().filter(|_| error.is_remote()) {
-        return Fault::Ended(reason).into();
-    }
-    if !error.is_io() {
-        return Fault::NotHttp2.into();
-    }
-    match error.into_io() {
-        Some(error) if error.raw_os_error().is_some() || error.get_ref().is_some_and(tls::is_tls) => tls::of_io(&error),
-        Some(error) if error.kind() == io::ErrorKind::InvalidData => Fault::NotHttp2.into(),
-        _ => super::Fault::Closed,
-    }
 }
 
 #[cfg(test)]

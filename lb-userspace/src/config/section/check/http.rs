@@ -8,13 +8,15 @@ use super::headers::{Header, Headers};
 use super::pattern::{PATTERN, Pattern};
 use super::tls::{Tls, TlsTable};
 use crate::config::read::value::short;
-use crate::config::read::{Keys, List, Number, Section, Spread, Text, key, keys, value};
+use crate::config::read::{Choice, Keys, List, Number, Section, Spread, Text, key, keys, value};
 use crate::config::report::Fault;
 use crate::config::report::text::{WIDTH, clip};
 
 /// An HTTP response of an expected status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Http {
+    /// The protocol's.
+    pub version: Version,
     /// `GET`, `HEAD`, ….
     pub method: String,
     /// Path and query.
@@ -33,6 +35,15 @@ pub struct Http {
     pub tls: Option<Box<Tls>>,
 }
 
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// HTTP/1.1.
+    One,
+    /// HTTP/2: in plain at once, without an upgrade; within TLS by ALPN.
+    Two,
+}
+
 /// What is looked for in a body, in its first [`Http::body_limit`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Body {
@@ -46,6 +57,7 @@ impl Default for Http {
     /// What a check asks whose file says its type alone.
     fn default() -> Self {
         Self {
+            version: Version::One,
             method: "GET".to_owned(),
             path: "/".to_owned(),
             host: None,
@@ -58,6 +70,7 @@ impl Default for Http {
     }
 }
 
+const VERSIONS: Choice<Version> = Choice(&[("1.1", Version::One), ("2", Version::Two)]);
 const METHOD: Text<String> = Text { read: value::method, example: "\"GET\"", values: "in capitals" };
 const PATH: Text<String> = Text { read: value::path, example: "\"/\"", values: "starts with `/`" };
 const HOST: Text<String> =
@@ -76,6 +89,8 @@ const STATUS: List<Spread> = List {
 keys! {
     #[derive(Debug)]
     pub struct HttpKeys {
+        /// of HTTP: `2` is spoken at once in plain (h2c by prior knowledge), and agreed on within TLS (ALPN `h2`)
+        version: Version = key(VERSIONS).or(Version::One);
         /// what is asked with
         method: String = key(METHOD).or("GET".to_owned());
         /// path and query
@@ -118,6 +133,7 @@ impl Asks for Http {
             (text, pattern) => text.map(Body::Text).or(pattern.map(|(pattern, _)| Body::Match(pattern.clone()))),
         };
         Some(Self {
+            version: keys.version.copied()?,
             method: keys.method.cloned()?,
             path: keys.path.cloned()?,
             host: keys.host.cloned(),
@@ -153,7 +169,12 @@ impl Asks for Http {
         let ranges: Vec<String> = self.status.iter().map(range).collect();
         format!(
             "{} {} {}{}{headers} on port {port}, good are {}{}{}",
-            if self.tls.is_some() { "HTTPS" } else { "HTTP" },
+            match (&self.tls, self.version) {
+                (None, Version::One) => "HTTP",
+                (None, Version::Two) => "HTTP/2",
+                (Some(_), Version::One) => "HTTPS",
+                (Some(_), Version::Two) => "HTTPS by HTTP/2",
+            },
             self.method,
             clip(&self.path, WIDTH / 2),
             host.unwrap_or_default(),
