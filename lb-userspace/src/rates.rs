@@ -120,6 +120,23 @@ impl Sampled {
         Some(rates(before.reals.get(&(*key, real))?, last.reals.get(&(*key, real))?, apart))
     }
 
+    /// What was counted of each real of each service between the two readings; nothing of one that began anew meanwhile.
+    pub fn between(&self) -> impl Iterator<Item = ((ServiceKey, Address), Counters)> + '_ {
+        let pair = self.pair().into_iter();
+        pair.flat_map(|(before, last, _)| {
+            last.reals.iter().filter_map(|(real, last)| {
+                let before = before.reals.get(real)?;
+                let since = |of: fn(&Counters) -> u64| of(last).checked_sub(of(before));
+                let counters = Counters {
+                    connections: since(|counters| counters.connections)?,
+                    packets: since(|counters| counters.packets)?,
+                    bytes: since(|counters| counters.bytes)?,
+                };
+                Some((*real, counters))
+            })
+        })
+    }
+
     /// Packets of a verdict; `None` before the second reading.
     #[must_use]
     pub fn verdict(&self, verdict: Verdict) -> Option<f64> {
@@ -171,9 +188,13 @@ mod tests {
         assert_eq!(sampled.verdict(Verdict::NoReal), Some(100.0));
         assert_eq!(sampled.verdict(Verdict::NoRoom), None);
         assert_eq!(sampled.apart(), Some(Duration::from_secs(2)));
+        assert_eq!(sampled.between().count(), 0, "it was read once");
         // It began anew.
         sampled.take(reading(3, 50, true));
         assert_eq!(sampled.real(&key, real).map(|rates| rates.packets), Some(50.0));
+        assert_eq!(sampled.between().count(), 0);
+        sampled.take(reading(4, 57, true));
+        assert_eq!(sampled.between().map(|(_, counted)| counted.packets).collect::<Vec<_>>(), [7]);
         sampled.take(reading(300, 60, true));
         assert!(sampled.service(&key).is_none(), "it slept");
     }

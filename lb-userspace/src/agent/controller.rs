@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
+use lb_common::maps::{Address, ServiceKey};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ use crate::config::Config;
 use crate::dataplane::{Dataplane, Desired, Pins, Room, StatsReader, Swept};
 use crate::events::{Events, Kind};
 use crate::health::Vips;
+use crate::health::suspects::Suspects;
 use crate::host::neighbour::NeighbourEvent;
 use crate::metrics::{self, Listener};
 use crate::pulse::{BEAT, Heart};
@@ -130,6 +132,8 @@ pub struct Controller {
     /// The task that reads the counters, if one does; the last two readings, and when the next is due.
     sampling: JoinSet<Result<(Reading, Duration)>>,
     sampled: Sampled,
+    /// Reals that clients' packets speak against.
+    suspects: Suspects<(ServiceKey, Address)>,
     next_sample: Instant,
     /// The tasks that read the counters for those who asked for the status.
     telling: JoinSet<Asked>,
@@ -207,6 +211,7 @@ impl Controller {
             next_sweep: Instant::now(),
             sampling: JoinSet::new(),
             sampled: Sampled::default(),
+            suspects: Suspects::default(),
             next_sample: Instant::now(),
             telling: JoinSet::new(),
             room,

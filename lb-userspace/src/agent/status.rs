@@ -89,6 +89,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
                 since: since.map(seconds),
                 why,
                 doubt: None,
+                suspect: None,
                 own_fault: None,
                 latency_us: None,
                 mac: model.hop(real).map(|hop| mac(hop.mac)),

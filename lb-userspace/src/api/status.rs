@@ -298,6 +298,9 @@ pub struct RealStatus {
     /// What speaks against what holds: a few bad or good answers in a row.
     #[serde(default)]
     pub doubt: Option<String>,
+    /// Clients open connections to it that nothing follows, so that it is asked at once: how many since something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<u64>,
     /// Why its checks can't be made: a fault of this director's own, which says nothing of the real.
     #[serde(default)]
     pub own_fault: Option<String>,
@@ -338,6 +341,7 @@ impl RealStatus {
             remembered_connections: None,
             why: None,
             doubt: None,
+            suspect: None,
             own_fault: None,
             latency_us: None,
             mac: None,

@@ -106,6 +106,8 @@ pub struct Machine {
     /// Checks started so far.
     started: u64,
     next_start: Instant,
+    /// When the last one started.
+    began: Option<Instant>,
     running: Option<Running>,
 }
 
@@ -138,6 +140,7 @@ impl Machine {
             reported: false,
             started: 0,
             next_start: now + part(within.min(interval), random),
+            began: None,
             running: None,
         };
         machine.take_pace(check);
@@ -149,6 +152,15 @@ impl Machine {
     pub fn set_pace(&mut self, check: &Check, now: Instant, random: u64) {
         self.take_pace(check);
         self.next_start = self.next_start.min(now + part(self.interval, random));
+    }
+
+    /// Something else speaks against it: the next check starts now where that is `new`, else after `fast`.
+    pub fn hurry(&mut self, now: Instant, new: bool) {
+        if matches!(self.health, Health::Down { .. }) || self.running.is_some() {
+            return;
+        }
+        let next = if new { now } else { self.began.map_or(now, |began| (began + self.fast).max(now)) };
+        self.next_start = self.next_start.min(next);
     }
 
     fn take_pace(&mut self, check: &Check) {
@@ -230,6 +242,7 @@ impl Machine {
         let wait = if self.started == 0 { part(self.interval, random) } else { self.jittered(self.interval, random) };
         let fast = now + self.jittered(self.fast, random);
         self.next_start = now + wait;
+        self.began = Some(now);
         self.started += 1;
         let ticket = Ticket(self.started);
         self.running = Some(Running { ticket, give_up: now + self.timeout + GRACE, fast });

@@ -2,7 +2,7 @@
 //!
 //! [`machine`] decides (no socket, task or clock), [`join`] makes one word of several checks of a real, [`probe`] asks a
 //! real once, [`via`] lets it ask on a VIP, [`runner`] is the edge that gives each target its machine and runs the probes;
-//! [`kept`] lets what is known outlive the agent; [`event`] is what the controller sees, [`history`] and [`look`] what people see.
+//! [`suspects`] are reals that clients' packets speak against; [`kept`] lets what is known outlive the agent; [`event`] is what the controller sees, [`history`] and [`look`] what people see.
 
 pub mod event;
 pub mod history;
@@ -12,6 +12,7 @@ pub mod look;
 pub mod machine;
 pub mod probe;
 pub mod runner;
+pub mod suspects;
 pub mod via;
 
 pub use event::*;

@@ -39,6 +39,7 @@ pub type Targets = HashMap<Target, Option<Health>>;
 enum Command {
     Targets(Targets),
     Vips(Vips),
+    Hurry(Vec<(IpAddr, bool)>),
     Look(oneshot::Sender<Look>),
 }
 
@@ -69,6 +70,11 @@ impl Handle {
     /// Makes these the addresses that no check is sent from; for the checks that begin from then on.
     pub fn set_vips(&self, vips: Vips) {
         let _ = self.commands.send(Command::Vips(vips));
+    }
+
+    /// Asks these reals, as far as they are up, at once where that is new of one, else no later than in doubt.
+    pub fn hurry(&self, reals: Vec<(IpAddr, bool)>) {
+        let _ = self.commands.send(Command::Hurry(reals));
     }
 
     /// What it is doing; nothing comes from a loop that has ended.
@@ -205,6 +211,7 @@ impl Runner {
                 command = commands.recv() => match command {
                     Some(Command::Targets(targets)) => self.set_targets(targets),
                     Some(Command::Vips(vips)) => self.vips = Arc::new(vips),
+                    Some(Command::Hurry(reals)) => self.hurry(&reals),
                     // Whoever asked may have gone.
                     Some(Command::Look(answer)) => { let _ = answer.send(self.look()); }
                     None => return,
@@ -224,6 +231,20 @@ impl Runner {
             self.start_ready();
             self.keep();
         }
+    }
+
+    fn hurry(&mut self, reals: &[(IpAddr, bool)]) {
+        let now = Instant::now();
+        let reals: HashMap<IpAddr, bool> = reals.iter().copied().collect();
+        let suspect = self.slots.iter_mut().filter(|(_, slot)| slot.queued.is_some() && slot.running.is_none());
+        let mut hurried = Vec::new();
+        for (id, slot) in suspect {
+            if let Some(new) = reals.get(&slot.target.address) {
+                slot.machine.hurry(now, *new);
+                hurried.push(*id);
+            }
+        }
+        hurried.into_iter().for_each(|id| self.enqueue(id));
     }
 
     /// Writes down what is known, if that is due.

@@ -1,9 +1,10 @@
 //! Several checks of a real, what a reload leaves of them, and faults that are the director's own.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_tests::agent::{Agent, unwrapped};
 use lb_tests::client::{Client, tally};
 use lb_tests::config::{director, real, service};
@@ -186,6 +187,47 @@ fn a_script_sets_the_weight_of_its_real_and_knows_its_service() {
         assert!(is(State::Up, 25)(&agent.real("web", weighed)?), "a reload forgets nothing");
         Ok(())
     });
+}
+
+/// By a service that remembers no connections, and by one that does.
+#[test]
+fn a_real_that_answers_no_client_is_found_well_before_its_next_check() {
+    for scheduler in ["mh", "rr"] {
+        scenario(Lab::builder(), |lab| {
+            let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+            let keys = format!(
+                "protocol = \"tcp\"\nscheduler = \"{scheduler}\"\n\
+                 check = {{ type = \"tcp\", interval = \"1m\", fast = \"200ms\", timeout = \"100ms\", fall = 3 }}"
+            );
+            let web = service("web", format!("{VIP}:80"), &keys, lab.reals().map(|host| real(host.v4(), "")));
+            let agent = Agent::start(lab.director(), &(director(&["eth1"]) + &web))?;
+            let (dead, good) = (lab.real(1).v4(), lab.real(2).v4());
+            for real in [dead, good] {
+                agent.wait_for_real("web", real, is(State::Up))?;
+            }
+            let knock = || {
+                for _ in 0..10 {
+                    // Whether it is answered is not the question.
+                    let _ = TcpStream::connect_timeout(&(VIP, 80).into(), Duration::from_millis(100));
+                }
+            };
+            lab.client().within(knock)?;
+            lab.real(1)
+                .run("nft", &["add table inet lb; add chain inet lb input { type filter hook input priority 0; }"])?;
+            lab.real(1).run("nft", &["add rule inet lb input tcp dport 80 tcp flags & (syn|ack) == syn drop"])?;
+            let began = Instant::now();
+            while agent.real("web", dead)?.state != State::Down {
+                ensure!(began.elapsed() < Duration::from_secs(10), "{}", agent.log());
+                lab.client().within(knock)?;
+            }
+            eprintln!("{scheduler}: found after {:?}", began.elapsed());
+            let log = agent.log();
+            assert!(log.contains(&format!("real {dead}: suspect")), "{log}");
+            assert!(!log.contains(&format!("real {good}: suspect")), "{log}");
+            assert_eq!(agent.real("web", good)?.state, State::Up);
+            Ok(())
+        });
+    }
 }
 
 #[test]

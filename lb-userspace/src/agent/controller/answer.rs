@@ -178,6 +178,7 @@ impl Controller {
         if let Ok(status) = &mut status {
             // The write that it waited for may have failed.
             status.fault = self.faults();
+            self.add_suspects(status);
         }
         tokio::spawn(async move {
             if let (Ok(status), Ok(look)) = (&mut status, look.await) {

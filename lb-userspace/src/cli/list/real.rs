@@ -17,7 +17,10 @@ pub(super) fn together(real: &RealStatus) -> impl Iterator<Item = String> {
 /// What its checks say besides.
 pub(super) fn checked(real: &RealStatus) -> impl Iterator<Item = String> {
     let own = real.own_fault.as_ref().map(|fault| format!("its checks can't be made, it stays what it was: {fault}"));
-    real.doubt.clone().into_iter().chain(own)
+    let suspect = real.suspect.map(|opened| {
+        format!("suspect: {opened} connections were opened, and nothing followed; it is asked more often")
+    });
+    real.doubt.clone().into_iter().chain(suspect).chain(own)
 }
 
 /// What keeps a real from its share; nothing for one that takes it.

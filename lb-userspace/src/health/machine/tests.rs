@@ -464,3 +464,29 @@ fn a_weight_is_news_of_one_that_is_up_and_stays_until_another_is_asked_for() {
     }
     assert_eq!(machine.kept(at(start, 13_000)).unwrap().weight, Some(7));
 }
+
+#[test]
+fn a_suspect_is_asked_at_once_and_then_as_often_as_in_doubt() {
+    let start = Instant::now();
+    let slow = Check { interval: Duration::from_secs(60), fast: Duration::from_secs(1), jitter: 0, ..check(1, 2) };
+    let mut machine = Machine::new(&slow, Some(up(0)), FEW, start, 0);
+    once(&mut machine, start, 0, Outcome::Good);
+    let next = |machine: &Machine| machine.next_start().duration_since(start).as_millis();
+    // The second is anywhere in the interval.
+    let second = u64::try_from(next(&machine)).unwrap();
+    once(&mut machine, start, second, Outcome::Good);
+    let began = u64::try_from(next(&machine)).unwrap() - 60_000;
+    machine.hurry(at(start, began + 300).monotonic, false);
+    assert_eq!(next(&machine), u128::from(began + 1000), "not sooner than `fast`");
+    machine.hurry(at(start, began + 400).monotonic, true);
+    assert_eq!(next(&machine), u128::from(began + 400));
+    let Step::Start(ticket) = machine.tick(at(start, began + 400), 0) else { panic!("due") };
+    machine.hurry(at(start, began + 401).monotonic, true);
+    assert_eq!(machine.finish(ticket, bad("timed out"), at(start, began + 500)), None, "its check decides");
+    assert_eq!(machine.phase(start), Phase::Falling(1, 2));
+    assert_eq!(next(&machine), u128::from(began + 1400), "as always when in doubt");
+    assert!(once(&mut machine, start, began + 1400, bad("timed out")).is_some());
+    let due = next(&machine);
+    machine.hurry(at(start, began + 2000).monotonic, true);
+    assert_eq!(next(&machine), due, "a real that is down is left to its pace");
+}
