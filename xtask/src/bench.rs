@@ -13,8 +13,9 @@ use crate::{lab, shell};
 pub(crate) struct Args {
     /// Nothing for the packet path; `gaps` for a client's gap at each way to lose a director, keepalived beside it; `gaps
     /// soak` for false take-overs under load; `gaps cpu` for 255 virtual routers; `exchange` for what directors tell each
-    /// other; `scale` for the time from one real's event to the maps, among ten thousand reals (`lab scale`); `bulk` for
-    /// uploads by the tc program and by generic XDP. `--help` behind it has its options.
+    /// other; `scale` for the time from one real's event to the maps, among ten thousand reals (`lab scale`); `checks detection`
+    /// for how soon a real's failure is out of the slots, `checks rate` for what thousands of health checks a second cost;
+    /// `bulk` for uploads by the tc program and by generic XDP. `--help` behind it has its options.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
@@ -28,6 +29,10 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
         Some((first, rest)) if first == "gaps" => {
             packages::ensure(checkout, packages::LAB)?;
             ("gaps", &[], rest)
+        }
+        Some((first, rest)) if first == "checks" => {
+            packages::ensure(checkout, packages::LAB)?;
+            ("checks", &[], rest)
         }
         Some((first, rest)) if first == "bulk" => {
             packages::ensure(checkout, packages::NAMESPACES)?;

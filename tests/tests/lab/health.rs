@@ -11,6 +11,7 @@ use lb_tests::config::{director, real, service};
 use lb_tests::lab::{DEADLINE, Lab, Mac, VIP, VIP6, nginx, scenario, wait_until};
 use lb_tests::responder::Http;
 use lb_userspace::api::{RealStatus, State};
+use nix::sys::signal::Signal;
 
 /// Two failures in a row on a machine that stalls now and then are no proof of death.
 const CHECKED: &str = "protocol = \"tcp\"\nscheduler = \"rr\"\n\
@@ -65,6 +66,51 @@ fn a_real_that_answers_503_is_taken_out_and_the_list_says_so() {
         agent.wait_for_real("web", lab.real(1).v4(), is(State::Up))?;
         assert_eq!(tally(&client.get_many((VIP, 80), 20)?).into_values().collect::<Vec<_>>(), [10, 10]);
         assert!(!agent.lb(&["list"])?.contains("DOWN"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_real_that_is_frozen_firewalled_or_slow_is_down_in_words_and_comes_back() {
+    scenario(Lab::builder(), |lab| {
+        let mut server = nginx::start(lab.real(1))?;
+        let slow = Http::start(lab.real(2))?;
+        let mut agent = Agent::start(lab.director(), &config(lab, CHECKED))?;
+        agent.wait_until_served()?;
+        let (ill, other) = (lab.real(1).v4(), lab.real(2).v4());
+        let firewall = |rule: &str| lab.real(1).run("nft", &[rule]).map(drop);
+        firewall("add table inet lb; add chain inet lb input { type filter hook input priority 0; }")?;
+        let mut seen = |real, why: &str| {
+            agent.wait_for_real("web", real, is(State::Down)).with_context(|| why.to_owned())?;
+            agent
+                .wait_for_real("web", real, |real| real.why.as_deref() == Some(why))
+                .with_context(|| why.to_owned())?;
+            agent.process().wait_for_log(DEADLINE, &format!("real {real}: down: {why}")).map(drop)
+        };
+        // The kernel accepts for it, and nobody reads.
+        server.signal(Signal::SIGSTOP)?;
+        seen(ill, "timed out after 250ms waiting for a response")?;
+        server.signal(Signal::SIGCONT)?;
+        slow.set_delay(Duration::from_secs(1));
+        seen(other, "timed out after 250ms waiting for a response")?;
+        slow.set_delay(Duration::ZERO);
+        let rules = [
+            ("drop", "timed out after 250ms connecting"),
+            ("reject with tcp reset", "connection refused"),
+            ("reject with icmpx type admin-prohibited", "no route to host"),
+        ];
+        for (verdict, why) in rules {
+            firewall(&format!("add rule inet lb input tcp dport 80 {verdict}"))?;
+            seen(ill, why)?;
+            firewall("flush chain inet lb input")?;
+        }
+        for real in [ill, other] {
+            agent.wait_for_real("web", real, is(State::Up))?;
+        }
+        assert_eq!(
+            tally(&Client::new(lab.client()).get_many((VIP, 80), 20)?).into_values().collect::<Vec<_>>(),
+            [10, 10]
+        );
         Ok(())
     });
 }
