@@ -77,6 +77,9 @@ fn a_reload_that_changes_the_pace_of_checks_forgets_nothing() {
     });
 }
 
+/// What the agent writes down of its checks.
+const RECORDS: &str = "/run/lb-state/checks.json";
+
 #[test]
 fn what_the_checks_know_outlives_the_agent() {
     scenario(Lab::builder(), |lab| {
@@ -120,7 +123,7 @@ fn what_the_checks_know_outlives_the_agent() {
         agent.stop()?;
 
         // Without what it knew the first answer decides.
-        lab.director().within(|| fs::write(file, "{\"version\":1,\"checks\":[{\"as"))??;
+        lab.director().within(|| fs::write(RECORDS, "{\"version\":1,\"checks\":[{\"as"))??;
         let agent = Agent::start_again(lab.director())?;
         agent.wait_for_real("web", dead, is(State::Up))?;
         assert_eq!(agent.log().matches("checks.json").count(), 2, "one line, with both names: {}", agent.log());
@@ -165,6 +168,9 @@ fn a_script_sets_the_weight_of_its_real_and_knows_its_service() {
         code("2")?;
         agent.wait_for_real("web", weighed, is(State::Quiesced, 0))?;
         assert_eq!(tally(&client.get_many((VIP, 80), 20)?), [("Real-2".to_owned(), 20)].into());
+        let written = || lab.director().within(|| fs::read_to_string(RECORDS));
+        let written = || written().is_ok_and(|text| text.is_ok_and(|text| text.contains("\"weight\":0,")));
+        wait_until(DEADLINE, "the weight to be written", written)?;
         agent.process().kill()?;
         let agent = Agent::start_again(lab.director())?;
         assert!(is(State::Quiesced, 0)(&agent.real("web", weighed)?), "{:?}", agent.real("web", weighed)?);
