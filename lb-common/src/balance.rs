@@ -57,7 +57,9 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
     } else {
         return Err(Verdict::OtherProtocol);
     };
-    rewrite(packet, environment, tags, choice.real)?;
+    if !E::OBSERVES {
+        rewrite(packet, environment, tags, choice.real)?;
+    }
     let verdict = if choice.real.ifindex == ingress {
         Verdict::Forwarded
     } else {

@@ -59,6 +59,8 @@ pub trait Tables {
 pub trait Environment {
     /// The maps that say who takes a packet.
     type Tables: Tables;
+    /// Frames stay as they are: it is told what would become of them, and counted.
+    const OBSERVES: bool = false;
     /// Those.
     fn tables(&self) -> &Self::Tables;
     /// Asks the flow table with the words of a [`Query`](crate::Query): [`recall`] with these tables.

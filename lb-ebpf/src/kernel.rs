@@ -38,12 +38,12 @@ pub trait Hook {
     fn address(&self, real: &Real) -> Option<Result<(), Verdict>>;
 }
 
-/// One run of a program.
-pub struct Kernel<'a, H> {
+/// One run of a program, which leaves all frames as they are where it observes alone.
+pub struct Kernel<'a, H, const OBSERVES: bool = false> {
     hook: &'a H,
 }
 
-impl<'a, H: Hook> Kernel<'a, H> {
+impl<'a, H: Hook, const OBSERVES: bool> Kernel<'a, H, OBSERVES> {
     #[inline(always)]
     pub fn new(hook: &'a H) -> Self {
         Self { hook }
@@ -155,8 +155,9 @@ impl Tables for Maps {
     }
 }
 
-impl<H: Hook> Environment for Kernel<'_, H> {
+impl<H: Hook, const OBSERVES: bool> Environment for Kernel<'_, H, OBSERVES> {
     type Tables = Maps;
+    const OBSERVES: bool = OBSERVES;
 
     #[inline(always)]
     fn tables(&self) -> &Maps {

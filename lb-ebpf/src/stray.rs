@@ -25,7 +25,7 @@ pub extern "C" fn lb_stray_tc(context: *mut __sk_buff, which: u64) -> u64 {
 
 #[inline(always)]
 fn answer(hook: &impl Hook, which: u64) -> u64 {
-    let kernel = Kernel::new(hook);
+    let kernel = Kernel::<_>::new(hook);
     let Some(pending) = pending() else { return Owner::word(Err(Verdict::NoReal)) };
     Owner::word(stray(&kernel.packet(), &kernel, Stray::of_word(which), pending))
 }

@@ -23,14 +23,7 @@ const PRIORITY: u16 = 0xf000;
 #[classifier]
 pub fn lb_tc(context: TcContext) -> i32 {
     let buffer = Buffer::new(context.skb.skb);
-    let kernel = Kernel::new(&buffer);
-    // Asked beforehand: the path is too long for the verifier to walk it a second time.
-    if buffer.has_more() && lb_reaches_beyond(buffer.skb) != 0 {
-        buffer.pull();
-    }
-    let verdict = lb_common::balance(kernel.packet(), &kernel);
-    kernel.count_verdict(verdict, buffer.packets.get());
-    match verdict.action() {
+    match decide::<false>(&buffer).action() {
         Action::Pass => TC_ACT_UNSPEC,
         // SAFETY: a helper that takes two numbers.
         Action::Transmit => unsafe { bpf_redirect(buffer.ifindex(), 0) as i32 },
@@ -40,13 +33,32 @@ pub fn lb_tc(context: TcContext) -> i32 {
     }
 }
 
+/// What `lb_tc` would do is counted, and every frame passes.
+#[classifier]
+pub fn lb_tc_observe(context: TcContext) -> i32 {
+    decide::<true>(&Buffer::new(context.skb.skb));
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn decide<const OBSERVES: bool>(buffer: &Buffer) -> Verdict {
+    let kernel = Kernel::<_, OBSERVES>::new(buffer);
+    // Asked beforehand: the path is too long for the verifier to walk it a second time.
+    if buffer.has_more() && lb_reaches_beyond(buffer.skb) != 0 {
+        buffer.pull();
+    }
+    let verdict = lb_common::balance(kernel.packet(), &kernel);
+    kernel.count_verdict(verdict, buffer.packets.get());
+    verdict
+}
+
 /// Whether headers of the packet are in fragments, or may be: those that an ICMP error embeds aren't looked for. A function of
 /// the program's own, as in `recall.rs`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_reaches_beyond(skb: *mut __sk_buff) -> u64 {
     let buffer = Buffer::new(skb);
-    let packet = Kernel::new(&buffer).packet();
+    let packet = Kernel::<_>::new(&buffer).packet();
     let parsed = parse_network(&packet, buffer.merged()).and_then(|network| {
         if network.is_stray() { Err(Verdict::Truncated) } else { parse_transport(&packet, network) }
     });

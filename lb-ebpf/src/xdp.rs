@@ -18,6 +18,18 @@ pub fn lb(context: XdpContext) -> u32 {
     forward(&context)
 }
 
+/// What `lb` would do is counted, and every frame passes.
+#[xdp(frags)]
+pub fn lb_observe(context: XdpContext) -> u32 {
+    observe(&context)
+}
+
+/// The same for kernels that have no XDP over fragmented frames.
+#[xdp]
+pub fn lb_observe_lin(context: XdpContext) -> u32 {
+    observe(&context)
+}
+
 /// The same for kernels that have no XDP over fragmented frames.
 #[xdp]
 pub fn lb_linear(context: XdpContext) -> u32 {
@@ -26,10 +38,17 @@ pub fn lb_linear(context: XdpContext) -> u32 {
 
 #[inline(always)]
 fn forward(context: &XdpContext) -> u32 {
-    let kernel = Kernel::new(context);
+    let kernel = Kernel::<_, false>::new(context);
     let verdict = lb_common::balance(kernel.packet(), &kernel);
     kernel.count_verdict(verdict, 1);
     (ACTIONS >> (verdict as u32 * ACTION_BITS)) as u32 & ((1 << ACTION_BITS) - 1)
+}
+
+#[inline(always)]
+fn observe(context: &XdpContext) -> u32 {
+    let kernel = Kernel::<_, true>::new(context);
+    kernel.count_verdict(lb_common::balance(kernel.packet(), &kernel), 1);
+    XDP_PASS
 }
 
 /// Bits of a kernel's word for an action.

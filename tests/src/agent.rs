@@ -1,5 +1,6 @@
 //! The agent on a director of the lab: its binary, its configuration, its log and its answers.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,14 @@ impl<'a> Agent<'a> {
         Self::start_from(host, &binary()?, write(host, config)?)
     }
 
+    /// Starts one that observes alone.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_observing(host: &'a Host, config: &str) -> Result<Self> {
+        Self::start_with(host, &binary()?, write(host, config)?, &["--observe"])
+    }
+
     /// Starts it with the configuration of the run before.
     ///
     /// # Errors
@@ -58,8 +67,12 @@ impl<'a> Agent<'a> {
     }
 
     fn start_from(host: &'a Host, binary: &Path, config: PathBuf) -> Result<Self> {
+        Self::start_with(host, binary, config, &[])
+    }
+
+    fn start_with(host: &'a Host, binary: &Path, config: PathBuf, more: &[&str]) -> Result<Self> {
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let mut process = host.spawn(binary, arguments)?;
+        let mut process = host.spawn(binary, arguments.into_iter().chain(more.iter().map(OsStr::new)))?;
         process.wait_for_log(DEADLINE, ": ready")?;
         Ok(Self { host, process, config })
     }

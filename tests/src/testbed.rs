@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use lb_common::Action;
 use lb_common::maps::{FlowLine, FragmentEntry, FragmentKey, Loads, Service, Turn};
-use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Sizes, StatsReader};
+use lb_userspace::dataplane::{Dataplane, Desired, Error, Features, Gates, Pins, Purpose, Sizes, StatsReader};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use zerocopy::{FromZeros, IntoBytes as _};
@@ -84,7 +84,7 @@ impl Testbed {
     pub fn with(sizes: Sizes, features: impl FnOnce() -> Result<Features, Error>) -> Result<Self> {
         private_bpffs()?;
         let pins = Pins::under(Path::new("/sys/fs/bpf"));
-        let dataplane = Dataplane::open_with(pins.clone(), sizes, features)?;
+        let dataplane = Dataplane::open_with(pins.clone(), sizes, Purpose::Forward, features)?;
         let stats = StatsReader::open(&pins)?;
         let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
         let flows = Array::try_from(map("flows")?)?;

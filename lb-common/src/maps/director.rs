@@ -31,6 +31,9 @@ pub struct Director {
 impl Director {
     /// There are any-port services.
     pub const ANY_PORT: u32 = 1;
+    /// The program observes alone: what the maps say becomes of no frame. The agent's word to whoever reads the maps; the program
+    /// that observes is another one.
+    pub const OBSERVES: u32 = 2;
 }
 
 /// A table of services: a part of `services`.

@@ -29,7 +29,7 @@ impl Devices {
             return config.clone();
         }
         let mut named = Config::clone(config);
-        for router in &mut named.vrrp {
+        for router in named.vrrp.iter_mut().chain(named.observed.iter_mut().flatten()) {
             self.replace(&mut router.interface);
             router.addresses.iter_mut().filter_map(|vip| vip.interface.as_mut()).for_each(|name| self.replace(name));
             for track in &mut router.track {

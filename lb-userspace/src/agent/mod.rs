@@ -39,6 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::config::Config;
 use crate::dataplane::{Pins, StatsReader};
 use crate::events::{Events, Keeper, Kind, Said, keeper};
 use crate::pulse::Pulse;
@@ -64,16 +65,16 @@ pub struct Broken(pub String);
 /// The exit code of an agent that ended for [`Broken`].
 pub const BROKEN: i32 = 70;
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT; one that observes alone where `observe` says so.
 ///
 /// # Errors
 /// It can't start: the text says what, where, and the mend, and nothing is left behind that was not there before.
 /// Or a part of it failed ([`Broken`]).
-pub async fn run(path: PathBuf) -> Result<()> {
+pub async fn run(path: PathBuf, observe: bool) -> Result<()> {
     // Before anything that takes time: until then these end the process.
     let (dump, ignored) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     let hangup = signal(SignalKind::hangup())?;
-    let (loaded, links) = start::read(&path, |_| true).await?;
+    let (loaded, links) = start::read(&path, observe, |_| true).await?;
     let config = Arc::new(loaded.config);
     let _lock = start::lock()?;
     start::raise_descriptor_limit();
@@ -87,7 +88,7 @@ pub async fn run(path: PathBuf) -> Result<()> {
     let noted = keeper::path();
     let events = keeper::adopt(&noted);
     let keeper = Keeper::spawn(events.clone(), noted);
-    tell_start(&events, fresh, config.services.len());
+    tell_start(&events, fresh, &config);
 
     let (cancel, pulse) = (CancellationToken::new(), Pulse::default());
     let (health_sender, health) = mpsc::channel(4096);
@@ -141,7 +142,8 @@ pub async fn run(path: PathBuf) -> Result<()> {
         ignored,
         fault,
     };
-    info!("{}: ready, {} services", path.display(), config.services.len());
+    let observes = if observe { "; it observes alone, and every frame passes" } else { "" };
+    info!("{}: ready, {} services{observes}", path.display(), config.services.len());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let parts = controller.run(inputs).await;
     let Parts { checks, neighbours: follower, routers: ownership, fault, exchange, hooks } = parts;
@@ -160,14 +162,15 @@ pub async fn run(path: PathBuf) -> Result<()> {
         }
     }
     hooks.join().await;
-    events.record(Said::new(Kind::Agent, "lb", STOPPED).because("the program goes on forwarding"));
+    let goes_on = if observe { "the program goes on observing" } else { "the program goes on forwarding" };
+    events.record(Said::new(Kind::Agent, "lb", STOPPED).because(goes_on));
     events.close();
     cancel.cancel();
     server.join().await;
     checks.join().await;
     follower.join().await;
     keeper.join().await;
-    info!("stopped; the program goes on forwarding (`lb detach` ends it)");
+    info!("stopped; {goes_on} (`lb detach` ends it)");
     fault.map_or(Ok(()), |fault| Err(Broken(fault).into()))
 }
 
@@ -176,13 +179,18 @@ const STOPS: &str = "stops";
 const STOPPED: &str = "stopped";
 
 /// Tells that this agent started, and how the one before it ended.
-fn tell_start(events: &Events, fresh: bool, services: usize) {
+fn tell_start(events: &Events, fresh: bool, config: &Config) {
     let before = events.all().into_iter().rev().find(|event| event.said.kind == Kind::Agent);
     if before.is_some_and(|last| last.said.state != STOPPED) {
         let ended = Said::new(Kind::Agent, "lb", "the agent before this one ended without a word");
         events.record(ended.because("it was killed, or the machine went down"));
     }
-    let found = if fresh { "nothing was forwarded before" } else { "the program went on forwarding meanwhile" };
-    let cause = format!("version {}, {services} services; {found}", env!("CARGO_PKG_VERSION"));
-    events.record(Said::new(Kind::Agent, "lb", "started").because(cause));
+    let found = match (fresh, config.observed.is_some()) {
+        (true, _) => "nothing was forwarded before",
+        (false, true) => "the program went on observing meanwhile",
+        (false, false) => "the program went on forwarding meanwhile",
+    };
+    let cause = format!("version {}, {} services; {found}", env!("CARGO_PKG_VERSION"), config.services.len());
+    let state = if config.observed.is_some() { "started, to observe alone" } else { "started" };
+    events.record(Said::new(Kind::Agent, "lb", state).because(cause));
 }

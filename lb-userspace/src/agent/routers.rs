@@ -81,6 +81,7 @@ impl Routers {
         };
         let settings = settings_of(config);
         forget_old_macs(&mut host.maps, &settings)?;
+        observe_macs(&mut host.maps, config)?;
         let (ready, started) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
             // Dropped with the thread, by a panic too.
@@ -147,6 +148,20 @@ fn forget_old_macs(maps: &mut Gates, settings: &[Settings]) -> Result<(), crate:
     let index = |settings: &Settings| if_nametoindex(settings.interface.as_str()).ok();
     let kept: Vec<_> = settings.iter().filter_map(|settings| Some((index(settings)?, settings.mac()?))).collect();
     maps.keep_virtual_macs(|ifindex, mac| kept.contains(&(ifindex, mac)))
+}
+
+/// Has frames looked at that are for the virtual MACs of routers which another program of this host takes part in.
+///
+/// # Errors
+/// The map can't be written.
+pub fn observe_macs(maps: &mut Gates, config: &Config) -> Result<(), crate::dataplane::Error> {
+    let Some(observed) = &config.observed else { return Ok(()) };
+    let macs: Vec<_> = settings_of(&Config { vrrp: observed.clone(), ..config.clone() })
+        .iter()
+        .filter_map(|settings| Some((if_nametoindex(settings.interface.as_str()).ok()?, settings.mac()?)))
+        .collect();
+    maps.keep_virtual_macs(|ifindex, mac| macs.contains(&(ifindex, mac)))?;
+    macs.iter().try_for_each(|&(ifindex, mac)| maps.set_virtual_mac(ifindex, mac, true))
 }
 
 /// What the virtual routers do to this host.

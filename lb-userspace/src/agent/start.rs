@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::api::RUN;
 use crate::config::{self, Config, Limits, Loaded, Mode, Real, Service};
-use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Sizes};
+use crate::dataplane::{Adopted, Attached, Dataplane, Hook, Pins, Purpose, Sizes};
 use crate::health::join::join;
 use crate::health::kept::Records;
 use crate::health::{self, Failure, Health, Target};
@@ -80,12 +80,17 @@ pub fn is_locked() -> Result<bool> {
 #[error(transparent)]
 pub struct Misconfigured(pub config::Error);
 
-/// Reads the configuration and holds it against the machine, where an interface may be missing that is `awaited` by name.
+/// Reads the configuration and holds it against the machine, where an interface may be missing that is `awaited` by name. It is
+/// that of a director that observes alone where `observe` says so.
 ///
 /// # Errors
 /// Every fault of the file, at its place; or every one of the files that its checks name.
-pub async fn read(path: &Path, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
-    hold(config::read(path).map_err(Misconfigured)?, awaited).await
+pub async fn read(path: &Path, observe: bool, awaited: impl Fn(&str) -> bool) -> Result<(Loaded, Vec<Link>)> {
+    let (mut loaded, links) = hold(config::read(path).map_err(Misconfigured)?, awaited).await?;
+    if observe {
+        loaded.config = loaded.config.observing();
+    }
+    Ok((loaded, links))
 }
 
 /// Holds a configuration against the machine, as [`read`] does.
@@ -139,7 +144,14 @@ pub fn open(config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<Stri
 }
 
 fn open_at(pins: &Pins, config: &Config, links: &[Link]) -> Result<(Dataplane, BTreeMap<String, Interface>)> {
-    let mut dataplane = Dataplane::open(pins.clone(), sizes(config))?;
+    let purpose = if config.observed.is_some() { Purpose::Observe } else { Purpose::Forward };
+    let mut dataplane = Dataplane::open(pins.clone(), sizes(config), purpose)?;
+    if purpose == Purpose::Observe && !dataplane.adopted().observed && !dataplane.adopted().services.is_empty() {
+        bail!(
+            "lb forwards on this machine, and would cease to if it observed.\n\
+             End that first with `lb detach`, or run it without --observe."
+        );
+    }
     let mut interfaces = BTreeMap::new();
     for name in config.director.interfaces.iter().filter(|name| links::named(links, name).is_some()) {
         let interface = attach(&mut dataplane, name, config.director.mode, links)?;

@@ -129,6 +129,7 @@ pub fn status(held: &Held<'_>, fault: Option<String>) -> Result<Status, Error> {
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent: true,
+        observe: model.config.observed.is_some(),
         interfaces: runs.chain(awaited).collect(),
         services,
         drops: drops(stats)?,
@@ -195,6 +196,7 @@ pub fn status_of_maps(adopted: &Adopted, interfaces: Vec<String>, stats: &StatsR
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent: false,
+        observe: adopted.observed,
         interfaces: interfaces
             .into_iter()
             .map(|name| InterfaceStatus { name, mode: None, awaited: None, since: None })

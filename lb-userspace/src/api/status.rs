@@ -15,6 +15,9 @@ pub struct Status {
     pub version: String,
     /// An agent answered. Without one the rest is what the pinned maps hold.
     pub agent: bool,
+    /// The program observes alone (`lb run --observe`): every frame passes, and counters and rates are of what it would have done.
+    #[serde(default)]
+    pub observe: bool,
     /// Where the program runs, or shall.
     pub interfaces: Vec<InterfaceStatus>,
     /// The services, in the order of their addresses.

@@ -139,6 +139,10 @@ impl Shape {
 /// What stands before a verdict's meaning.
 const VERDICT: usize = 31;
 
+/// What a list says of a director that forwards nothing.
+pub(super) const OBSERVES: &str =
+    "OBSERVES ALONE: every frame passes to this host's own stack; what is counted is what lb would have done";
+
 /// Lines of a fault that are shown at most: a refused file has many.
 const FAULT_LINES: usize = 2;
 
@@ -155,6 +159,9 @@ fn render(status: &Status, arguments: &Arguments, now: u64, shape: Shape) -> Str
         .collect();
     let on = if interfaces.is_empty() { "no interface yet".to_owned() } else { interfaces.join(", ") };
     let _ = writeln!(out, "lb {}, director on {on}", status.version);
+    if status.observe {
+        let _ = writeln!(out, "{}", wrapped(OBSERVES, Some(shape.columns), 2));
+    }
     for interface in &status.interfaces {
         if let Some(why) = interface.awaited.as_ref().map(|why| why.lines().next().unwrap_or_default()) {
             let since = interface.since.map(|time| since(time, now)).unwrap_or_default();

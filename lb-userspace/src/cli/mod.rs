@@ -72,7 +72,7 @@ enum Verb {
     ///
     /// SIGHUP reads the configuration again; one with a fault leaves everything as it is.
     #[command(after_help = LOG)]
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Check a configuration, and say what it would do; with --here against this machine too.
     Check(check::Arguments),
     /// Show the configuration with its defaults, or its schema.
@@ -153,6 +153,17 @@ struct ConfigArgs {
     config: PathBuf,
 }
 
+/// How the agent runs.
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    args: ConfigArgs,
+    /// Count what would be forwarded, and pass every frame: to be run beside IPVS before a change-over. VIPs and VRRP are left to
+    /// keepalived.
+    #[arg(long)]
+    observe: bool,
+}
+
 impl Cli {
     /// Carries out the verb, and says on standard error why it failed.
     #[must_use]
@@ -175,7 +186,7 @@ impl Cli {
     fn obey(self) -> Result<Code> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let done = match self.verb {
-            Verb::Run(args) => runtime.block_on(crate::agent::run(args.config)).map(|()| Code::Done),
+            Verb::Run(args) => runtime.block_on(crate::agent::run(args.args.config, args.observe)).map(|()| Code::Done),
             Verb::Config(args) => config::run(args).map(|()| Code::Done),
             Verb::Diff(args) => runtime.block_on(diff::run(args)),
             Verb::Check(args) => runtime.block_on(check::run(args)).map(|()| Code::Done),

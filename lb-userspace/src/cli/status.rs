@@ -105,6 +105,9 @@ impl Page {
         };
         let at = if host.is_empty() { String::new() } else { format!(" on {host}") };
         let _ = writeln!(out, "lb {}{at}: {verdict}", status.version);
+        if status.observe {
+            self.line(&mut out, super::list::OBSERVES, 2);
+        }
         self.program(&mut out, status);
         self.counts(&mut out, status);
         let (shown, more) = findings.split_at(findings.len().min(FINDINGS));
@@ -115,7 +118,7 @@ impl Page {
             let bad = more.iter().filter(|finding| finding.bad).count();
             let _ = writeln!(out, "  and {} more, {bad} of them bad (`lb status --json`)", more.len());
         }
-        self.vips(&mut out, vips, routers, status.agent);
+        self.vips(&mut out, vips, routers, (status.agent, status.observe));
         if let Some(status) = &status.peers {
             out.push_str("\nPeers\n");
             let mut lines = String::new();
@@ -180,7 +183,7 @@ impl Page {
         self.line(out, &text, 2);
     }
 
-    fn vips(&self, out: &mut String, vips: &[Vip], routers: &[RouterStatus], agent: bool) {
+    fn vips(&self, out: &mut String, vips: &[Vip], routers: &[RouterStatus], (agent, observe): (bool, bool)) {
         if vips.is_empty() {
             return;
         }
@@ -190,6 +193,7 @@ impl Page {
         for vip in shown {
             let router = routers.iter().find(|router| Some(&router.name) == vip.router.as_ref());
             let text = match router {
+                None if observe => "others of this host have it: lb observes alone".to_owned(),
                 None if !agent => "nobody knows whose it is: the agent does".to_owned(),
                 None => "no [vrrp.*] has it: it is whoever's it was given to".to_owned(),
                 Some(router) => {

@@ -22,9 +22,34 @@ use super::predecessor::Predecessor;
 use super::table::size_for;
 use super::{Desired, Error, Features, FlowTimes, Gates, Pins, Pool, Slots};
 
-/// The program's names in its object: with XDP over fragments, and without.
-const PROGRAM: &str = "lb";
-const LINEAR: &str = "lb_linear";
+/// What the program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To forward.
+    Forward,
+    /// To count what it would do, while every frame passes.
+    Observe,
+}
+
+impl Purpose {
+    /// The program's name in its object: with XDP over fragments, or without.
+    fn program(self, features: Features) -> &'static str {
+        match (self, features.frags) {
+            (Self::Forward, true) => "lb",
+            (Self::Forward, false) => "lb_linear",
+            (Self::Observe, true) => "lb_observe",
+            (Self::Observe, false) => "lb_observe_lin",
+        }
+    }
+
+    /// The same behind the socket buffers.
+    pub(super) fn classifier(self) -> &'static str {
+        match self {
+            Self::Forward => "lb_tc",
+            Self::Observe => "lb_tc_observe",
+        }
+    }
+}
 
 /// The BPF object that this binary carries.
 ///
@@ -121,6 +146,7 @@ pub fn map_rows(sizes: Sizes) -> Vec<MapRow> {
 pub struct Dataplane {
     pub(super) ebpf: Ebpf,
     pub(super) features: Features,
+    pub(super) purpose: Purpose,
     pub(super) known: Known,
     pub(super) pins: Pins,
     pub(super) maps: Maps,
@@ -145,8 +171,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// Nothing is left behind that was not there before.
-    pub fn open(pins: Pins, sizes: Sizes) -> Result<Self, Error> {
-        Self::open_with(pins, sizes, Features::probe)
+    pub fn open(pins: Pins, sizes: Sizes, purpose: Purpose) -> Result<Self, Error> {
+        Self::open_with(pins, sizes, purpose, Features::probe)
     }
 
     /// The same with these features of the kernel's and no others.
@@ -156,6 +182,7 @@ impl Dataplane {
     pub fn open_with(
         pins: Pins,
         sizes: Sizes,
+        purpose: Purpose,
         features: impl FnOnce() -> Result<Features, Error>,
     ) -> Result<Self, Error> {
         let object = object()?;
@@ -172,7 +199,7 @@ impl Dataplane {
         }
         let fresh = !pins.exist();
         pins.prepare()?;
-        let opened = Self::load(&pins, sizes, object, features);
+        let opened = Self::load(&pins, sizes, object, (features, purpose));
         let opened = opened.and_then(|dataplane| dataplane.follow(predecessor, fresh));
         if opened.is_err() && fresh {
             // The first error is the one to tell.
@@ -181,7 +208,7 @@ impl Dataplane {
         opened
     }
 
-    fn load(pins: &Pins, sizes: Sizes, object: &[u8], features: Features) -> Result<Self, Error> {
+    fn load(pins: &Pins, sizes: Sizes, object: &[u8], (features, purpose): (Features, Purpose)) -> Result<Self, Error> {
         let known = Known::read();
         let mut loader = EbpfLoader::new();
         known.tell(&mut loader);
@@ -190,7 +217,7 @@ impl Dataplane {
             loader.map_max_entries(row.name, entries).map_pin_path(row.name, pins.map(row.name));
         }
         let mut ebpf = loader.load(object).map_err(refused_object)?;
-        program(&mut ebpf, features)?.load().map_err(refused_program)?;
+        program(&mut ebpf, features, purpose)?.load().map_err(refused_program)?;
         xdp(&mut ebpf, clock::PROGRAM)?.load().map_err(refused_program)?;
         let maps = Maps::open(pins)?;
         let adopted = maps.read()?;
@@ -212,6 +239,7 @@ impl Dataplane {
         Ok(Self {
             ebpf,
             features,
+            purpose,
             known,
             pins: pins.clone(),
             held_reals: applied.reals().map(|(index, real)| (index, *real)).collect(),
@@ -291,12 +319,12 @@ impl Dataplane {
     }
 
     pub(super) fn program(&mut self) -> Result<&mut Xdp, Error> {
-        program(&mut self.ebpf, self.features)
+        program(&mut self.ebpf, self.features, self.purpose)
     }
 }
 
-fn program(ebpf: &mut Ebpf, features: Features) -> Result<&mut Xdp, Error> {
-    xdp(ebpf, if features.frags { PROGRAM } else { LINEAR })
+fn program(ebpf: &mut Ebpf, features: Features, purpose: Purpose) -> Result<&mut Xdp, Error> {
+    xdp(ebpf, purpose.program(features))
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {

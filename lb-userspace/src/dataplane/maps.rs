@@ -61,6 +61,8 @@ pub struct Adopted {
     pub returns: BTreeSet<ReturnKey>,
     /// The seed of its hashes.
     pub hash_seed: u64,
+    /// An agent that observes alone wrote all of this: nothing was forwarded by it.
+    pub observed: bool,
 }
 
 impl Adopted {
@@ -143,7 +145,8 @@ impl Maps {
                 turns.insert(service.turns, self.slots.word(service.turns));
             }
         }
-        Ok(Adopted { services, pools, turns, vips, returns, hash_seed: director.hash_seed })
+        let observed = director.flags & Director::OBSERVES != 0;
+        Ok(Adopted { services, pools, turns, vips, returns, hash_seed: director.hash_seed, observed })
     }
 
     fn read_pool(&self, service: &Service) -> Result<BTreeMap<u16, Real>, Error> {

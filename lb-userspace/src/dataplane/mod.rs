@@ -42,7 +42,7 @@ pub use desired::{Desired, Part, Pool, Ring, Taken, Turns};
 pub use error::Error;
 pub use features::Features;
 pub use gate::Gates;
-pub use load::{Dataplane, MapRow, Sizes, map_rows, object};
+pub use load::{Dataplane, MapRow, Purpose, Sizes, map_rows, object};
 pub use mapped::Mapped;
 pub use maps::{Adopted, Maps, Room};
 pub(crate) use occupant::describe as occupant;

@@ -14,8 +14,6 @@ use super::changes::{Change, Changes};
 use super::load::{innermost, permission, refused_program};
 use super::{Dataplane, Error, Pins};
 
-/// The program's name in its object.
-const PROGRAM: &str = "lb_tc";
 const INGRESS: TcAttachType = TcAttachType::Ingress;
 // linux/pkt_sched.h
 const CLSACT: u32 = 0xffff_0000;
@@ -114,7 +112,8 @@ impl Dataplane {
     /// The kernel refuses it.
     pub fn classifier(&mut self) -> Result<&mut SchedClassifier, Error> {
         let refuse = |error: String| Error::Refused { what: "the tc program".to_owned(), error };
-        let program = self.ebpf.program_mut(PROGRAM).ok_or_else(|| refuse("not in its object".to_owned()))?;
+        let program =
+            self.ebpf.program_mut(self.purpose.classifier()).ok_or_else(|| refuse("not in its object".to_owned()))?;
         let program: &mut SchedClassifier =
             program.try_into().map_err(|error: ProgramError| refuse(error.to_string()))?;
         if program.fd().is_err() {

@@ -12,7 +12,7 @@ use super::clock::now;
 use super::load::innermost;
 use super::syscall::grace;
 use super::table::place;
-use super::{Dataplane, Desired, Error, Words};
+use super::{Dataplane, Desired, Error, Purpose, Words};
 use aya::maps::{Array, MapData, MapError};
 use lb_common::Ip;
 use lb_common::maps::{
@@ -312,7 +312,7 @@ impl Dataplane {
             hash_seed: last.map_or(0, |desired| desired.hash_seed),
             tables: held.tables,
             table: held.table,
-            flags: 0,
+            flags: if self.purpose == Purpose::Observe { Director::OBSERVES } else { 0 },
             flow_lines: self.maps.flows.len(),
             tick_shift: self.clock.shift(),
             timeouts: self.clock.timeouts(last.map_or_else(Default::default, |desired| desired.timeouts)),

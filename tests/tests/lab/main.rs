@@ -23,6 +23,7 @@ mod interfaces;
 mod keepalived;
 mod lab_removal;
 mod metrics;
+mod observe;
 mod on_failure;
 mod paths;
 mod ports;

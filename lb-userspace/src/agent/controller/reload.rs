@@ -8,9 +8,11 @@ use anyhow::{Error, Result};
 use tracing::{error, info, warn};
 
 use super::{Controller, Ownership};
+use crate::agent::routers::observe_macs;
 use crate::agent::{changes, start};
 use crate::api::Reloaded;
 use crate::config::{self, Config, Service, Texts};
+use crate::dataplane::{Gates, Pins};
 use crate::events::{Kind, Said};
 use crate::host;
 use crate::planner::allocation::Allocation;
@@ -89,7 +91,8 @@ impl Controller {
     /// What a reload of a configuration of these texts would change.
     pub(in crate::agent) fn would_change(&self, texts: &Texts) -> Result<Reloaded, String> {
         let loaded = config::accept(texts, &host::name()).map_err(|error| error.render(false))?;
-        let (old, mut new) = (&self.model.config, loaded.config);
+        let old = &self.model.config;
+        let mut new = if old.observed.is_some() { loaded.config.observing() } else { loaded.config };
         // The hash seed follows from the peers' key. No file is opened that a client names: another one is taken for another key.
         let key = |config: &Config| config.peers.as_ref().map(|peers| peers.key_file.clone());
         if let Some(named) = key(&new) {
@@ -102,7 +105,7 @@ impl Controller {
     async fn try_reload(&mut self) -> Result<Reloaded> {
         let old = self.model.config.clone();
         // What is named for the first time and isn't there is more likely a slip of the pen.
-        let (loaded, links) = start::read(&self.path, |name| is_named(&old, name)).await?;
+        let (loaded, links) = start::read(&self.path, old.observed.is_some(), |name| is_named(&old, name)).await?;
         let config = Arc::new(loaded.config);
         let mut model = self.model.clone();
         let mut attached = Vec::new();
@@ -143,6 +146,9 @@ impl Controller {
             && let Err(error) = routers.reload(&named, &self.model.gates)
         {
             return Err(self.go_back(before, error).await);
+        }
+        if let Err(error) = Gates::open(&Pins::default()).and_then(|mut maps| observe_macs(&mut maps, &named)) {
+            error!("the virtual MACs that are observed can't be set: {error}");
         }
         // Nothing below can fail.
         let forgotten = self.model.overrides.follow(&config);

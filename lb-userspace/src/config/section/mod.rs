@@ -29,7 +29,7 @@ use super::read::source::{Source, Span};
 use super::read::texts::ANY;
 use super::read::{List, Named, NamedTables, Read, Table, Text, key, keys};
 use super::report::Findings;
-use director::{Director, DirectorKeys};
+use director::{Director, DirectorKeys, WhenAgentDies};
 use flows::{Flows, FlowsKeys};
 use limits::{Counts, Limits, LimitsKeys};
 use metrics::{Metrics, MetricsKeys};
@@ -60,9 +60,22 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[service.NAME]`, in the order of their names.
     pub services: Vec<Service>,
+    /// `lb run --observe`: the file's virtual routers, which this director takes no part in; `None` of one that forwards.
+    pub observed: Option<Vec<Vrrp>>,
 }
 
 impl Config {
+    /// The same of a director that observes alone: others have its VIPs. It takes part in no virtual router, tells no other
+    /// director anything, gives up no VIP when it dies and runs no script.
+    #[must_use]
+    pub fn observing(mut self) -> Self {
+        self.observed = Some(std::mem::take(&mut self.vrrp));
+        self.peers = None;
+        self.director.when_agent_dies = WhenAgentDies::Forward;
+        self.services.iter_mut().for_each(|service| service.notify = None);
+        self
+    }
+
     /// Services, but only one of each pool: whoever asks for the reals of all services meets each once.
     pub fn owners(&self) -> impl Iterator<Item = &Service> + Clone {
         let mut seen = HashSet::new();
@@ -158,6 +171,7 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
         vrrp,
         pools,
         services,
+        observed: None,
     };
     Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
 }

@@ -101,6 +101,7 @@ fn the_shipped_file_is_the_reference_lab() {
             notify: None,
             reals: vec![plain_real("172.28.128.40"), plain_real("172.28.128.50")].into(),
         }],
+        observed: None,
     };
     assert_eq!(loaded.config, expected);
 }

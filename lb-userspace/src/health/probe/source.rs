@@ -20,7 +20,8 @@ pub struct Vips(HashSet<IpAddr>);
 impl Vips {
     /// The VIPs of virtual routers and the addresses of services: those too may have been put on this host.
     pub fn of(config: &Config) -> Self {
-        let routers = config.vrrp.iter().flat_map(|router| &router.addresses).map(|vip| vip.addr());
+        let routers = config.vrrp.iter().chain(config.observed.iter().flatten());
+        let routers = routers.flat_map(|router| &router.addresses).map(|vip| vip.addr());
         Self(routers.chain(config.services.iter().map(|service| service.address)).collect())
     }
 }
