@@ -41,6 +41,7 @@ fn list(services: Vec<ServiceStatus>, fault: Option<&str>, awaited: Option<&str>
     let status = Status {
         version: "0.1.0".to_owned(),
         agent: true,
+        observe: false,
         interfaces: std::iter::once(of("eth1", None)).chain(bond).collect(),
         services,
         drops: vec![DropStatus { interface: "eth2".to_owned(), refused: 3, unsent: 12_345_678 }],
