@@ -391,7 +391,7 @@ impl Controller {
         while let Some(event) = next {
             // One that a reload has removed meanwhile is nobody's.
             let before = self.model.health.get(&event.target);
-            if self.names.say_health(&event, before) || self.is_of_drained(&event) {
+            if self.names.say_health(&event, before, Instant::now()) || self.is_of_drained(&event) {
                 changed.insert(event.target.address);
                 self.model.set_weight(&event.target, event.weight);
                 self.model.set_health(event.target, event.health);

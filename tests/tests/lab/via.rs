@@ -206,6 +206,9 @@ fn a_firewall_of_a_real_that_keeps_the_vip_out_is_found_and_named() {
     scenario(two(), |lab| {
         let pair = Pair::start(lab, "both", "native")?;
         let ill = lab.real(1);
+        // Else its kernel sends one error a second to each director, always to the same of their checks.
+        ill.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+        ill.sysctl("net/ipv6/icmp/ratelimit", "0")?;
         let nft = |line: &str| ill.run("nft", &[line]).map(drop);
         nft("add table inet lb; add chain inet lb input { type filter hook input priority 0; }")?;
         nft(&format!(

@@ -4,22 +4,31 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::agent::status::mac;
 use crate::config::{Config, Real, Service};
-use crate::health::{Event, Health};
+use crate::health::{Event, Health, Target};
 use crate::host::neighbour::NeighbourEvent;
 use crate::planner::model::Hop;
 
 /// Services that a line names at most.
 const NAMED: usize = 3;
 
+/// A reason for which a check fails is logged again only after this time: some fail by turns for two, as where the real's
+/// kernel limits how often it sends ICMP errors, and are one trouble all the same.
+const REPEATED: Duration = Duration::from_secs(60);
+/// Reasons of one check that are remembered.
+const REASONS: usize = 4;
+
 /// The services of each real.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     config: Option<Arc<Config>>,
+    /// Why each check that fails does, as far as it was logged a short while ago.
+    reasons: HashMap<Target, Vec<(String, Instant)>>,
     /// Positions of a service in the configuration and of the real in it, by the real's address.
     services: HashMap<IpAddr, Vec<(usize, usize)>>,
 }
@@ -37,10 +46,17 @@ impl Names {
             }
         }
         self.config = Some(config.clone());
+        // Those of checks that are gone among them.
+        self.reasons.clear();
     }
 
     /// Tells the news of a check, which said this before. Whether a service has such a one.
-    pub(super) fn say_health(&self, Event { target, health, weight }: &Event, before: Option<&Health>) -> bool {
+    pub(super) fn say_health(
+        &mut self,
+        Event { target, health, weight }: &Event,
+        before: Option<&Health>,
+        now: Instant,
+    ) -> bool {
         let is_one_of_several = Cell::new(false);
         let asks = |service: &Service, real: &Real| {
             let checks = service.checks_of(real);
@@ -57,6 +73,9 @@ impl Names {
             return true;
         }
         match health {
+            Health::Down { reason, .. } if !self.is_news(target, reason, now) => {
+                debug!("real {address}: {label}: fails again: {reason} ({of})");
+            }
             // Whether the real is up depends on the others too.
             Health::Up { .. } if is_one_of_several.get() => info!("real {address}: {label}: good ({of})"),
             Health::Down { reason, .. } if is_one_of_several.get() => {
@@ -66,6 +85,23 @@ impl Names {
             Health::Down { reason, .. } => warn!("real {address}: down: {reason} ({of}, checked {place})"),
             Health::Unknown => {}
         }
+        if !matches!(health, Health::Down { .. }) {
+            self.reasons.remove(target);
+        }
+        true
+    }
+
+    /// Whether a check's reason for failing wasn't logged a short while ago, and notes that it is now.
+    fn is_news(&mut self, target: &Target, reason: &str, now: Instant) -> bool {
+        let said = self.reasons.entry(target.clone()).or_default();
+        said.retain(|(_, at)| now < *at + REPEATED);
+        if said.iter().any(|(held, _)| held == reason) {
+            return false;
+        }
+        if said.len() == REASONS {
+            said.remove(0);
+        }
+        said.push((reason.to_owned(), now));
         true
     }
 
@@ -113,7 +149,7 @@ mod tests {
     fn names(services: usize) -> Names {
         let service = |n: usize| {
             format!(
-                "[service.s{n}]\naddress = \"192.0.2.{n}:80\"\nprotocol = \"tcp\"\n[[service.s{n}.reals]]\n\
+                "[service.s{n}]\naddress = \"192.0.2.{n}:80\"\nprotocol = \"tcp\"\ncheck = {{ type = \"tcp\" }}\n[[service.s{n}.reals]]\n\
                  address = \"192.0.2.240\"\n"
             )
         };
@@ -123,6 +159,36 @@ mod tests {
         let mut names = Names::default();
         names.follow(&Arc::new(loaded.config));
         names
+    }
+
+    #[test]
+    fn a_check_that_fails_for_two_reasons_by_turns_is_told_of_each_once_a_minute() {
+        let mut names = names(1);
+        let address = "192.0.2.240".parse().unwrap();
+        let config = names.config.clone().unwrap();
+        let (service, real) = (&config.services[0], &config.services[0].reals[0]);
+        let target = Target { address, check: service.checks_of(real)[0].clone() };
+        let start = Instant::now();
+        for (seconds, reason, expected) in [
+            (0, "timed out", true),
+            (1, "refused", true),
+            (2, "timed out", false),
+            (59, "refused", false),
+            (60, "timed out", true),
+            (61, "refused", true),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(names.is_news(&target, reason, now), expected, "{reason} after {seconds} s");
+        }
+        for n in 0..9 {
+            assert!(names.is_news(&target, &n.to_string(), start + REPEATED * 2), "{n}");
+        }
+        assert_eq!(names.reasons[&target].len(), REASONS);
+
+        let health = Health::Up { since: std::time::SystemTime::now() };
+        let up = Event { target: target.clone(), health, weight: None };
+        names.say_health(&up, None, start);
+        assert!(names.is_news(&target, "8", start + REPEATED * 2), "it was up in between");
     }
 
     #[test]
