@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::checkout::Checkout;
-use crate::setup::{self, linker};
+use crate::setup::{self, tool::LINKER};
 use crate::shell;
 
 /// Build the BPF objects and the binary `lb` that carries them.
@@ -65,7 +65,7 @@ pub(crate) fn bpf_cargo(checkout: &Checkout, subcommand: &str) -> Command {
     // `-Z` on the stable toolchain.
     command.env("RUSTC_BOOTSTRAP", "1");
     command.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", checkout.target("bpf-build"));
-    command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker::path(checkout));
+    command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", LINKER.path(checkout));
     if std::env::var_os("CARGO_ENCODED_RUSTFLAGS").is_some() {
         // It would win over RUSTFLAGS.
         command.env_remove("CARGO_ENCODED_RUSTFLAGS");

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod checkout;
 mod ci;
+mod dist;
 mod lab;
 mod run;
 mod setup;
@@ -48,6 +49,7 @@ enum Verb {
     Lab(lab::Args),
     Bench(bench::Args),
     Vm(vm::Args),
+    Dist(dist::Args),
     Ci(ci::Args),
 }
 
@@ -74,6 +76,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
         Verb::Lab(args) => lab::verb(&checkout, &args),
         Verb::Bench(args) => bench::verb(&checkout, &args),
         Verb::Vm(args) => vm::verb(&checkout, &args),
+        Verb::Dist(args) => dist::verb(&checkout, &args),
         Verb::Ci(args) => ci::verb(&checkout, &args),
     }
 }

@@ -2,9 +2,9 @@
 
 pub(crate) mod apt;
 mod apt_source;
-pub(crate) mod linker;
 pub(crate) mod packages;
 pub(crate) mod rust_src;
+pub(crate) mod tool;
 
 use std::fs::{self, File};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::checkout::Checkout;
 use crate::shell;
+use tool::LINKER;
 
 /// Install what the other verbs need: rust-src for the pinned toolchain, and bpf-linker.
 ///
@@ -45,15 +46,15 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
 pub(crate) fn toolchain(checkout: &Checkout) -> Result<()> {
     pinned_rustc(checkout)?;
     let sysroot = rust_src::sysroot(checkout)?;
-    if rust_src::present(&sysroot) && linker::present(checkout) {
+    if rust_src::present(&sysroot) && LINKER.present(checkout) {
         return Ok(());
     }
     let _lock = lock(checkout)?;
     if !rust_src::present(&sysroot) {
         rust_src::install(checkout, &sysroot).context("setup of rust-src")?;
     }
-    if !linker::present(checkout) {
-        linker::install(checkout).context("setup of bpf-linker")?;
+    if !LINKER.present(checkout) {
+        LINKER.install(checkout)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod guest;
 mod kernel;
 mod machine;
 mod matrix;
+mod package;
 
 use std::process::ExitCode;
 
@@ -21,24 +22,26 @@ use kernel::{KERNELS, Kernel};
 /// The words that aren't kernels.
 const COST: &str = "cost";
 const COUNTS: &str = "counts";
+const PACKAGE: &str = "package";
 
 /// Boot distributions' kernels under QEMU and run a director's life on each; without a name, list them.
 ///
 /// `cost` counts the guest's instructions for a packet instead, beside IPVS and others, on the kernels named after it
-/// (Debian 13's by default). `counts` has IPVS and `lb` list connections that were closed. Kernels are fetched once, into target/vm; hardware acceleration is neither needed nor used.
+/// (Debian 13's by default). `counts` has IPVS and `lb` list connections that were closed.
+/// `package` installs, upgrades, reboots, removes and purges the Debian package under systemd. Kernels are fetched once, into target/vm; hardware acceleration is neither needed nor used.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// All kernels that are known.
     #[arg(long)]
     all: bool,
-    /// Kernels, by the names of the list; or `cost` or `counts` first.
+    /// Kernels, by the names of the list; or `cost`, `counts` or `package` first.
     #[arg(value_name = "KERNEL")]
     names: Vec<String>,
 }
 
 /// Runs `cargo xtask vm`.
 pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
-    let word = args.names.first().map(String::as_str).filter(|word| [COST, COUNTS].contains(word));
+    let word = args.names.first().map(String::as_str).filter(|word| [COST, COUNTS, PACKAGE].contains(word));
     let names = args.names.get(usize::from(word.is_some())..).unwrap_or_default();
     let chosen = match (args.all, names, word.is_some()) {
         (true, [], _) => KERNELS.iter().collect(),
@@ -64,6 +67,10 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     build::objects(checkout)?;
     if word == Some(COST) {
         return cost::measure(checkout, &chosen);
+    }
+    if word == Some(PACKAGE) {
+        packages::ensure(checkout, packages::SYSTEM)?;
+        return package::live(checkout, &chosen);
     }
     build::host(checkout, &["lb-userspace"], false)?;
     if word == Some(COUNTS) { counts::compare(checkout, &chosen) } else { matrix::run(checkout, &chosen) }

@@ -9,6 +9,7 @@ mod diff;
 mod doctor;
 mod events;
 mod exit;
+mod generate;
 mod import;
 mod list;
 mod order;
@@ -141,6 +142,8 @@ enum Verb {
     Release(release::Arguments),
     #[command(hide = true)]
     Guard(release::GuardArguments),
+    #[command(hide = true)]
+    Generate(generate::Arguments),
     /// End forwarding: remove the program, its maps and the VIPs that the agent added.
     Detach,
 }
@@ -209,6 +212,7 @@ impl Cli {
             Verb::Vrrp(args) => runtime.block_on(vrrp::run(args)).map(|()| Code::Done),
             Verb::Reload => runtime.block_on(reload::run()).map(|()| Code::Done),
             Verb::Release(args) => release::release(&args).map(|()| Code::Done),
+            Verb::Generate(args) => generate::run(&args).map(|()| Code::Done),
             Verb::Guard(args) => release::guard(&args).map(|()| Code::Done),
             Verb::Detach => runtime.block_on(detach::run()).map(|()| Code::Done),
         };

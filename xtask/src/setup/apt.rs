@@ -11,7 +11,7 @@ use crate::setup::{apt_source, packages};
 use crate::shell;
 
 /// Packages are accepted with a signature of these keys alone, whatever the mirror.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One suite of the machine's Debian mirror, with fresh lists.
 pub(crate) struct Suite<'a> {
@@ -95,11 +95,32 @@ impl<'a> Suite<'a> {
     }
 }
 
+/// The release of Debian that this machine runs, by its codename, and its likeliest mirror. `work` is a directory of which
+/// nothing is kept.
+///
+/// # Errors
+/// This is no Debian machine, or apt knows no mirror of its release.
+pub(crate) fn own_release(checkout: &Checkout, work: &Path) -> Result<(String, String)> {
+    if work.exists() {
+        fs::remove_dir_all(work).with_context(|| format!("removing {}", work.display()))?;
+    }
+    fs::create_dir_all(work).with_context(|| format!("creating {}", work.display()))?;
+    let codename = codename()?;
+    let mirrors = mirrors_of(checkout, &codename, work)?;
+    fs::remove_dir_all(work).with_context(|| format!("removing {}", work.display()))?;
+    let mirror = mirrors.into_iter().next().context("apt names no mirror")?;
+    Ok((codename, mirror))
+}
+
 /// The machine's own Debian mirrors, the likeliest first. `lists` is a directory without lists.
 ///
 /// # Errors
 /// This is no Debian machine, or apt knows no mirror of its release.
 fn mirrors(checkout: &Checkout, lists: &Path) -> Result<Vec<String>> {
+    mirrors_of(checkout, &codename()?, lists)
+}
+
+fn codename() -> Result<String> {
     const FILE: &str = "/etc/os-release";
     let release =
         fs::read_to_string(FILE).with_context(|| format!("Debian's packages can't be had: reading {FILE}"))?;
@@ -107,12 +128,15 @@ fn mirrors(checkout: &Checkout, lists: &Path) -> Result<Vec<String>> {
         let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"'))
     };
-    let codename = match (value("ID"), value("VERSION_CODENAME")) {
-        (Some("debian"), Some(codename)) => codename,
+    match (value("ID"), value("VERSION_CODENAME")) {
+        (Some("debian"), Some(codename)) => Ok(codename.to_owned()),
         (id, _) => {
             bail!("Debian's packages can't be had: this is no release of Debian ({FILE}: {})", id.unwrap_or("no ID"))
         }
-    };
+    }
+}
+
+fn mirrors_of(checkout: &Checkout, codename: &str, lists: &Path) -> Result<Vec<String>> {
     let mut command = checkout.command("apt-get");
     command.args(["update", "--print-uris", "-o"]).arg(format!("Dir::State::lists={}", lists.display()));
     let said = shell::read(&mut command)?;

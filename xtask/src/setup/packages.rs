@@ -55,6 +55,13 @@ pub(crate) const MACHINES: &[Tool] = &[
 pub(crate) const COST: &[Tool] =
     &[tool("clang", "clang"), tool("gcc", "gcc"), tool("tc", "iproute2"), tool("ipvsadm", "ipvsadm")];
 
+/// What a Debian package is made with.
+pub(crate) const DIST: &[Tool] =
+    &[tool("dpkg-shlibdeps", "dpkg-dev"), tool("strip", "binutils"), tool("xz", "xz-utils"), tool("tar", "tar")];
+
+/// What a machine with systemd is made of, beside [`MACHINES`].
+pub(crate) const SYSTEM: &[Tool] = &[tool("debootstrap", "debootstrap"), tool("mke2fs", "e2fsprogs")];
+
 /// Programs of [`LAB`] whose packages bring a service, and its name: Debian starts it where systemd runs.
 const SERVICES: [(&str, &str); 5] = [
     ("nginx", "nginx"),

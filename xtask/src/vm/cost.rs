@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::checkout::Checkout;
 use crate::{build, shell};
 
-use super::guest::Guest;
+use super::guest::{Guest, INIT};
 use super::kernel::Kernel;
 use super::machine::{self, Clock};
 
@@ -68,13 +68,13 @@ pub(super) fn measure(checkout: &Checkout, kernels: &[&'static Kernel]) -> Resul
     shell::run(gcc.args(["-O2", "-Wall"]).arg(source("send.c")).arg("-o").arg(made("send")))?;
     for kernel in kernels {
         let fetched = kernel.fetch(checkout)?;
-        let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES)?;
+        let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES, INIT)?;
         guest.job_file(&source("cost.sh"), "run.sh")?;
         guest.job_file(&checkout.target("bpf/lb-baseline.o"), "baseline.o")?;
         guest.job_file(&made("balancer.o"), "balancer.o")?;
         guest.job_program(&made("send"), "send")?;
         guest.job_program(&checkout.root().join("target/debug/lb"), "lb")?;
-        let lines = machine::boot(checkout, &fetched, &guest.finish(), Clock::Instructions)?;
+        let lines = machine::boot(checkout, &fetched, &guest.finish(), Clock::Instructions, None)?;
         if !lines.iter().any(|line| line == "JOB 0") {
             bail!("the job failed on {}", fetched.release);
         }

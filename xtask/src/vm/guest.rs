@@ -14,6 +14,9 @@ use crate::shell;
 use super::archive::Archive;
 use super::kernel::Fetched;
 
+/// The first process of a machine without a disk.
+pub(super) const INIT: &str = "init";
+
 /// A guest in the making.
 pub(super) struct Guest<'a> {
     checkout: &'a Checkout,
@@ -23,11 +26,17 @@ pub(super) struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// One with busybox, bash, these programs, these modules with what they need, and the first process.
+    /// One with busybox, bash, these programs, these modules with what they need, and the first process: this file of tests/vm.
     ///
     /// # Errors
     /// A program isn't on this machine.
-    pub(super) fn new(checkout: &'a Checkout, kernel: &Fetched, programs: &[&str], modules: &[&str]) -> Result<Self> {
+    pub(super) fn new(
+        checkout: &'a Checkout,
+        kernel: &Fetched,
+        programs: &[&str],
+        modules: &[&str],
+        init: &str,
+    ) -> Result<Self> {
         let mut guest = Self { checkout, archive: Archive::new(), held: BTreeSet::new() };
         for directory in ["bin", "proc", "sys", "dev", "tmp", "run", "etc", "lib", "lib/modules", "job"] {
             guest.directory(Path::new(directory));
@@ -41,7 +50,7 @@ impl<'a> Guest<'a> {
             guest.archive.link(&format!("bin/{applet}"), "busybox");
         }
         guest.modules(kernel, modules)?;
-        let init = checkout.root().join("tests/vm/init");
+        let init = checkout.root().join("tests/vm").join(init);
         guest.archive.file("init", &fs::read(&init).with_context(|| format!("reading {}", init.display()))?);
         Ok(guest)
     }

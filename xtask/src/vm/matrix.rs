@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::checkout::Checkout;
 
-use super::guest::Guest;
+use super::guest::{Guest, INIT};
 use super::kernel::Kernel;
 use super::machine::{self, Clock};
 
@@ -54,14 +54,14 @@ fn row(checkout: &Checkout, kernel: &'static Kernel) -> Row {
 fn lab(checkout: &Checkout, kernel: &Kernel, release: &mut String) -> Result<Vec<String>> {
     let fetched = kernel.fetch(checkout)?;
     release.clone_from(&fetched.release);
-    let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES)?;
+    let mut guest = Guest::new(checkout, &fetched, &PROGRAMS, &MODULES, INIT)?;
     guest.job_file(&checkout.root().join("tests/vm/lab.sh"), "run.sh")?;
     for part in ["network.sh", "bond.sh"] {
         guest.job_file(&checkout.root().join("tests/vm").join(part), part)?;
     }
     guest.job_file(&checkout.target("bpf/lb-baseline.o"), "baseline.o")?;
     guest.job_program(&checkout.root().join("target/debug/lb"), "lb")?;
-    machine::boot(checkout, &fetched, &guest.finish(), Clock::Real)
+    machine::boot(checkout, &fetched, &guest.finish(), Clock::Real, None)
 }
 
 /// What a run's lines say: what was seen, and whether that is as it should be.
