@@ -39,11 +39,12 @@ rebooted() {
     step 'a start with a wrong file ends, and is told' ends
     step 'it is removed' removed
     step 'it is purged' purged
-    echo 'JOB 0'
+    [ -e /var/lib/job-failed ]
+    echo "JOB $((1 - $?))"
     systemctl poweroff
 }
 
-# Runs the step's command and says how it went.
+# Runs the step's command and says how it went. All are run: one boot takes minutes where it is emulated.
 step() {
     local name=$1 how=failed
     shift
@@ -52,9 +53,7 @@ step() {
     if [ $how = failed ]; then
         cat /tmp/seen
         journalctl -u lb -n 30 --no-pager
-        echo 'JOB 1'
-        systemctl poweroff
-        exit 1
+        touch /var/lib/job-failed
     fi
 }
 
@@ -110,8 +109,8 @@ both() {
 }
 
 as_member() {
-    useradd --no-create-home --groups lb operator
-    setpriv --reuid operator --regid operator --init-groups lb list
+    useradd --no-create-home --groups lb tester
+    setpriv --reuid tester --regid tester --init-groups lb list
 }
 
 journal() {

@@ -37,8 +37,6 @@ pub(super) fn boot(
     fs::write(&archive, guest).with_context(|| format!("writing {}", archive.display()))?;
     let mut command = checkout.command("timeout");
     command.args([PATIENCE, "qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
-    // Debian's boot takes minutes where it is emulated: the machine's own processor is used for that, where it may be.
-    command.args(disk.map_or(&[] as &[&str], |_| &["-accel", "kvm"]));
     // With cmpxchg16b QEMU 7.2 crashes guests at random.
     command.args(["-accel", "tcg", "-cpu", "qemu64,-cx16", "-smp", "1", "-m", "1536"]);
     command.args(["-display", "none", "-serial", "stdio", "-kernel"]).arg(&kernel.image).arg("-initrd").arg(&archive);
