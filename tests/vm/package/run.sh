@@ -132,7 +132,7 @@ hung() {
     local before
     before=$(systemctl show -P MainPID lb)
     kill -STOP "$before"
-    await 40 replaced "$before" && await 60 both "$VIP" && systemctl show -P NRestarts lb
+    await 120 replaced "$before" && await 60 both "$VIP" && systemctl show -P NRestarts lb
 }
 
 replaced() {
