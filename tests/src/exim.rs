@@ -48,6 +48,40 @@ log_selector = +smtp_connection
     Ok(exim)
 }
 
+/// A `sendmail` of Exim's own, which delivers whatever mail into one file: the program, and that file.
+///
+/// # Errors
+/// Its files can't be written.
+pub fn sendmail(host: &Host) -> Result<(PathBuf, PathBuf)> {
+    let dir = host.dir().join("sendmail");
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    // It delivers as nobody.
+    fs::set_permissions(&dir, Permissions::from_mode(0o1777))?;
+    let here = dir.display();
+    let text = format!(
+        "primary_hostname = director.example.org
+spool_directory = {here}/spool
+log_file_path = {here}/%slog
+keep_environment =
+begin routers
+inbox:
+  driver = accept
+  transport = inbox
+begin transports
+inbox:
+  driver = appendfile
+  file = {here}/inbox
+  user = nobody
+  group = nogroup
+"
+    );
+    let (config, program) = (dir.join("exim.conf"), dir.join("sendmail"));
+    fs::write(&config, text)?;
+    fs::write(&program, format!("#!/bin/sh\nexec {EXIM} -C {} -odi \"$@\"\n", config.display()))?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+    Ok((program, dir.join("inbox")))
+}
+
 /// Its log of who came.
 #[must_use]
 pub fn log(host: &Host) -> PathBuf {

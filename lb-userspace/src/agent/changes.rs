@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::api::{Fate, Reloaded, Touched};
 use crate::config::{
-    Checks, Config, Director, Fleet, Notify, OnFailure, Pool, Real, Reals, Scheduler, Service, Vrrp, WhenAgentDies,
+    Checks, Config, Director, Fleet, Notify, OnFailure, Pool, Real, Reals, Scheduler, Service, SyncGroup, Vrrp,
+    WhenAgentDies,
 };
 
 /// What another configuration changes: a line for each service, real and virtual router. Empty when nothing does.
@@ -39,6 +40,13 @@ pub fn changes(before: &Config, after: &Config) -> Vec<String> {
         service,
     );
     compare(&mut out, "pool", by_name(&before.pools, |it| &it.name), by_name(&after.pools, |it| &it.name), pool);
+    compare(
+        &mut out,
+        "sync_group",
+        by_name(&before.sync_groups, |it| &it.name),
+        by_name(&after.sync_groups, |it| &it.name),
+        |_, _| vec!["its scripts changed".to_owned()],
+    );
     compare(&mut out, "vrrp", by_name(&before.vrrp, |it| &it.name), by_name(&after.vrrp, |it| &it.name), router);
     out
 }
@@ -177,6 +185,12 @@ impl Summary for Vrrp {
     fn summary(&self) -> String {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         format!("id {} on {}, {}", self.id, self.interface, addresses.join(", "))
+    }
+}
+
+impl Summary for SyncGroup {
+    fn summary(&self) -> String {
+        "with scripts of its own".to_owned()
     }
 }
 
@@ -320,7 +334,8 @@ fn router(before: &Vrrp, after: &Vrrp) -> Vec<String> {
         ("sync_group", b.sync_group != a.sync_group),
         ("announce", b.announce != a.announce),
         ("track", b.track != a.track),
-        ("notify", (&b.notify, b.notify_timeout) != (&a.notify, a.notify_timeout)),
+        ("track_link", b.track_link != a.track_link),
+        ("notify", b.scripts != a.scripts),
     ];
     let named: Vec<&str> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
     vec![if named.is_empty() { "changed".to_owned() } else { format!("{} changed", named.join(", ")) }]

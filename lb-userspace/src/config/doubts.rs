@@ -169,7 +169,9 @@ fn programs(loaded: &Loaded, program: &dyn Fn(&str) -> Obstacle, findings: &mut 
     let places = &loaded.places;
     let pools = places.pools.iter().filter_map(|places| places.program.as_ref());
     let services = places.services.iter().filter_map(|places| places.program.as_ref());
-    for command in places.vrrp.iter().flat_map(|places| &places.programs).chain(pools).chain(services) {
+    let groups = places.sync_groups.iter().flat_map(|places| &places.programs);
+    let more = groups.chain(&places.scripts);
+    for command in places.vrrp.iter().flat_map(|places| &places.programs).chain(pools).chain(services).chain(more) {
         let path = command.get_ref();
         if let Some(what) = program(path) {
             findings.report(command.span(), format!("{path} {what}"), "make it a file that the agent may execute");

@@ -14,7 +14,9 @@ use super::section::metrics::MetricsKeys;
 use super::section::peers::PeersKeys;
 use super::section::pool::PoolKeys;
 use super::section::real::RealKeys;
+use super::section::script::ScriptKeys;
 use super::section::service::{SCHEDULERS, ServiceKeys, scheduler_doc};
+use super::section::sync_group::SyncGroupKeys;
 use super::section::vrrp::VrrpKeys;
 use super::section::vrrp::announce::AnnounceKeys;
 use super::section::vrrp::track::TrackKeys;
@@ -35,6 +37,8 @@ pub fn tables() -> Vec<(String, String)> {
         ("addresses".to_owned(), table(&VipKeys::declared())),
         ("announce".to_owned(), table(&AnnounceKeys::declared())),
         ("track".to_owned(), table(&TrackKeys::declared())),
+        ("sync_group".to_owned(), table(&SyncGroupKeys::declared())),
+        ("script".to_owned(), table(&ScriptKeys::declared())),
         ("pool".to_owned(), table(&PoolKeys::declared())),
         ("service".to_owned(), table(&ServiceKeys::declared())),
         ("scheduler".to_owned(), schedulers()),

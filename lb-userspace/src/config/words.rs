@@ -39,6 +39,7 @@ pub fn describe(config: &Config, memory: &[MapMemory]) -> String {
         for vrrp in &config.vrrp {
             vrrp.describe(&mut out);
         }
+        config.sync_groups.iter().for_each(|group| group.describe(&mut out));
     }
     if !config.pools.is_empty() {
         pool::describe(&mut out, &config.pools, &config.services);

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, User};
+use nix::unistd::{Pid, User, geteuid};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStderr, Command};
 
@@ -22,6 +22,9 @@ const REST: Duration = Duration::from_millis(100);
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// There is nobody to run it as.
+    #[error("it is not run: {0}")]
+    User(String),
     /// It could not be started.
     #[error("it can't be started: {0}")]
     Start(#[source] std::io::Error),
@@ -69,6 +72,49 @@ pub fn untrusted(argv: &[String]) -> Option<Untrusted> {
 /// How it failed.
 pub async fn run(argv: &[String], timeout: Duration) -> Result<String, Failure> {
     run_job(Job { argv, timeout, environment: None, user: None }).await
+}
+
+/// Runs a command as a user of this name, or as the agent itself.
+///
+/// # Errors
+/// How it failed.
+pub async fn run_as(argv: &[String], timeout: Duration, user: Option<&str>) -> Result<String, Failure> {
+    let user = match user.map(str::to_owned) {
+        None => None,
+        Some(name) => {
+            // Who somebody is may be asked of another host.
+            let found = tokio::task::spawn_blocking(move || runner(&name));
+            match tokio::time::timeout(timeout, found).await {
+                Ok(Ok(found)) => found.map_err(Failure::User)?,
+                Ok(Err(_)) | Err(_) => return Err(Failure::User("this machine can't tell who its user is".to_owned())),
+            }
+        }
+    };
+    run_job(Job { argv, timeout, environment: None, user: user.as_ref() }).await
+}
+
+/// A user of this name, if that is somebody else than the agent's.
+///
+/// # Errors
+/// There is none, or the agent may not give its rights to one.
+pub fn runner(name: &str) -> Result<Option<User>, String> {
+    match named(name)? {
+        user if user.uid == geteuid() => Ok(None),
+        _ if !geteuid().is_root() => Err(format!("only an agent of root's can run a script as {name}")),
+        user => Ok(Some(user)),
+    }
+}
+
+/// A user of this name.
+///
+/// # Errors
+/// There is none.
+pub fn named(name: &str) -> Result<User, String> {
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(format!("this machine has no user {name}")),
+        Err(error) => Err(format!("this machine can't tell who {name} is: {error}")),
+    }
 }
 
 /// Runs a command without a shell, its output discarded. Returns the last lines of its standard error, as one. Dropping

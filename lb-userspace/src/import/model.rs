@@ -15,6 +15,10 @@ pub(super) struct Model {
     /// `[flows]`.
     pub flows: Vec<Key>,
     pub routers: Vec<Router>,
+    /// `[sync_group.NAME]` and its keys.
+    pub groups: Vec<(String, Vec<Key>)>,
+    /// `[script.NAME]` and its keys.
+    pub scripts: Vec<(String, Vec<Key>)>,
     pub pools: Vec<Pool>,
     pub services: Vec<Service>,
 }
@@ -36,8 +40,8 @@ pub(super) struct Router {
     pub sync_group: Option<String>,
     /// Items of `track`.
     pub track: Vec<Vec<Key>>,
-    /// argv.
-    pub notify: Vec<String>,
+    /// The keys of its scripts.
+    pub notify: Vec<Key>,
 }
 
 /// A VIP.

@@ -17,6 +17,12 @@ pub(super) fn file(from: &str, model: &Model) -> String {
     for one in &model.routers {
         router(&mut out, one);
     }
+    for (kind, sections) in [("sync_group", &model.groups), ("script", &model.scripts)] {
+        for (name, own) in sections {
+            head(&mut out, &[], &format!("[{kind}.{name}]"));
+            keys(&mut out, own);
+        }
+    }
     for one in &model.pools {
         pool(&mut out, one);
     }
@@ -64,9 +70,7 @@ fn router(out: &mut String, router: &Router) {
         let items: Vec<String> = router.track.iter().map(|item| inline(item)).collect();
         let _ = writeln!(out, "track = [\n    {},\n]", items.join(",\n    "));
     }
-    if !router.notify.is_empty() {
-        let _ = writeln!(out, "notify = {}", list(router.notify.iter().map(String::as_str)));
-    }
+    keys(out, &router.notify);
 }
 
 fn vip(vip: &Vip) -> String {

@@ -45,6 +45,7 @@ fn settings(router: &Vrrp) -> Settings {
         handover: router.handover,
         announce: announcements(router.announce),
         virtual_mac: router.virtual_mac,
+        tracks_link: router.track_link,
         sync_group: router.sync_group.clone(),
     }
 }

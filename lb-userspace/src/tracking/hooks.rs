@@ -35,7 +35,7 @@ impl Hooks {
             let Some(service) = of(config, said) else { continue };
             let Some(notify) = &service.notify else { continue };
             let argv = arguments(&notify.argv, said);
-            self.0.push(&section(service), Run { argv, timeout: notify.timeout });
+            self.0.push(&section(service), Run { argv, timeout: notify.timeout, user: None });
         }
     }
 

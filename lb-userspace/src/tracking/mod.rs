@@ -1,11 +1,11 @@
-//! What virtual routers watch: interfaces, scripts and the services' own health, and what follows from it.
+//! What virtual routers watch: interfaces, scripts, files, processes and the services' own health, and what follows from it.
 //!
 //! Tasks, and what cancelling each does:
 //! - The task from [`Tracks::spawn`] folds what it hears into the [`policy`] and tells the VRRP thread each standing
 //!   that changed. It waits for nothing but its channels, so that a lost link is told at once. It ends when its
 //!   [`Tracks`] is dropped, and ends the others.
-//! - One task for the interfaces (`links`) and one for each tracked script (`script`); a script that runs is ended
-//!   with its task.
+//! - One task for the interfaces (`links`) and one for each tracked script (`script`), file and process (`polled`); a script that runs
+//!   is ended with its task.
 //!
 //! All standings stay as they were told last.
 
@@ -13,6 +13,7 @@ pub mod hooks;
 mod links;
 pub mod notify;
 pub mod policy;
+mod polled;
 mod queue;
 mod script;
 
@@ -23,12 +24,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
-use crate::config::{Condition, Config, Script};
+use crate::config::{Condition, Config};
 use crate::pulse::Heart;
 use crate::vrrp::Handle;
 
 pub use policy::Healthy;
-use policy::Policy;
+use policy::{Policy, Word};
 
 /// How many reals of each service are healthy, by the service's name.
 pub type Services = HashMap<String, Healthy>;
@@ -49,7 +50,8 @@ enum Command {
 enum Seen {
     /// All interfaces that are up and have a link.
     Running(Vec<String>),
-    Script(Script, bool),
+    /// A script, file or process.
+    Word(Condition, Word),
 }
 
 impl Tracks {
@@ -86,7 +88,8 @@ struct Task {
     links: Option<AbortHandle>,
     /// Of the interfaces.
     changes: watch::Receiver<()>,
-    scripts: HashMap<Script, AbortHandle>,
+    /// The task of each script, file and process.
+    watched: HashMap<Condition, AbortHandle>,
     /// Ended with this.
     watchers: JoinSet<()>,
 }
@@ -103,7 +106,7 @@ impl Task {
             running: None,
             links: None,
             changes,
-            scripts: HashMap::new(),
+            watched: HashMap::new(),
             watchers: JoinSet::new(),
         }
     }
@@ -130,7 +133,7 @@ impl Task {
     fn see(&mut self, seen: Seen) {
         match seen {
             Seen::Running(names) => self.running = Some(names),
-            Seen::Script(script, holds) => self.policy.learn(&Condition::Script(script), holds),
+            Seen::Word(condition, word) => self.policy.learn(&condition, word),
         }
     }
 
@@ -156,24 +159,26 @@ impl Task {
         } else if self.links.is_none() {
             self.links = Some(self.watchers.spawn(links::watch(self.seen.clone(), self.changes.clone())));
         }
-        let scripts: Vec<&Script> = tracks()
-            .filter_map(|condition| match condition {
-                Condition::Script(script) => Some(script),
-                Condition::Interface(_) | Condition::Service { .. } => None,
-            })
-            .collect();
-        self.scripts.retain(|script, task| {
-            let stays = scripts.contains(&script);
+        let is_watched =
+            |condition: &&Condition| !matches!(condition, Condition::Interface(_) | Condition::Service { .. });
+        let wanted: Vec<&Condition> = tracks().filter(is_watched).collect();
+        self.watched.retain(|condition, task| {
+            let stays = wanted.contains(&condition);
             if !stays {
                 task.abort();
             }
             stays
         });
-        for script in scripts {
-            if !self.scripts.contains_key(script) {
-                let task = self.watchers.spawn(script::watch(script.clone(), self.seen.clone()));
-                self.scripts.insert(script.clone(), task);
+        for condition in wanted {
+            if self.watched.contains_key(condition) {
+                continue;
             }
+            let seen = self.seen.clone();
+            let task = match condition {
+                Condition::Script(script) => self.watchers.spawn(script::watch(script.clone(), seen)),
+                other => self.watchers.spawn(polled::watch(other.clone(), seen)),
+            };
+            self.watched.insert(condition.clone(), task);
         }
     }
 }

@@ -23,12 +23,21 @@ pub(super) struct Change {
     pub(super) why: String,
 }
 
+/// What a condition says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// Whether it holds.
+    Holds(bool),
+    /// The number in a file.
+    Number(i32),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Policy {
     routers: BTreeMap<String, Router>,
     /// What is known of each condition that is tracked.
-    known: HashMap<Condition, bool>,
+    known: HashMap<Condition, Word>,
 }
 
 #[derive(Debug)]
@@ -51,23 +60,25 @@ impl Policy {
         self.known.retain(|condition, _| routers.values().any(|router| router.conditions.contains(condition)));
         for router in self.routers.values_mut() {
             for condition in &router.conditions {
-                if let Some(holds) = self.known.get(condition) {
-                    router.tracker.set(&label(condition), *holds);
+                let first =
+                    matches!(condition, Condition::Script(script) if script.init_fail).then_some(Word::Holds(false));
+                if let Some(word) = self.known.get(condition).copied().or(first) {
+                    tell(&mut router.tracker, condition, word);
                 }
             }
         }
     }
 
     /// A condition was looked at.
-    pub(super) fn learn(&mut self, condition: &Condition, holds: bool) {
+    pub(super) fn learn(&mut self, condition: &Condition, word: Word) {
         let mut trackers = self.routers.values_mut().filter(|router| router.conditions.contains(condition)).peekable();
         if trackers.peek().is_none() {
             return;
         }
         for router in trackers {
-            router.tracker.set(&label(condition), holds);
+            tell(&mut router.tracker, condition, word);
         }
-        self.known.insert(condition.clone(), holds);
+        self.known.insert(condition.clone(), word);
     }
 
     /// These interfaces have a link, no others.
@@ -75,7 +86,7 @@ impl Policy {
         for condition in self.conditions() {
             if let Condition::Interface(name) = &condition {
                 let holds = running.contains(name);
-                self.learn(&condition, holds);
+                self.learn(&condition, Word::Holds(holds));
             }
         }
     }
@@ -88,9 +99,9 @@ impl Policy {
             let part = || services.iter().find(|(service, _)| is_meant(service, name)).map(|(_, health)| health);
             let Some(Healthy { healthy, unknown }) = services.get(name).or_else(part).copied() else { continue };
             if healthy >= *enough {
-                self.learn(&condition, true);
+                self.learn(&condition, Word::Holds(true));
             } else if healthy + unknown < *enough {
-                self.learn(&condition, false);
+                self.learn(&condition, Word::Holds(false));
             }
         }
     }
@@ -127,11 +138,21 @@ impl Router {
     }
 }
 
+fn tell(tracker: &mut Tracker, condition: &Condition, word: Word) {
+    match word {
+        Word::Holds(holds) => tracker.set(&label(condition), holds),
+        Word::Number(number) => tracker.count(&label(condition), number),
+    };
+}
+
 /// A condition in the words of `lb vrrp`.
 fn label(condition: &Condition) -> String {
     match condition {
         Condition::Interface(name) => format!("link {name}"),
-        Condition::Script(script) => format!("script {}", script.command.join(" ")),
+        Condition::Script(script) => format!("script {}", script.label()),
+        Condition::File { path, .. } => format!("file {}", path.display()),
+        Condition::Process { name, count: 1, .. } => format!("process {name}"),
+        Condition::Process { name, count, .. } => format!("{count} processes {name}"),
         Condition::Service { name, healthy: 1 } => format!("a healthy real of service {name}"),
         Condition::Service { name, healthy } => format!("{healthy} healthy reals of service {name}"),
     }

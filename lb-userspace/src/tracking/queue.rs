@@ -23,6 +23,8 @@ pub(super) struct Run {
     pub argv: Vec<String>,
     /// When it is ended.
     pub timeout: Duration,
+    /// Whose rights it has; `None` for the agent's.
+    pub user: Option<String>,
 }
 
 /// The queues by whom they are about, such as `vrrp.web`.
@@ -85,7 +87,7 @@ impl Queue {
 async fn work(about: String, queue: Arc<Queue>, permits: Arc<Semaphore>) {
     loop {
         let next = queue.runs().pop_front();
-        let Some(Run { argv, timeout }) = next else {
+        let Some(Run { argv, timeout, user }) = next else {
             if queue.closed.load(Ordering::Acquire) && queue.runs().is_empty() {
                 return;
             }
@@ -94,7 +96,7 @@ async fn work(about: String, queue: Arc<Queue>, permits: Arc<Semaphore>) {
         };
         // It is closed by nobody.
         let _permit = permits.acquire().await;
-        match command::run(&argv, timeout).await {
+        match command::run_as(&argv, timeout, user.as_deref()).await {
             Ok(said) if said.is_empty() => {}
             Ok(said) => info!("{about}: notify {}: {said}", argv.join(" ")),
             Err(failure) => warn!("{about}: notify {}: {failure}", argv.join(" ")),
@@ -113,6 +115,7 @@ mod tests {
         let run = |words: String| Run {
             argv: ["/bin/sh", "-c", &words].map(str::to_owned).to_vec(),
             timeout: Duration::from_secs(60),
+            user: None,
         };
         let mut queues = Queues::new(2);
         for number in 0..WAITING + 10 {

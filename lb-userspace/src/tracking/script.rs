@@ -7,24 +7,25 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::Seen;
-use crate::config::Script;
+use super::policy::Word;
+use crate::config::{Condition, Script};
 use crate::host::command;
 
 /// Runs the script at its interval and tells when it begins or ceases to hold.
 pub(super) async fn watch(script: Script, seen: mpsc::UnboundedSender<Seen>) {
-    let name = script.command.join(" ");
-    let mut streak = Streak::default();
+    let name = script.label();
+    let mut streak = Streak { holds: script.init_fail.then_some(false), contrary: 0 };
     let mut ticks = tokio::time::interval(script.interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let result = command::run(&script.command, script.timeout).await;
+        let result = command::run_as(&script.command, script.timeout, script.user.as_deref()).await;
         let Some(holds) = streak.note(result.is_ok(), &script) else { continue };
         match result {
             Ok(_) => info!("script {name}: holds"),
             Err(failure) => warn!("script {name}: fails: {failure}"),
         }
-        if seen.send(Seen::Script(script.clone(), holds)).is_err() {
+        if seen.send(Seen::Word(Condition::Script(script.clone()), Word::Holds(holds))).is_err() {
             return;
         }
     }
@@ -67,6 +68,9 @@ mod tests {
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
+            name: None,
+            init_fail: false,
+            user: None,
         };
         let mut streak = Streak::default();
         let rows = [
@@ -87,5 +91,8 @@ mod tests {
             assert_eq!(streak.note(good, &script), expected, "row {index}");
         }
         assert_eq!(Streak::default().note(false, &script), Some(false));
+        // One that fails at first needs its good runs.
+        let mut streak = Streak { holds: Some(false), contrary: 0 };
+        assert_eq!([true, false, true, true].map(|good| streak.note(good, &script)), [None, None, None, Some(true)]);
     }
 }

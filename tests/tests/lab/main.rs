@@ -22,6 +22,7 @@ mod health;
 mod interfaces;
 mod keepalived;
 mod lab_removal;
+mod mail;
 mod metrics;
 mod observe;
 mod on_failure;

@@ -1,6 +1,7 @@
 //! What a virtual router watches moves its priority, or takes it out.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -84,6 +85,71 @@ fn a_link_a_script_and_a_service_decide_who_is_master_and_scripts_hear_of_it() {
         let ends = || told().lines().last() == Some(&format!("initialize web {VIP}"));
         wait_until(DEADLINE, "the last change to be told", ends)?;
         assert!(b.process().is_running());
+        Ok(())
+    });
+}
+
+#[test]
+fn keepalived_s_scripts_run_unchanged_and_files_and_processes_are_tracked() {
+    scenario(Lab::builder().directors(2), |lab| {
+        let _reals = lab.reals().map(nginx::start).collect::<Result<Vec<_>>>()?;
+        let (host_a, host_b) = (lab.host("director-a"), lab.host("director-b"));
+        let path = |name: &str| host_a.dir().join(name);
+        let (number, log, tell) = (path("number"), path("log"), path("tell"));
+        fs::write(&tell, format!("#!/bin/sh\necho \"$@\" >> {}\n", log.display()))?;
+        fs::set_permissions(&tell, fs::Permissions::from_mode(0o755))?;
+        // A name that nothing else on this machine has.
+        let program = path("tracked").with_file_name(format!("tracked-{}", std::process::id()));
+        fs::copy("/bin/sleep", &program)?;
+        let start = || host_a.start("tracked", host_a.command(&program, ["1000"])?);
+        let mut tracked = start()?;
+        let more = format!(
+            "track = [\n{{ script = \"who\", weight = 20 }},\n{{ file = \"{}\", weight = -1, interval = \"100ms\" }},\n\
+             {{ process = \"{}\", interval = \"100ms\", weight = -150 }},\n]\n\
+             notify = [\"{tell}\", \"own\"]\nnotify_style = \"keepalived\"\nnotify_master = [\"{tell}\", \"up\"]\nnotify_stop = [\"{tell}\", \"end\"]\n\
+             [script.who]\ncommand = [\"/bin/sh\", \"-c\", \"test $(id -un) = nobody\"]\nuser = \"nobody\"\ninterval = \"200ms\"\ninit_fail = true\n",
+            number.display(),
+            program.file_name().unwrap_or_default().display(),
+            tell = tell.display(),
+        );
+        let mut a = Agent::start(host_a, &config(lab, 200, &more))?;
+        let b = Agent::start(host_b, &config(lab, 100, ""))?;
+        a.wait_for_router("web", "master")?;
+        b.wait_for_router("web", "backup")?;
+        let is_at = |priority: u8| {
+            let at = || a.routers().is_ok_and(|routers| routers[0].priority == priority);
+            wait_until(DEADLINE, "the priority that tracking makes", at)
+        };
+        // The script has the rights of its user.
+        is_at(220)?;
+
+        fs::write(&number, "130\n")?;
+        b.wait_for_router("web", "master")?;
+        is_at(90)?;
+        fs::write(&number, "x")?;
+        wait_until(DEADLINE, "a word on a number that is none", || a.log().contains("its text is no whole number"))?;
+        is_at(90)?;
+        fs::remove_file(&number)?;
+        a.wait_for_router("web", "master")?;
+
+        tracked.kill()?;
+        b.wait_for_router("web", "master")?;
+        is_at(70)?;
+        tracked = start()?;
+        a.wait_for_router("web", "master")?;
+
+        let told = || fs::read_to_string(&log).unwrap_or_default();
+        let lines = told();
+        let begins = lines.lines().take(3).map(|line| line.rsplit_once(' ').map_or(line, |(words, _)| words));
+        assert_eq!(begins.collect::<Vec<_>>(), ["own INSTANCE web BACKUP", "up", "own INSTANCE web MASTER"], "{lines}");
+        assert!(
+            lines.contains("own INSTANCE web BACKUP 90\n") && lines.contains("own INSTANCE web BACKUP 70\n"),
+            "{lines}"
+        );
+        a.process().terminate(Duration::from_secs(20))?;
+        let ends = || told().lines().rev().take(2).eq(["own INSTANCE web STOP 220", "end"]);
+        wait_until(DEADLINE, "the last change to be told", ends)?;
+        drop(tracked);
         Ok(())
     });
 }

@@ -6,8 +6,8 @@ type Row = (&'static str, Option<&'static str>, &'static str);
 #[rustfmt::skip]
 const FILE: &[Row] = &[
     ("vrrp_instance", Some("vrrp"), "it is [vrrp.NAME] here"),
-    ("vrrp_sync_group", None, "give its members the same sync_group = \"NAME\""),
-    ("vrrp_script", None, "it is track = [{ script = [\"/path/check\"] }] of a [vrrp.NAME] here"),
+    ("vrrp_sync_group", Some("sync_group"), "give its members the same sync_group = \"NAME\"; its scripts are in [sync_group.NAME]"),
+    ("vrrp_script", Some("script"), "it is [script.NAME] here, tracked by track = [{ script = \"NAME\" }] of a [vrrp.NAME]"),
     ("virtual_server", Some("service"), "it is [service.NAME] here"),
     ("global_defs", None, "remove it: what the director has of its own is in [director]"),
 ];
@@ -29,13 +29,10 @@ const VRRP: &[Row] = &[
     ("use_vmac", Some("virtual_mac"), "it is virtual_mac = true here"),
     ("track_interface", Some("track"), "it is track = [{ interface = \"eth2\" }] here"),
     ("track_script", Some("track"), "it is track = [{ script = [\"/path/check\"] }] here"),
-    ("track_file", None, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can read a file"),
-    ("track_process", None, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can look for a process"),
+    ("track_file", Some("track"), "it is track = [{ file = \"/path/file\" }] here"),
+    ("track_process", Some("track"), "it is track = [{ process = \"haproxy\" }] here"),
+    ("dont_track_primary", Some("track_link"), "it is track_link = false here"),
     ("track_bfd", None, "it isn't there yet"),
-    ("notify_master", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
-    ("notify_backup", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
-    ("notify_fault", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
-    ("notify_stop", Some("notify"), "one `notify` hears of every change, the new state first: notify = [\"/path/script\"]"),
     ("garp_master_delay", Some("announce"), "it is announce = { delay = \"5s\" } here"),
     ("garp_master_repeat", Some("announce"), "it is announce = { repeat = 5 } here"),
     ("garp_master_refresh", Some("announce"), "it is announce = { refresh = \"60s\" } here"),
@@ -159,7 +156,9 @@ mod tests {
         let vrrp = [VrrpKeys::NAMES, VipKeys::NAMES].concat();
         let mut service = [ServiceKeys::NAMES, CheckKeys::NAMES].concat();
         service.extend(kinds().flat_map(|kind| (kind.declared)()).map(|key| key.name));
-        for (rows, names) in [(VRRP, &vrrp), (SERVICE, &service), (FILE, &vec!["vrrp", "service"])] {
+        for (rows, names) in
+            [(VRRP, &vrrp), (SERVICE, &service), (FILE, &vec!["vrrp", "service", "script", "sync_group"])]
+        {
             for (theirs, ours, answer) in rows {
                 assert!(ours.is_none_or(|ours| names.contains(&ours)), "{theirs}: {answer}");
                 assert!(!names.contains(theirs), "{theirs} is a key here");

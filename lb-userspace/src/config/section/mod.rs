@@ -13,13 +13,15 @@ pub mod peers;
 pub mod persistence;
 pub mod pool;
 pub mod real;
+pub mod script;
 mod seen;
 pub mod service;
+pub mod sync_group;
 mod times;
 mod vips;
 pub mod vrrp;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -35,7 +37,9 @@ use limits::{Counts, Limits, LimitsKeys};
 use metrics::{Metrics, MetricsKeys};
 use peers::{Peers, PeersKeys};
 use pool::{Declared, Pool, PoolKeys, PoolPlaces};
+use script::{Script, ScriptKeys};
 use service::{Service, ServiceKeys, ServicePlaces};
+use sync_group::{SyncGroup, SyncGroupKeys, SyncGroupPlaces};
 use vips::Vips;
 use vrrp::{Vrrp, VrrpKeys, VrrpPlaces};
 
@@ -56,6 +60,8 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// `[vrrp.NAME]`, in the order of their names.
     pub vrrp: Vec<Vrrp>,
+    /// `[sync_group.NAME]`, in the order of their names.
+    pub sync_groups: Vec<SyncGroup>,
     /// `[pool.NAME]`, in the order of their names.
     pub pools: Vec<Pool>,
     /// `[service.NAME]`, in the order of their names.
@@ -94,6 +100,10 @@ pub struct Places {
     pub listen: Option<Span>,
     /// Each `[vrrp.NAME]`.
     pub vrrp: Vec<VrrpPlaces>,
+    /// Each `[sync_group.NAME]`.
+    pub sync_groups: Vec<SyncGroupPlaces>,
+    /// The program of each `[script.NAME]`.
+    pub scripts: Vec<Spanned<String>>,
     /// Each `[pool.NAME]`.
     pub pools: Vec<PoolPlaces>,
     /// Each `[service.NAME]`.
@@ -121,6 +131,10 @@ keys! {
         metrics: Read<MetricsKeys> = key(Table::new());
         /// virtual routers, by name
         vrrp: Vec<Named<VrrpKeys>> = key(NamedTables::new());
+        /// who hears of the state that virtual routers have together, by their `sync_group`
+        sync_group: Vec<Named<SyncGroupKeys>> = key(NamedTables::new());
+        /// commands that virtual routers track, by name
+        script: Vec<Named<ScriptKeys>> = key(NamedTables::new());
         /// reals and their checks that several services have, by name
         pool: Vec<Named<PoolKeys>> = key(NamedTables::new());
         /// virtual services, by name
@@ -137,18 +151,21 @@ impl File {
         self.service.get().map_or(&[], Vec::as_slice)
     }
 
-    fn declared(&self) -> Declared<'_> {
-        Declared { services: self.services(), pools: self.pool.get().map_or(&[], Vec::as_slice) }
+    fn declared<'a>(&'a self, scripts: &'a BTreeMap<String, Option<Script>>) -> Declared<'a> {
+        Declared { services: self.services(), pools: self.pool.get().map_or(&[], Vec::as_slice), scripts }
     }
 }
 
 /// What clashes, is too much or can't work together. `None`, or a finding, when the file is refused.
 pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings) -> Option<(Config, Places)> {
     let director = file.director.get().and_then(|read| director::accept(read, source, findings));
-    let (vips, declared) = (vips(file), file.declared());
+    let (scripts, programs) = script::accept(file.script.get().map_or(&[], Vec::as_slice), findings);
+    let (vips, declared) = (vips(file), file.declared(&scripts));
     let peers = file.peers.get().map(|read| peers::accept(read, file.director.get(), &vips, source, findings));
     let metrics = file.metrics.get().map(|read| metrics::accept(read, &vips, findings));
     let (vrrp, vrrp_places) = vrrp::accept(file.routers(), declared, source, findings);
+    let groups = file.sync_group.get().map_or(&[][..], Vec::as_slice);
+    let (sync_groups, group_places) = sync_group::accept(groups, file.routers(), findings);
     let (mut pools, mut pool_places) = pool::accept(declared, &vips, source, findings);
     let own = (&mut pools, &mut pool_places);
     let (services, service_places) = service::accept(declared, own, &vips, source, findings);
@@ -169,11 +186,21 @@ pub fn accept(path: &Path, file: &File, source: &Source, findings: &mut Findings
         peers,
         metrics: metrics.flatten(),
         vrrp,
+        sync_groups,
         pools,
         services,
         observed: None,
     };
-    Some((config, Places { interfaces, listen, vrrp: vrrp_places, pools: pool_places, services: service_places }))
+    let places = Places {
+        interfaces,
+        listen,
+        vrrp: vrrp_places,
+        sync_groups: group_places,
+        scripts: programs,
+        pools: pool_places,
+        services: service_places,
+    };
+    Some((config, places))
 }
 
 /// Every VIP that the file names.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use crate::config::read::texts::ARGUMENT;
+use crate::config::read::value::short;
 use crate::config::read::{Given, List, Text, Time, hours};
-use crate::config::report::Findings;
 use crate::config::report::text::{WIDTH, clip};
+use crate::config::report::{Fault, Findings};
 
 /// A command that hears of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,18 @@ pub(super) const COMMAND: List<Text<String>> = List {
 
 /// A command's values in the documentation.
 pub(super) const COMMAND_VALUES: &str = "`[\"/path/script\", \"argument\", …]`";
+
+/// The user that a command runs as.
+pub const USER: Text<String> = Text { read: user, example: "\"keepalived_script\"", values: "a user of this machine" };
+
+/// A user's name.
+fn user(text: &str) -> Result<String, Fault> {
+    let is_name = !text.is_empty() && !text.contains([':', '/']) && !text.chars().any(char::is_whitespace);
+    if is_name && text.len() <= 256 {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("\"{}\" is not a user's name", short(text)), "write one alone, such as user = \"nobody\""))
+}
 
 /// How long a command may take where the file says nothing.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);

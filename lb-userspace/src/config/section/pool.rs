@@ -1,6 +1,6 @@
 //! `[pool.NAME]`: reals and their check, named once for several services.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::checks::{self, Checks, Join, OneOrMore};
 use super::fleet::{self, Fleet, FleetKeys};
 use super::notify::{self, Notify};
 use super::real::{self, RealKeys, RealPlaces, Reals};
+use super::script::Script;
 use super::service::{BY_FAILURE, DAY, OnFailure, Service, ServiceKeys, ServicePlaces};
 use super::vips::{Vips, family};
 use crate::config::read::source::{Source, Span};
@@ -81,6 +82,8 @@ pub struct Declared<'a> {
     pub services: &'a [Named<ServiceKeys>],
     /// `[pool.NAME]`.
     pub pools: &'a [Named<PoolKeys>],
+    /// `[script.NAME]`; `None` for one that was refused.
+    pub scripts: &'a BTreeMap<String, Option<Script>>,
 }
 
 impl<'a> Declared<'a> {

@@ -4,6 +4,7 @@ pub mod announce;
 mod group;
 pub mod password;
 mod rules;
+pub mod scripts;
 pub mod track;
 pub mod vip;
 mod words;
@@ -21,6 +22,7 @@ use crate::config::report::{Findings, text::wrap};
 use crate::config::section::notify;
 use announce::{Announce, AnnounceKeys};
 use password::{PASSWORD, Password};
+use scripts::{Scripts, Style};
 use track::{Track, TrackKeys};
 use vip::{Vip, VipKind};
 
@@ -66,10 +68,10 @@ pub struct Vrrp {
     pub announce: Announce,
     /// What moves its priority, in the file's order; nothing is tracked twice.
     pub track: Vec<Track>,
-    /// The command that hears of each change of state, argv; empty for none.
-    pub notify: Vec<String>,
-    /// When a notify command that still runs is ended.
-    pub notify_timeout: Duration,
+    /// Whether it takes no part while its own interface has no link.
+    pub track_link: bool,
+    /// Who hears of its changes of state.
+    pub scripts: Scripts,
 }
 
 /// The form of version 3's checksum over IPv4: RFC 9568 section 5.2.8 has it plain, many implementations with
@@ -170,9 +172,24 @@ keys! {
         announce: Read<AnnounceKeys> = key(Table::new()).implied().without("see below");
         /// what changes the priority, or gives up the VIPs
         track: Vec<Read<TrackKeys>> = key(Tables::new("track")).example("[{ interface = \"eth2\" }]");
-        /// a command that is run at each change of state, with the new state, NAME and the VIPs as further arguments;
-        /// no shell is in between
+        /// whether it takes no part while its own interface is down or has no link; without, it stays what it is (keepalived's
+        /// `dont_track_primary`)
+        track_link: bool = key(Flag).or(true);
+        /// a command that is run at each change of state, with further arguments by `notify_style`; no shell is in between
         notify: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// the further arguments of `notify`: `lb` the new state, NAME and the VIPs; `keepalived` what keepalived gives its own scripts:
+        /// INSTANCE, NAME, MASTER, BACKUP, FAULT or STOP, the priority
+        notify_style: Style = key(Style::WORDS).or(Style::Lb);
+        /// a command that is run when it becomes master, as it is written
+        notify_master: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// … backup
+        notify_backup: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// … when it can't take part: its interface is gone, or what it tracks fails
+        notify_fault: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// … when it ends, with the agent or by a reload
+        notify_stop: Vec<Spanned<String>> = key(notify::COMMAND).values(notify::COMMAND_VALUES);
+        /// the user that these commands run as
+        notify_user: String = key(notify::USER).without("the agent's own");
         /// when a command that still runs is ended
         notify_timeout: Duration = key(notify::timeout()).or(notify::TIMEOUT);
     }
@@ -204,17 +221,24 @@ fn one(
     rules::peers(read, findings);
     rules::checksum(read, findings);
     rules::preempt(read, findings);
-    notify::is_by_path(read.notify.items(), "notify", findings);
+    let given = scripts::Given {
+        any: &read.notify,
+        style: &read.notify_style,
+        on: [&read.notify_master, &read.notify_backup, &read.notify_fault, &read.notify_stop],
+        user: &read.notify_user,
+        timeout: &read.notify_timeout,
+    };
+    let (scripts, own) = scripts::accept(&given, findings);
     let tracked = read.track.get().map_or(&[][..], Vec::as_slice);
     let track = track::accept(tracked, read.priority.copied(), declared, findings);
 
-    let commands = tracked.iter().map(|track| track.script.items()).chain([read.notify.items()]);
+    let commands = tracked.iter().filter_map(|track| track.script.get()?.program().cloned()).chain(own);
     let (interface, span) = read.interface.written()?;
     let places = VrrpPlaces {
         header: read.span.clone(),
         interface: span,
         addresses: read.addresses.items().iter().map(Spanned::span).collect(),
-        programs: commands.filter_map(|command| command.first().cloned()).collect(),
+        programs: commands.collect(),
     };
     let vrrp = Vrrp {
         name: read.name.get_ref().clone(),
@@ -236,8 +260,8 @@ fn one(
         sync_group: read.sync_group.cloned(),
         announce: announce::accept(read.announce.get(), pace)?,
         track,
-        notify: values(read.notify.items()),
-        notify_timeout: read.notify_timeout.copied()?,
+        track_link: read.track_link.copied()?,
+        scripts,
     };
     Some((vrrp, places))
 }
@@ -265,7 +289,8 @@ impl Vrrp {
         if let Some(group) = &self.sync_group {
             lines.push(format!("changes state with the others of sync group {group}"));
         }
-        lines.extend(words::notify(self));
+        lines.extend((!self.track_link).then(|| format!("stays what it is while {} has no link", self.interface)));
+        lines.extend(self.scripts.words());
         for line in lines {
             out.push_str(&wrap(&format!("    {line}"), "      "));
         }

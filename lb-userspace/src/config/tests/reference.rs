@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{REFERENCE, load};
 use crate::config::{
     Announce, Backup, Check, CheckKind, Checks, Checksum, Condition, Config, Damping, Director, Flows, Header, Http,
-    Identity, Join, Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Service, Tcp, Tls, Track, Udp, Vip,
-    Vrrp, WhenAgentDies,
+    Identity, Join, Limits, Mode, Origin, Peers, Protocol, Real, Scheduler, Script, Scripts, Service, Tcp, Tls, Track,
+    Udp, Vip, Vrrp, WhenAgentDies,
 };
 
 fn header(name: &str, value: &str) -> Header {
@@ -67,9 +67,10 @@ fn the_shipped_file_is_the_reference_lab() {
                 pace: 10_000,
             },
             track: vec![],
-            notify: vec![],
-            notify_timeout: Duration::from_secs(10),
+            track_link: true,
+            scripts: Scripts { timeout: Duration::from_secs(10), ..Scripts::default() },
         }],
+        sync_groups: vec![],
         pools: vec![],
         services: vec![Service {
             pool: None,
@@ -334,14 +335,21 @@ reals = [{ address = "192.0.2.40" }, { address = "192.0.2.50" }]
                     timeout: second / 2,
                     rise: 2,
                     fall: 3,
+                    name: None,
+                    init_fail: false,
+                    user: None,
                 }),
                 weight: Some(20),
             },
             Track { condition: Condition::Service { name: "web".to_owned(), healthy: 2 }, weight: None },
             Track { condition: Condition::Service { name: "web".to_owned(), healthy: 1 }, weight: None },
         ],
-        notify: vec!["/path/notify".to_owned(), "lb".to_owned()],
-        notify_timeout: second * 3,
+        track_link: true,
+        scripts: Scripts {
+            any: vec!["/path/notify".to_owned(), "lb".to_owned()],
+            timeout: second * 3,
+            ..Scripts::default()
+        },
     };
     assert_eq!(*a, expected);
     // One interface announces at one pace, also where only one of its routers names it.

@@ -46,19 +46,7 @@ fn runner(question: &Command) -> Result<Option<User>, String> {
         None if !geteuid().is_root() => return Ok(None),
         None => NOBODY,
     };
-    match named(name)? {
-        user if user.uid == geteuid() => Ok(None),
-        _ if !geteuid().is_root() => Err(format!("only an agent of root's can run a script as {name}")),
-        user => Ok(Some(user)),
-    }
-}
-
-fn named(name: &str) -> Result<User, String> {
-    match User::from_name(name) {
-        Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(format!("this machine has no user {name}")),
-        Err(error) => Err(format!("this machine can't tell who {name} is: {error}")),
-    }
+    command::runner(name)
 }
 
 /// What is wrong with the command that a check names, as it is now.
@@ -83,7 +71,7 @@ pub(super) fn unusable(kind: &CheckKind) -> Vec<Unusable> {
         found.push(Unusable { place: place.clone(), message: fault.told(), mend });
     }
     // Who looks at the file may be another user than the agent.
-    if let Err(message) = named(script.user.as_ref().map_or(NOBODY, |user| user.get_ref())) {
+    if let Err(message) = command::named(script.user.as_ref().map_or(NOBODY, |user| user.get_ref())) {
         let place = script.user.as_ref().map(|user| user.span()).or(place);
         found.push(Unusable { place, message, mend: "name a user that is there: user = \"nobody\"".to_owned() });
     }

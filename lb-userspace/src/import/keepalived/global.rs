@@ -16,6 +16,8 @@ pub(super) struct Globals {
     pub version: Option<u8>,
     pub announce: Announce,
     pub default_interface: Option<String>,
+    /// Whose rights scripts have that name nobody; `None` for the agent's.
+    pub script_user: Option<String>,
 }
 
 impl Globals {
@@ -42,6 +44,13 @@ impl Globals {
             "default_interface" => {
                 self.default_interface = node.arg().map(str::to_owned);
                 taken(node, 1, ledger);
+            }
+            "script_user" => {
+                self.script_user = node.arg().map(str::to_owned);
+                match node.args()[..] {
+                    [_, _, ..] => changed(node, "scripts have their user's own group", ledger),
+                    _ => taken(node, 1, ledger),
+                }
             }
             "lvs_timeouts" => timeouts(node, ledger, model),
             "vrrp_garp_interval" | "vrrp_gna_interval" => {

@@ -1,15 +1,17 @@
 //! `vrrp_sync_group`.
 
+use super::global::Globals;
 use super::notify::{self, Notify};
-use super::track::{self, Scripts};
+use super::track::{self, Named};
 use super::tree::Node;
+use super::watched;
 use super::words::{Context, changed, left, stranger};
 use super::{carried, flag, taken};
 use crate::import::ledger::Ledger;
-use crate::import::model::{Model, Router, plain};
+use crate::import::model::{Key, Model, Router, plain};
 
 /// `vrrp_sync_group NAME { group { A B } … }`.
-pub(super) fn group(node: &Node, scripts: &Scripts, ledger: &mut Ledger, model: &mut Model) {
+pub(super) fn group(node: &Node, globals: &Globals, named: &Named, ledger: &mut Ledger, model: &mut Model) {
     let Some(name) = node.arg() else { return left(node, "a group has a name", ledger) };
     taken(node, 1, ledger);
     let mut members: Vec<String> = Vec::new();
@@ -30,15 +32,16 @@ pub(super) fn group(node: &Node, scripts: &Scripts, ledger: &mut Ledger, model: 
                     }
                 }
             }
-            "track_script" => track::track_script(child, scripts, &mut track, ledger),
+            "track_script" => track::track_script(child, &named.scripts, &mut track, ledger),
+            "track_file" => watched::track(child, &named.files, &mut track, ledger),
+            "track_process" => watched::track(child, &named.processes, &mut track, ledger),
             "track_interface" => track::track_interface(child, &mut track, ledger),
             word if notify::WORDS.contains(&word) => notify.read(child, ledger),
             "smtp_alert" if flag(child) == Some(false) => taken(child, 1, ledger),
             _ => stranger(Context::Group, child, ledger),
         }
     }
-    let group = plain(name);
-    let mut is_first = true;
+    let (group, keys) = (plain(name), notify.keys(globals.script_user.as_deref()));
     let of = |router: &Router| {
         members.iter().any(|member| {
             router.theirs == *member || router.sync_group.as_deref() == Some(&format!("{member}-both")[..])
@@ -55,21 +58,22 @@ pub(super) fn group(node: &Node, scripts: &Scripts, ledger: &mut Ledger, model: 
                 router.track.push(item.clone());
             }
         }
-        if std::mem::take(&mut is_first) {
-            join(router, &notify, name);
+        if count == 1 && !keys.is_empty() {
+            join(router, &keys, node, ledger);
         }
+    }
+    if count > 1 && !keys.is_empty() {
+        model.groups.push((group, keys));
     }
 }
 
-/// The first member of a group tells the group's scripts: all change state together.
-fn join(router: &mut Router, notify: &Notify, group: &str) {
-    let priority = router.keys.iter().find(|(key, _)| *key == "priority").and_then(|(_, value)| value.parse().ok());
-    let script = notify.script("GROUP", group, priority.unwrap_or(100));
-    if script.is_empty() {
-        return;
-    }
-    match router.notify.get_mut(2) {
-        Some(own) => *own = format!("{own}; {script}"),
-        None => router.notify = notify.argv("GROUP", group, priority.unwrap_or(100)),
+/// The scripts of a group that is none are its member's own.
+fn join(router: &mut Router, keys: &[Key], node: &Node, ledger: &mut Ledger) {
+    let lines = || node.children.iter().filter(|child| notify::WORDS.contains(&child.word()));
+    if router.notify.is_empty() {
+        router.notify = keys.to_vec();
+        lines().for_each(|line| changed(line, "it hears of the one member: INSTANCE and its name", ledger));
+    } else {
+        lines().for_each(|line| left(line, "the one member of the group has scripts of its own", ledger));
     }
 }

@@ -15,6 +15,7 @@ mod together;
 mod track;
 mod tree;
 mod vrrp;
+mod watched;
 mod words;
 
 use std::collections::BTreeMap;
@@ -52,16 +53,23 @@ pub(super) fn read(
     for node in of("global_defs") {
         globals.read(node, ledger, model);
     }
-    let mut scripts = BTreeMap::new();
+    let mut named = track::Named::default();
     for node in of("vrrp_script") {
-        track::script(node, &mut scripts, ledger);
+        track::script(node, globals.script_user.as_deref(), &mut named.scripts, ledger);
+    }
+    for node in of("vrrp_track_file").chain(of("track_file")) {
+        watched::file(node, &mut named.files, ledger);
+    }
+    for node in of("vrrp_track_process").chain(of("track_process")) {
+        watched::process(node, &mut named.processes, ledger);
     }
     for node in of("vrrp_instance") {
-        vrrp::instance(node, &globals, &scripts, ledger, model);
+        vrrp::instance(node, &globals, &named, ledger, model);
     }
     for node in of("vrrp_sync_group") {
-        group::group(node, &scripts, ledger, model);
+        group::group(node, &globals, &named, ledger, model);
     }
+    track::write(&named.scripts, model);
     let mut groups = BTreeMap::new();
     for node in of("virtual_server_group") {
         server::group(node, &mut groups, ledger);
@@ -78,8 +86,18 @@ pub(super) fn read(
 }
 
 /// The blocks that are read.
-const READ: [&str; 6] =
-    ["global_defs", "vrrp_script", "vrrp_instance", "vrrp_sync_group", "virtual_server_group", "virtual_server"];
+const READ: [&str; 10] = [
+    "global_defs",
+    "vrrp_script",
+    "vrrp_track_file",
+    "track_file",
+    "vrrp_track_process",
+    "track_process",
+    "vrrp_instance",
+    "vrrp_sync_group",
+    "virtual_server_group",
+    "virtual_server",
+];
 
 /// What shows that a text is keepalived's.
 const TOP: [&str; 12] = [

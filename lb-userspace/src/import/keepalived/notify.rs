@@ -1,84 +1,67 @@
-//! `notify`, `notify_master` and their like: the scripts go on hearing what keepalived told them, by a line of shell
-//! around them.
+//! `notify`, `notify_master` and their like: the scripts go on hearing what keepalived told them.
 
 use std::collections::BTreeMap;
 
+use super::track::command;
 use super::tree::Node;
-use super::words::changed;
+use super::words::{carried, changed, left};
 use crate::import::ledger::Ledger;
+use crate::import::model::{Key, list, quoted};
 
 /// The scripts of a virtual router or of a group.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Notify {
-    /// By keepalived's words without `notify_`; `any` is `notify` itself.
-    commands: BTreeMap<&'static str, String>,
+    /// argv by our keys.
+    commands: BTreeMap<&'static str, Vec<String>>,
+    /// The user that the first of them names.
+    user: Option<String>,
 }
 
-/// The words that are taken.
-pub(super) const WORDS: [&str; 5] = ["notify_master", "notify_backup", "notify_fault", "notify_stop", "notify"];
+/// The words that are taken: they are our keys too.
+pub(super) const WORDS: [&str; 5] = ["notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"];
 
 impl Notify {
     /// Takes one, and tells of it.
     pub(super) fn read(&mut self, node: &Node, ledger: &mut Ledger) {
-        let Some(command) = node.arg() else {
-            return super::words::left(node, "it names no script", ledger);
-        };
-        let (of, how) = match node.word() {
-            "notify_master" => ("master", "one `notify` hears of every change: it runs this one on MASTER"),
-            "notify_backup" => ("backup", "one `notify` hears of every change: it runs this one on BACKUP"),
-            "notify_fault" => {
-                ("fault", "one `notify` hears of every change: it runs this one on FAULT, and when the agent ends")
-            }
-            "notify_stop" => (
-                "stop",
-                "one `notify` hears of every change: it runs this one when the agent ends, and on FAULT, unless there is a \
-                 notify_fault, which then hears of both",
-            ),
-            _ => (
-                "any",
-                "one `notify` hears of every change: this one is called as keepalived does, but hears FAULT when the agent ends",
-            ),
-        };
-        self.commands.insert(of, command.to_owned());
-        let user = match node.args()[..] {
-            [_] => "",
-            _ => "; scripts run as the agent's user, not as the one named here",
-        };
-        changed(node, format!("{how}{user}"), ledger);
-    }
-
-    /// argv that does all of it. `kind` is keepalived's `INSTANCE` or `GROUP`.
-    pub(super) fn argv(&self, kind: &str, name: &str, priority: u8) -> Vec<String> {
-        let script = self.script(kind, name, priority);
-        if script.is_empty() {
-            return Vec::new();
+        let Some(key) = WORDS.into_iter().find(|word| *word == node.word()) else { return };
+        let Some(text) = node.arg() else { return left(node, "it names no script", ledger) };
+        let (mut argv, by_shell) = command(text);
+        if by_shell && key == "notify" {
+            // What is added to it are the shell's own arguments, which it hands on.
+            argv = ["/bin/sh", "-c", &format!("{text} \"$@\""), "notify"].map(str::to_owned).to_vec();
         }
-        ["/bin/sh", "-c", &script, "notify"].map(str::to_owned).to_vec()
+        self.commands.insert(key, argv);
+        let mut how = Vec::new();
+        if by_shell {
+            how.push("it is run by /bin/sh, which looks it up and splits it".to_owned());
+        }
+        match (node.args().get(1), &self.user) {
+            (Some(user), None) => self.user = Some((*user).to_owned()),
+            (Some(user), Some(known)) if user != known => {
+                how.push(format!("`notify_user` is of all scripts of a section: it is {known}, not {user}"));
+            }
+            _ => {}
+        }
+        if node.args().len() > 2 {
+            how.push("it has its user's own group".to_owned());
+        }
+        match how.is_empty() {
+            true => carried(node, ledger),
+            false => changed(node, how.join("; "), ledger),
+        }
     }
 
-    /// The same as shell, where `$1` is the state.
-    pub(super) fn script(&self, kind: &str, name: &str, priority: u8) -> String {
-        let end = self.commands.get("fault").or(self.commands.get("stop"));
-        let rows = [
-            ("master", "MASTER", self.commands.get("master")),
-            ("backup", "BACKUP", self.commands.get("backup")),
-            ("initialize", "FAULT", end),
-        ];
-        let any = self.commands.get("any");
-        let arm = |(ours, theirs, own): &(&str, &str, Option<&String>)| {
-            let any = any.map(|any| format!("{any} {kind} {} {theirs} {priority}", word(name)));
-            let commands: Vec<String> = own.iter().map(|own| (*own).clone()).chain(any).collect();
-            (!commands.is_empty()).then(|| format!("{ours}) {};;", commands.join("; ")))
-        };
-        let arms: Vec<String> = rows.iter().filter_map(arm).collect();
-        if arms.is_empty() { String::new() } else { format!("case $1 in {} esac", arms.join(" ")) }
+    /// The keys that do all of it; `user` is whose rights scripts have that name none.
+    pub(super) fn keys(&self, user: Option<&str>) -> Vec<Key> {
+        let mut keys: Vec<Key> = Vec::new();
+        for (key, argv) in &self.commands {
+            keys.push((key, list(argv.iter().map(String::as_str))));
+            if *key == "notify" {
+                keys.push(("notify_style", quoted("keepalived")));
+            }
+        }
+        let user = self.user.as_deref().or(user).filter(|user| *user != "root" && !keys.is_empty());
+        keys.extend(user.map(|user| ("notify_user", quoted(user))));
+        keys
     }
-}
-
-/// A word of shell.
-fn word(text: &str) -> String {
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte)) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

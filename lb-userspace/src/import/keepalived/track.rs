@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::tree::Node;
+use super::watched::Watched;
 use super::words::{Context, changed, left, stranger};
 use super::{carried, number, surplus, taken, timer};
 use crate::import::ledger::Ledger;
-use crate::import::model::{Key, list, quoted, time};
+use crate::import::model::{Key, Model, list, plain, quoted, time};
 
 /// A script that virtual routers track.
 #[derive(Debug, Clone)]
@@ -19,6 +20,16 @@ pub(super) struct Script {
     fall: u32,
     weight: i32,
     reverse: bool,
+    init_fail: bool,
+    user: Option<String>,
+}
+
+/// What virtual routers track by a name.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub scripts: Scripts,
+    pub files: Watched,
+    pub processes: Watched,
 }
 
 /// All of them by their names.
@@ -28,7 +39,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// `vrrp_script NAME { … }`. keepalived runs it each second unless it says otherwise, for as long as the interval.
-pub(super) fn script(node: &Node, scripts: &mut Scripts, ledger: &mut Ledger) {
+pub(super) fn script(node: &Node, user: Option<&str>, scripts: &mut Scripts, ledger: &mut Ledger) {
     let mut script = Script {
         argv: Vec::new(),
         interval: Duration::from_secs(1),
@@ -37,6 +48,8 @@ pub(super) fn script(node: &Node, scripts: &mut Scripts, ledger: &mut Ledger) {
         fall: 1,
         weight: 0,
         reverse: false,
+        init_fail: false,
+        user: user.map(str::to_owned),
     };
     let Some(name) = node.arg() else { return left(node, "a script has a name", ledger) };
     for child in &node.children {
@@ -59,6 +72,17 @@ pub(super) fn script(node: &Node, scripts: &mut Scripts, ledger: &mut Ledger) {
             "timeout" => {
                 if let Some(timeout) = timer(child, ledger) {
                     script.timeout = Some(bounded(child, timeout, Duration::from_millis(1), DAY, ledger));
+                }
+            }
+            "init_fail" => {
+                script.init_fail = true;
+                taken(child, 0, ledger);
+            }
+            "user" => {
+                script.user = child.arg().map(str::to_owned);
+                match child.args()[..] {
+                    [_, _, ..] => changed(child, "it has its user's own group", ledger),
+                    _ => taken(child, 1, ledger),
                 }
             }
             "rise" => script.rise = count(child, ledger).unwrap_or(script.rise),
@@ -136,12 +160,28 @@ pub(super) fn track_script(node: &Node, scripts: &Scripts, track: &mut Vec<Vec<K
             left(child, "`reverse` isn't there: write a script that ends the other way round", ledger);
             continue;
         }
-        let mut item: Vec<Key> = vec![("script", list(script.argv.iter().map(String::as_str)))];
-        item.push(("interval", time(script.interval)));
-        item.push(("timeout", time(script.timeout.unwrap_or(script.interval))));
-        item.extend((script.rise != 1).then(|| ("rise", script.rise.to_string())));
-        item.extend((script.fall != 1).then(|| ("fall", script.fall.to_string())));
+        let item: Vec<Key> = vec![("script", quoted(&plain(child.word())))];
         add(item, weight, child, track, ledger);
+    }
+}
+
+/// The sections of those scripts that are tracked.
+pub(super) fn write(scripts: &Scripts, model: &mut Model) {
+    let tracked: Vec<Key> =
+        model.routers.iter().flat_map(|router| &router.track).filter_map(|item| item.first().cloned()).collect();
+    for (name, script) in scripts {
+        let name = plain(name);
+        if !tracked.contains(&("script", quoted(&name))) || model.scripts.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let mut keys: Vec<Key> = vec![("command", list(script.argv.iter().map(String::as_str)))];
+        keys.push(("interval", time(script.interval)));
+        keys.push(("timeout", time(script.timeout.unwrap_or(script.interval))));
+        keys.extend((script.rise != 1).then(|| ("rise", script.rise.to_string())));
+        keys.extend((script.fall != 1).then(|| ("fall", script.fall.to_string())));
+        keys.extend(script.init_fail.then(|| ("init_fail", "true".to_owned())));
+        keys.extend(script.user.as_ref().filter(|user| *user != "root").map(|user| ("user", quoted(user))));
+        model.scripts.push((name, keys));
     }
 }
 
@@ -158,7 +198,7 @@ pub(super) fn track_interface(node: &Node, track: &mut Vec<Vec<Key>>, ledger: &m
     }
 }
 
-fn add(mut item: Vec<Key>, weight: i32, node: &Node, track: &mut Vec<Vec<Key>>, ledger: &mut Ledger) {
+pub(super) fn add(mut item: Vec<Key>, weight: i32, node: &Node, track: &mut Vec<Vec<Key>>, ledger: &mut Ledger) {
     let weight = match weight {
         0 => None,
         other => Some(other.clamp(-253, 253)),
@@ -173,7 +213,7 @@ fn add(mut item: Vec<Key>, weight: i32, node: &Node, track: &mut Vec<Vec<Key>>, 
 }
 
 /// `weight N [reverse|noreverse]` behind a name; `None` where it can't be read, which was told.
-fn weight(node: &Node, ledger: &mut Ledger) -> Option<(Option<i32>, Option<bool>)> {
+pub(super) fn weight(node: &Node, ledger: &mut Ledger) -> Option<(Option<i32>, Option<bool>)> {
     match node.args()[..] {
         [] => Some((None, None)),
         ["weight", text, ref rest @ ..] => {

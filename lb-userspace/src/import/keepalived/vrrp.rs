@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::global::Globals;
 use super::notify::{self, Notify};
-use super::track::{self, Scripts};
+use super::track::{self, Named};
 use super::tree::Node;
+use super::watched;
 use super::words::{Context, changed, left, stranger};
 use super::{carried, flag, number, surplus, taken, timer};
 use crate::import::ledger::{Fate, Ledger};
@@ -80,14 +81,15 @@ struct Reading<'a> {
     announce: Announce,
     track: Vec<Vec<Key>>,
     notify: Notify,
+    ignores_link: bool,
 }
 
 /// `vrrp_instance NAME { … }`.
-pub(super) fn instance(node: &Node, globals: &Globals, scripts: &Scripts, ledger: &mut Ledger, model: &mut Model) {
+pub(super) fn instance(node: &Node, globals: &Globals, named: &Named, ledger: &mut Ledger, model: &mut Model) {
     let Some(name) = node.arg() else { return left(node, "an instance has a name", ledger) };
     let mut reading = Reading { preempt: true, ..Reading::default() };
     for child in &node.children {
-        reading.one(child, scripts, ledger);
+        reading.one(child, named, ledger);
     }
     taken(node, 1, ledger);
     if reading.vips.is_empty() && reading.excluded.is_empty() {
@@ -102,7 +104,7 @@ pub(super) fn instance(node: &Node, globals: &Globals, scripts: &Scripts, ledger
 }
 
 impl<'a> Reading<'a> {
-    fn one(&mut self, node: &'a Node, scripts: &Scripts, ledger: &mut Ledger) {
+    fn one(&mut self, node: &'a Node, named: &Named, ledger: &mut Ledger) {
         match node.word() {
             "state" => {
                 self.is_master = node.arg() == Some("MASTER");
@@ -155,7 +157,13 @@ impl<'a> Reading<'a> {
                     ),
                 }
             }
-            "track_script" => track::track_script(node, scripts, &mut self.track, ledger),
+            "track_script" => track::track_script(node, &named.scripts, &mut self.track, ledger),
+            "track_file" => watched::track(node, &named.files, &mut self.track, ledger),
+            "track_process" => watched::track(node, &named.processes, &mut self.track, ledger),
+            "dont_track_primary" => {
+                self.ignores_link = flag(node).unwrap_or(true);
+                taken(node, usize::from(node.arg().is_some()), ledger);
+            }
             "track_interface" => track::track_interface(node, &mut self.track, ledger),
             word if Announce::WORDS.contains(&word) => self.announce.read(word, node, ledger),
             word if notify::WORDS.contains(&word) => self.notify.read(node, ledger),
@@ -332,10 +340,12 @@ impl<'a> Reading<'a> {
         if self.virtual_mac {
             keys.push(("virtual_mac", "true".to_owned()));
         }
+        if self.ignores_link {
+            keys.push(("track_link", "false".to_owned()));
+        }
         if priority == 255 && self.track.iter().any(|item| item.iter().any(|(key, _)| *key == "weight")) {
             self.track.retain(|item| item.iter().all(|(key, _)| *key != "weight"));
-            let tracks =
-                node.children.iter().filter(|child| matches!(child.word(), "track_script" | "track_interface"));
+            let tracks = node.children.iter().filter(|child| child.word().starts_with("track_"));
             tracks.for_each(|child| {
                 changed(child, "no weight changes the owner's priority (255): those with one are left out", ledger)
             });
@@ -346,7 +356,7 @@ impl<'a> Reading<'a> {
             keys,
             announce: self.announce.keys(&globals.announce),
             track: std::mem::take(&mut self.track),
-            notify: self.notify.argv("INSTANCE", name, u8::try_from(priority).unwrap_or(u8::MAX)),
+            notify: self.notify.keys(globals.script_user.as_deref()),
             ..Router::default()
         }
     }

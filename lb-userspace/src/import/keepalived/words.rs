@@ -20,9 +20,8 @@ pub(super) enum Context {
 
 use Context::{Check, Global, Group, Real, Script, Server, Top, Vrrp};
 
-const NO_MAIL: &str = "it isn't there: a notify script can send mail";
+const NO_MAIL: &str = "lb sends none by itself: notify = [\"/usr/share/lb/notify-mail\", \"ADDRESS\"] of a [vrrp.NAME] or [service.NAME] does";
 const ITS_OWN: &str = "nothing need be done: it is about keepalived's own processes";
-const SCRIPTS: &str = "scripts run as the agent's user, and only those that nobody but root can write";
 const SNMP: &str = "it isn't there: /metrics of [metrics] has the same for Prometheus, and `lb list --json` for others";
 const TAKES_ALL: &str =
     "nothing need be done: adverts are held against RFC 3768 and RFC 9568, and refused ones are counted (`lb vrrp`)";
@@ -44,10 +43,6 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Top], "garp_group", Fate::Left, "announce = { pace = N } of a [vrrp.NAME] bounds the frames a second of its interface"),
     (&[Top], "linkbeat_interfaces", Fate::Changed, "nothing need be done: the kernel tells of links"),
     (&[Top], "interface_up_down_delays", Fate::Left, "it isn't there: a tracked script with `rise` and `fall` can wait"),
-    (&[Top], "track_file", Fate::Left, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can read a file"),
-    (&[Top], "vrrp_track_file", Fate::Left, "it isn't there yet: track = [{ script = [\"/path/check\"] }] can read a file"),
-    (&[Top], "vrrp_track_process", Fate::Left, "it isn't there yet: track = [{ script = [\"/usr/bin/pgrep\", \"-x\", \"NAME\"] }] looks for a process"),
-    (&[Top], "track_process", Fate::Left, "it isn't there yet: track = [{ script = [\"/usr/bin/pgrep\", \"-x\", \"NAME\"] }] looks for a process"),
     (&[Top], "SSL", Fate::Left, "certificates of keepalived's own checks have no place: a check needs none"),
     (&[Top, Global], "net_namespace", Fate::Left, "start lb's unit in that namespace: NetworkNamespacePath= of systemd"),
     (&[Top, Global], "net_namespace_ipvs", Fate::Left, "lb forwards in the namespace that it is started in"),
@@ -70,10 +65,7 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Global], "no_email_faults", Fate::Changed, "nothing need be done: no mail is sent"),
     (&[Global], "checker_log_all_failures", Fate::Changed, "LB_LOG=debug of the agent says more"),
     (&[Check], "log_all_failures", Fate::Changed, "LB_LOG=debug of the agent says more"),
-    (&[Global, Script], "script_user", Fate::Changed, SCRIPTS),
     (&[Global], "enable_script_security", Fate::Changed, "it is always so: scripts that others than root can write aren't run"),
-    (&[Script], "user", Fate::Changed, SCRIPTS),
-    (&[Script], "init_fail", Fate::Left, "it isn't there: a script that hasn't run yet changes nothing, and a director that starts waits for its first runs"),
     (&[Global], "vrrp_strict", Fate::Changed, TAKES_ALL),
     (&[Vrrp], "strict_mode", Fate::Changed, TAKES_ALL),
     (&[Global], "vrrp_skip_check_adv_addr", Fate::Changed, TAKES_ALL),
@@ -165,7 +157,6 @@ const WORDS: &[(&[Context], &str, Fate, &str)] = &[
     (&[Vrrp], "use_vmac_addr", Fate::Left, "virtual_mac = true is for VIPs on the interface of the adverts"),
     (&[Vrrp], "use_ipvlan", Fate::Left, "ipvlan isn't there: VIPs are put on the interface, or with virtual_mac on a macvlan"),
     (&[Vrrp], "vrf", Fate::Left, "it isn't there: an interface says which VRF it is in"),
-    (&[Vrrp], "dont_track_primary", Fate::Left, "it isn't there: a director without a link on `interface` gives up its VIPs"),
     (&[Vrrp], "lvs_sync_daemon_interface", Fate::Left, "IPVS's connection sync isn't there; [peers] shares connections between directors that run lb"),
     (&[Vrrp], "notify_master_rx_lower_pri", Fate::Left, "it isn't there: `notify` hears of changes alone"),
     (&[Vrrp, Group], "notify_priority_changes", Fate::Changed, "nothing need be done: `notify` hears of states alone"),

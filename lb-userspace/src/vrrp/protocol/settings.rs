@@ -53,6 +53,8 @@ pub struct Settings {
     pub announce: announcing::Settings,
     /// Whether the VIPs have the virtual router's own MAC address (RFC 9568 §7.3) instead of the interface's.
     pub virtual_mac: bool,
+    /// Whether the instance takes no part while its interface has no link.
+    pub tracks_link: bool,
     /// The group whose members are master together or not at all.
     pub sync_group: Option<String>,
 }
@@ -130,6 +132,7 @@ impl Settings {
             handover: None,
             announce: announcing::Settings::default(),
             virtual_mac: false,
+            tracks_link: true,
             sync_group: None,
         }
     }

@@ -35,11 +35,17 @@ struct Condition {
     effect: Effect,
     /// `None` until it was looked at.
     holds: Option<bool>,
+    /// How often its weight counts, where that is a number; it holds while this is 0.
+    number: Option<i32>,
 }
 
 impl Condition {
     /// What it adds to the priority. A condition that nobody has looked at yet has no effect.
     fn weight(&self) -> i32 {
+        if let (Effect::Weight(weight), Some(number)) = (self.effect, self.number) {
+            let most = i32::from(OWNER);
+            return i32::from(weight).saturating_mul(number).clamp(-most, most);
+        }
         match (self.effect, self.holds) {
             (Effect::Weight(weight), Some(true)) if weight > 0 => weight.into(),
             (Effect::Weight(weight), Some(false)) if weight < 0 => weight.into(),
@@ -55,7 +61,7 @@ impl Condition {
 impl Tracker {
     /// An instance of this configured priority with these conditions by name.
     pub fn new(configured: u8, conditions: impl IntoIterator<Item = (String, Effect)>) -> Self {
-        let condition = |(name, effect)| Condition { name, effect, holds: None };
+        let condition = |(name, effect)| Condition { name, effect, holds: None, number: None };
         Self { configured, conditions: conditions.into_iter().map(condition).collect() }
     }
 
@@ -64,6 +70,15 @@ impl Tracker {
         let before = self.standing();
         for condition in self.conditions.iter_mut().filter(|condition| condition.name == name) {
             condition.holds = Some(holds);
+        }
+        Some(self.standing()).filter(|&after| after != before)
+    }
+
+    /// A condition that counts was looked at. The new standing, if that changed it.
+    pub fn count(&mut self, name: &str, number: i32) -> Option<Standing> {
+        let before = self.standing();
+        for condition in self.conditions.iter_mut().filter(|condition| condition.name == name) {
+            (condition.holds, condition.number) = (Some(number == 0), Some(number));
         }
         Some(self.standing()).filter(|&after| after != before)
     }
@@ -89,6 +104,9 @@ impl Tracker {
             let weight = condition.weight();
             // Writing to a String can't fail.
             let _ = match condition.holds {
+                Some(_) if weight != 0 && condition.number.is_some() => {
+                    write!(text, ", {weight:+} ({name} says {})", condition.number.unwrap_or_default())
+                }
                 Some(false) if condition.forbids() => write!(text, ", out ({name} fails)"),
                 Some(true) if weight != 0 => write!(text, ", +{weight} ({name} holds)"),
                 Some(false) if weight != 0 => write!(text, ", {weight} ({name} fails)"),
@@ -136,5 +154,20 @@ mod tests {
             tracker.set("script uplink", true);
             assert_eq!(tracker.standing(), Standing::Priority(highest));
         }
+    }
+
+    #[test]
+    fn a_number_counts_its_weight_as_often() {
+        let weight = [("file a".to_owned(), Effect::Weight(-2)), ("file b".to_owned(), Effect::Require)];
+        let mut tracker = Tracker::new(100, weight);
+        assert_eq!(tracker.standing(), Standing::Priority(100));
+        assert_eq!(tracker.count("file a", 30), Some(Standing::Priority(40)));
+        assert_eq!(tracker.explanation(), "100 configured, -60 (file a says 30)");
+        assert_eq!(tracker.count("file a", -30), Some(Standing::Priority(160)));
+        assert_eq!(tracker.count("file a", i32::MIN), Some(Standing::Priority(254)));
+        assert_eq!(tracker.count("file a", 0), Some(Standing::Priority(100)));
+        assert_eq!(tracker.count("file b", 1), Some(Standing::Out));
+        assert_eq!(tracker.explanation(), "100 configured, out (file b fails)");
+        assert_eq!(tracker.count("file b", 0), Some(Standing::Priority(100)));
     }
 }

@@ -163,7 +163,8 @@ impl<O: Owner> Runner<O> {
                     let mut interfaces = self.interfaces.values();
                     interfaces.any(|interface| interface.index == placed.ifindex && interface.up)
                 };
-                places.iter().any(|placed| !is_up(placed)).then(|| base.to_owned())
+                let is_down = slot.settings.tracks_link && places.iter().any(|placed| !is_up(placed));
+                is_down.then(|| base.to_owned())
             }
         }
     }

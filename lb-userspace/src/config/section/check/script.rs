@@ -4,11 +4,9 @@ use toml::Spanned;
 
 use super::Asks;
 use crate::config::read::texts::ARGUMENT;
-use crate::config::read::value::short;
 use crate::config::read::{Flag, Keys, List, Section, Text, key, keys};
-use crate::config::report::Fault;
 use crate::config::report::text::{WIDTH, clip};
-use crate::config::section::notify::is_by_path;
+use crate::config::section::notify::{self, is_by_path};
 
 /// A command that ends with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,7 +37,7 @@ const COMMAND: List<Text<String>> = List {
     item: Text { example: "\"/path/check\"", ..ARGUMENT },
     empty: ("there is no command", "write [\"/path/check\", \"argument\"]"),
 };
-const USER: Text<String> = Text { read: user, example: "\"nobody\"", values: "a user of this machine" };
+const USER: Text<String> = Text { example: "\"nobody\"", ..notify::USER };
 
 keys! {
     #[derive(Debug)]
@@ -86,12 +84,4 @@ impl Asks for Command {
         let owner = owner.unwrap_or_default();
         format!("the command {argv}{owner}, for port {port}, as {}{weight}", clip(user, WIDTH / 2))
     }
-}
-
-fn user(text: &str) -> Result<String, Fault> {
-    let is_name = !text.is_empty() && !text.contains([':', '/']) && !text.chars().any(char::is_whitespace);
-    if is_name && text.len() <= 256 {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new(format!("\"{}\" is not a user's name", short(text)), "write one alone, such as user = \"nobody\""))
 }

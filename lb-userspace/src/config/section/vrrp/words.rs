@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Backup, Checksum, Vrrp};
 use crate::config::read::hours;
-use crate::config::section::notify;
 
 /// Its name, id and rank.
 pub fn head(vrrp: &Vrrp) -> String {
@@ -77,9 +76,4 @@ pub fn backup(vrrp: &Vrrp) -> &'static str {
         Backup::Forward => "as backup forwards what is sent to its own MAC all the same",
         Backup::Pass => "as backup leaves the VIPs' packets to the kernel",
     }
-}
-
-/// Who is told.
-pub fn notify(vrrp: &Vrrp) -> Option<String> {
-    (!vrrp.notify.is_empty()).then(|| notify::words(&vrrp.notify, vrrp.notify_timeout))
 }
