@@ -25,3 +25,4 @@ pub mod side;
 pub mod skip;
 pub mod testbed;
 pub mod unbound;
+pub mod usage;

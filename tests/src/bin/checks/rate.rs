@@ -11,8 +11,8 @@ use lb_tests::agent::Agent;
 use lb_tests::certificates::Authority;
 use lb_tests::config::{director, real, service};
 use lb_tests::lab::{Lab, VIP, nginx, wait_until};
+use lb_tests::usage::{cpu_seconds, resident_mib};
 use lb_userspace::api::Checks;
-use nix::unistd::{SysconfVar, sysconf};
 
 /// Checks of one real of one service.
 const EACH: usize = 50;
@@ -103,9 +103,9 @@ fn measure(name: &'static str, count: usize, more: &str, length: Duration) -> Re
     let bad = |all: &Checks| all.checks.iter().map(|one| one.bad).sum::<u64>();
     let id = agent.process().id();
     let first = checks(&agent)?;
-    let (before, began) = (seconds(id)?, Instant::now());
+    let (before, began) = (cpu_seconds(id)?, Instant::now());
     thread::sleep(length);
-    let (after, elapsed) = (seconds(id)?, began.elapsed().as_secs_f64());
+    let (after, elapsed) = (cpu_seconds(id)?, began.elapsed().as_secs_f64());
     let last = checks(&agent)?;
     let late = Duration::from_micros(last.pace.late_p99_us.context("nothing was late, nor in time")?);
     let figures = Figures {
@@ -113,7 +113,7 @@ fn measure(name: &'static str, count: usize, more: &str, length: Duration) -> Re
         // The answers to both questions take their time, too: what was counted between is of a little more than `elapsed`.
         rate: (asked(&last) - asked(&first)) as f64 / began.elapsed().as_secs_f64(),
         cores: (after - before) / elapsed,
-        rss_mib: memory(id)?,
+        rss_mib: resident_mib(id)?,
         late,
         bad: bad(&last) - bad(&first),
         delayed: last.pace.delayed - first.pace.delayed,
@@ -123,21 +123,4 @@ fn measure(name: &'static str, count: usize, more: &str, length: Duration) -> Re
     drop(servers);
     lab.close()?;
     Ok(figures)
-}
-
-/// The CPU time that a process has used (proc_pid_stat(5)).
-fn seconds(id: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("no name in the process's stat")?;
-    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    let rate = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
-    Ok(ticks.iter().sum::<f64>() / rate as f64)
-}
-
-/// Its resident memory in MiB.
-fn memory(id: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib / 1024.0)
 }

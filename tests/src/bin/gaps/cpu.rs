@@ -1,6 +1,5 @@
 //! What 255 virtual routers on one interface cost.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use lb_tests::agent::Agent;
 use lb_tests::directors::{Router, Way};
 use lb_tests::keepalived::{Keepalived, instance};
 use lb_tests::lab::{Host, Lab, wait_until};
-use nix::unistd::{SysconfVar, sysconf};
+use lb_tests::usage::cpu_seconds;
 use serde::Serialize;
 
 use crate::team::{self, Program};
@@ -61,7 +60,7 @@ pub(crate) fn run(length: Duration) -> Result<Vec<Share>> {
         let child = keepalived.child().context("keepalived has no VRRP process")?;
         processes.push(vec![keepalived.parent(), child]);
     }
-    let used = || processes.iter().map(|ids| ids.iter().map(|id| seconds(*id)).sum()).collect::<Result<Vec<f64>>>();
+    let used = || processes.iter().map(|ids| ids.iter().map(|id| cpu_seconds(*id)).sum()).collect::<Result<Vec<f64>>>();
     let (before, start) = (used()?, Instant::now());
     thread::sleep(length);
     let (after, elapsed) = (used()?, start.elapsed().as_secs_f64());
@@ -88,13 +87,4 @@ fn settle(lab: &Lab) -> Result<()> {
     wait_until(PATIENCE, "A to be master of all", || held(lab.director()) == 255)?;
     wait_until(PATIENCE, "B to be backup of all", || held(lab.host("director-b")) == 0)?;
     Ok(())
-}
-
-/// The CPU time that a process has used (proc_pid_stat(5)).
-fn seconds(id: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("no name in the process's stat")?;
-    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    let rate = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
-    Ok(ticks.iter().sum::<f64>() / rate as f64)
 }
