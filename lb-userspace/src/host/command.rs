@@ -14,6 +14,8 @@ use tokio::process::{ChildStderr, Command};
 
 pub use trust::Untrusted;
 
+use super::privilege::{self, Capability};
+
 /// Bytes of a command's standard error that are kept: its end.
 const KEPT: usize = 1024;
 /// How long the end of standard error is waited for after the command's own end: a child of its may hold it open.
@@ -101,6 +103,12 @@ pub fn runner(name: &str) -> Result<Option<User>, String> {
     match named(name)? {
         user if user.uid == geteuid() => Ok(None),
         _ if !geteuid().is_root() => Err(format!("only an agent of root's can run a script as {name}")),
+        _ if ![Capability::SetUid, Capability::SetGid, Capability::Kill].into_iter().all(privilege::has) => {
+            Err(format!(
+                "the agent may not run a script as {name}: its unit lacks CAP_SETUID, CAP_SETGID or CAP_KILL, which the drop-in \
+             lb-scripts.conf gives it"
+            ))
+        }
         user => Ok(Some(user)),
     }
 }

@@ -6,6 +6,12 @@ use std::fs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
+    /// Processes of other users may be sent signals.
+    Kill = 5,
+    /// Programs may be run with other groups.
+    SetGid = 6,
+    /// Programs may be run as other users.
+    SetUid = 7,
     /// Addresses, links and routes may be changed, and XDP programs attached.
     NetAdmin = 12,
     /// Includes `CAP_BPF`.
@@ -17,6 +23,9 @@ pub enum Capability {
 impl Capability {
     fn name(self) -> &'static str {
         match self {
+            Self::Kill => "CAP_KILL",
+            Self::SetGid => "CAP_SETGID",
+            Self::SetUid => "CAP_SETUID",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Bpf => "CAP_BPF",
@@ -38,10 +47,15 @@ pub struct Missing {
 /// # Errors
 /// [`Missing`].
 pub fn require(capability: Capability, work: &'static str) -> Result<(), Missing> {
+    if has(capability) { Ok(()) } else { Err(Missing { work, capability: capability.name() }) }
+}
+
+/// Whether this process has a capability.
+#[must_use]
+pub fn has(capability: Capability) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     // Without /proc the kernel's own refusal has to do.
-    let effective = effective(&status).unwrap_or(u64::MAX);
-    if may(effective, capability) { Ok(()) } else { Err(Missing { work, capability: capability.name() }) }
+    may(effective(&status).unwrap_or(u64::MAX), capability)
 }
 
 fn may(effective: u64, capability: Capability) -> bool {
@@ -71,6 +85,7 @@ mod tests {
             (1 << 39, [false, true]),
             (1 << 21, [false, true]),
         ];
+        assert_eq!([5, 6, 7].map(|bit| may(1 << bit, Capability::SetGid)), [false, true, false]);
         for (effective, expected) in rows {
             assert_eq!([Capability::NetAdmin, Capability::Bpf].map(|one| may(effective, one)), expected);
         }
