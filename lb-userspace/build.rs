@@ -1,4 +1,4 @@
-//! Embeds the BPF object that `cargo xtask build` leaves in target/bpf. Without it the host crates still
+//! Embeds the BPF objects that `cargo xtask build` leaves in target/bpf. Without them the host crates still
 //! build; such an `lb` says at start what it lacks.
 
 use std::path::PathBuf;
@@ -6,10 +6,13 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
-    let object = root.join("target/bpf/lb-ebpf.o");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={}", object.display());
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lb-ebpf.o");
-    let bytes = if object.exists() { fs::read(&object)? } else { Vec::new() };
-    fs::write(out, bytes)
+    for name in ["lb-ebpf.o", "lb-log.o"] {
+        let object = root.join("target/bpf").join(name);
+        println!("cargo::rerun-if-changed={}", object.display());
+        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name);
+        let bytes = if object.exists() { fs::read(&object)? } else { Vec::new() };
+        fs::write(out, bytes)?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::recall::Answer;
 use crate::rewrite::rewrite;
 use crate::select::{Choice, choose, reach};
 use crate::stray::{Owner, Stray};
+use crate::trace::Step;
 use crate::verdict::Verdict;
 
 /// VLAN tags that are read past.
@@ -25,10 +26,13 @@ pub fn balance<E: Environment>(packet: Packet<'_>, environment: &E) -> Verdict {
 fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdict, Verdict> {
     let port = environment.port().ok_or_else(|| Verdict::NotOurs.aside())?;
     let ingress = port.ifindex;
+    let tables = environment.tables();
+    tables.step(Step::Port, [ingress.into(), 1, 0, 0]);
     // Nothing shorter has an EtherType.
     packet.at::<Ethernet>(0)?;
     let macs = packet.at::<Macs>(0)?;
     let source = macs.source();
+    tables.step(Step::Addressed, [macs.destination(), port.mac_word(), 0, 0]);
     check_destination(environment, port, macs.destination())?;
     let network = parse_network(&packet, environment.merged())?;
     let beside = environment.tag_beside();
@@ -41,12 +45,17 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
         0 => network.vlan,
         vlan => vlan,
     };
+    let Network { client, vip, .. } = network;
+    tables.step(Step::Addresses, [client.start, client.end, vip.start, vip.end]);
+    tables.step(Step::Carries, network.words(tags, vlan));
     if vlan != 0 && !port.vlans.holds(vlan) {
         return Err(Verdict::OtherVlan.aside());
     }
     let director = environment.tables().director().ok_or_else(|| Verdict::NotService.aside())?;
     let (choice, length, headers) = if network.has_ports() {
-        if !director.vips.may_hold(Filter::of_address(network.vip)) {
+        let is_vip = director.vips.may_hold(Filter::of_address(network.vip));
+        tables.step(Step::Vip, [is_vip.into(), 0, 0, 0]);
+        if !is_vip {
             return Err(Verdict::NotService.aside());
         }
         let parsed = parse_transport(&packet, network.forgotten(director.hash_seed))?;
@@ -57,6 +66,7 @@ fn forward<E: Environment>(packet: Packet<'_>, environment: &E) -> Result<Verdic
     } else {
         return Err(Verdict::OtherProtocol);
     };
+    tables.step(Step::Leaves, [choice.real.ifindex.into(), (choice.real.ifindex == ingress).into(), 0, 0]);
     if !E::OBSERVES {
         rewrite(packet, environment, tags, choice.real)?;
     }
@@ -101,12 +111,21 @@ fn choose_real<'e, E: Environment>(
     mut parsed: Parsed,
 ) -> Result<Choice<'e>, Verdict> {
     let Network { vip, protocol, .. } = parsed.network;
+    let tables = environment.tables();
+    tables.step(Step::Ports, [parsed.ports.0.into(), parsed.flags.into(), protocol.into(), 0]);
     let (index, service) =
         service_of(environment, director, vip, protocol, parsed.ports).ok_or_else(|| Verdict::NotService.aside())?;
-    if service.gate != 0 && environment.gate_is_closed(service.gate) {
+    tables.step(Step::Service, [1, index.into(), 0, 0]);
+    let closed = service.gate != 0 && environment.gate_is_closed(service.gate);
+    if service.gate != 0 {
+        tables.step(Step::Gate, [service.gate.into(), closed.into(), 0, 0]);
+    }
+    if closed {
         return Err(Verdict::Standby.aside());
     }
-    if came_from_real(environment, director, service, source) {
+    let returned = came_from_real(environment, director, service, source);
+    tables.step(Step::From, [source, returned.into(), 0, 0]);
+    if returned {
         return Err(Verdict::Returned.aside());
     }
     if service.flags & Service::QUIC != 0 && opens_quic(packet, &parsed) {
@@ -122,7 +141,9 @@ fn choose_stray<'e, E: Environment>(
     environment: &'e E,
     network: &Network,
 ) -> Result<Choice<'e>, Verdict> {
+    environment.tables().step(Step::Stray, [network.fragment.into(), network.protocol.into(), 0, 0]);
     let Owner { service, number, connection } = environment.stray(packet, Stray::of(network))?;
+    environment.tables().step(Step::Owner, [service.into(), number.into(), 0, 0]);
     let service = environment.tables().service(service).ok_or_else(|| Verdict::NotService.aside())?;
     reach(environment.tables(), service, Answer { number, connection }).ok_or_else(|| Verdict::NoReal.aside())
 }

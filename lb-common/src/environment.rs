@@ -11,6 +11,7 @@ use crate::recall::{Answer, recall, settle};
 use crate::rewrite;
 use crate::schedule::{Change, Load, choose, count_live};
 use crate::stray::{Owner, Stray, conclude, is_final, query, service, stray};
+use crate::trace::Step;
 use crate::verdict::Verdict;
 
 /// The maps that say who takes a packet, and the clock.
@@ -51,6 +52,9 @@ pub trait Tables {
     {
         count_live(self, service, number, change);
     }
+    /// Tells a step of the frame's way, in a program that is made for that.
+    #[inline(always)]
+    fn step(&self, _step: Step, _words: [u64; 4]) {}
     /// The kernel's jiffies, divided by two to the power of `shift`. It never runs backwards.
     fn ticks(&self, shift: u32) -> u32;
 }

@@ -39,6 +39,7 @@ mod schedule;
 mod select;
 pub mod slot;
 mod stray;
+pub mod trace;
 mod verdict;
 
 pub use atomic::Word;

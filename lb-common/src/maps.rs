@@ -21,6 +21,9 @@ pub use fragment::{FragmentEntry, FragmentFlow, FragmentKey, Pending};
 pub use service::{Service, ServiceKey, Vip, VipKey};
 pub use sets::{Filter, Vlans};
 
+#[cfg(feature = "aya")]
+use crate::trace::Record;
+
 /// An address as the maps hold it.
 pub type Address = [u8; 16];
 
@@ -226,6 +229,7 @@ mod pod {
         FragmentKey,
         FragmentEntry,
         Pending,
+        Record,
         Gate,
         VirtualMacKey,
         VirtualMac

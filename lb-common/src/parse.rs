@@ -45,6 +45,13 @@ impl Network {
         Self { payload: payload as usize, ..self }
     }
 
+    /// What it carries, as the words of [`Step::Carries`](crate::trace::Step::Carries).
+    #[inline(always)]
+    pub(crate) fn words(&self, tags: u8, vlan: u16) -> [u64; 4] {
+        let vlan = u64::from(tags) << 16 | u64::from(vlan);
+        [self.protocol.into(), self.length.into(), vlan, self.fragment.into()]
+    }
+
     /// Where the IP header starts in the frame.
     #[inline(always)]
     pub(crate) fn start(&self) -> usize {

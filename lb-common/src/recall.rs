@@ -13,6 +13,7 @@ use crate::parse::Opens;
 use crate::persist;
 use crate::schedule::{Change, next};
 use crate::slot::{Slot, State};
+use crate::trace::Step;
 
 /// What the flow table is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +152,7 @@ pub fn recall<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     let Some(first) = tables.flow_line(place.lines[0]) else { return nobody };
     let now = tables.ticks(director.tick_shift);
     let in_first = flow::find(first, place.tag, false);
+    tables.step(Step::Table, [in_first.is_there().into(), in_first.real().into(), 0, 0]);
     // Most packets neither open nor end anything, and aren't the first of their tick.
     if slot_and_opens & (AGAIN | u64::from(GOES_ON)) == u64::from(GOES_ON) && in_first.is_steady(now) {
         return Answer { number: in_first.real(), connection: false };
@@ -162,6 +164,7 @@ pub fn recall<T: Tables>(tables: &T, words: [u64; 5]) -> Answer {
     if !found.is_there() {
         let Some(line) = tables.flow_line(place.lines[1]) else { return nobody };
         (second, found) = (line, flow::find(line, place.tag, true));
+        tables.step(Step::Table, [found.is_there().into(), found.real().into(), 0, 0]);
     }
     let anew = found.is_there() && found.starts_anew(opens, now, &director.timeouts);
     let note_key = |at: Inserted, service: &Service| {

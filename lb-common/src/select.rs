@@ -8,6 +8,7 @@ use crate::parse::{Network, Opens, Parsed};
 use crate::recall::{Answer, Query, settle};
 use crate::schedule::next_turn;
 use crate::slot::Slot;
+use crate::trace::Step;
 use crate::verdict::Verdict;
 
 /// A packet's real, and whether the packet counts as a new connection.
@@ -32,6 +33,7 @@ pub(crate) fn choose<'e, E: Environment>(
     let Network { client, vip, protocol, .. } = parsed.network;
     let flow = (client, vip, parsed.ports, protocol);
     let (slot, hash) = slot_of(tables, director, service, flow).ok_or_else(|| Verdict::NoReal.aside())?;
+    tables.step(Step::Slot, [scale(hash, service.ring_size).into(), slot.word().into(), hash, 0]);
     let tracked = service.flags & Service::TRACKED != 0;
     // By itself, and so with the fewest comparisons: it is the way of most packets.
     if !tracked && slot.is_settled() && !is_sampled(hash) {
@@ -48,10 +50,13 @@ pub(crate) fn choose<'e, E: Environment>(
         let hash = own_hash(director, service, flow, hash);
         let query = Query::new((hash, client, ports), index, slot, opens).words();
         let answer = environment.recall(query);
+        tables.step(Step::Answer, [answer.number.into(), answer.connection.into(), 0, 0]);
         if let Some(choice) = reach(tables, service, answer) {
             return Ok(choice);
         }
-        settle(environment, query, answer)
+        let answer = settle(environment, query, answer);
+        tables.step(Step::Answer, [answer.number.into(), answer.connection.into(), 0, 0]);
+        answer
     };
     if number == NOBODY {
         return Err(unserved(service));
@@ -66,6 +71,7 @@ pub(crate) fn reach<'e, T: Tables>(tables: &'e T, service: &Service, answer: Ans
     let real = tables.real(service.reals.wrapping_add(number))?;
     let usable = real.flags & Real::USABLE != 0 && number < service.room && answer.number != NOBODY;
     let counter = service.counters.wrapping_add(number);
+    tables.step(Step::Real, [service.reals.wrapping_add(number).into(), usable.into(), number.into(), 0]);
     usable.then_some(Choice { counter, real, connection: answer.connection })
 }
 

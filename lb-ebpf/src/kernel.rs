@@ -6,11 +6,12 @@ use lb_common::maps::{
     Director, FlowLine, FragmentEntry, FragmentKey, NOBODY, PORT_PROBES, PORTS, Port, Real, ReturnKey, Service, Vip,
     VipKey, VirtualMac, VirtualMacKey,
 };
+use lb_common::trace::Step;
 use lb_common::{Answer, Change, Environment, Ip, Load, Owner, Packet, Ports, Stray, Tables, Verdict, Word, settle};
 
-use crate::maps;
 use crate::recall::{lb_choose, lb_count_live, lb_persist, lb_recall};
 use crate::stray::{ASK, lb_conclude, lb_is_final, lb_query, lb_service};
+use crate::{log, maps};
 
 /// Where a program runs: how it reaches a frame, and how the frame leaves.
 pub trait Hook {
@@ -59,6 +60,10 @@ impl<'a, H: Hook, const OBSERVES: bool> Kernel<'a, H, OBSERVES> {
 
     #[inline(always)]
     pub fn count_verdict(&self, verdict: Verdict, packets: u32) {
+        log::step(Step::Verdict, [verdict as u64, 0, 0, 0]);
+        if !log::RECORDS {
+            return;
+        }
         if let Some(stats) = maps::verdicts.get_ptr_mut(verdict as u32) {
             // SAFETY: the entry is this CPU's own.
             unsafe { (*stats).packets += u64::from(packets) };
@@ -94,11 +99,16 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn flow_line(&self, index: u32) -> Option<*mut FlowLine> {
-        maps::flows.get_ptr_mut(index)
+        log::copy_line(maps::flows.get_ptr_mut(index)?)
     }
 
     #[inline(always)]
     fn note_key(&self, line: u32, way: usize, key: [u64; 3]) {
+        if !log::RECORDS {
+            // Arguments of a global function that nothing uses would be dropped, and the verifier wants them.
+            core::hint::black_box(key);
+            return;
+        }
         if let Some(keys) = maps::flow_keys.get_ptr_mut(line) {
             let place = keys.cast::<[u64; 3]>();
             // SAFETY: a line has this many keys, of three words each; whoever reads them holds them against the flow's word.
@@ -116,6 +126,9 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn note_fragment(&self, key: [u64; 5], entry: [u64; 2]) {
+        if !log::RECORDS {
+            return;
+        }
         let (key, entry) = (FragmentKey::from(key), FragmentEntry::from(entry));
         // Without it the other fragments are dropped.
         let _ = maps::fragments.insert(key, entry, 0);
@@ -126,12 +139,12 @@ impl Tables for Maps {
         let turn = maps::turns.get_ptr_mut(service)?;
         // SAFETY: every access to this field is atomic, on all CPUs; it is 8 bytes long and aligned.
         let next = unsafe { Word::new(&raw mut (*turn).next) };
-        Some(next.increment())
+        Some(if log::RECORDS { next.increment() } else { next.load() })
     }
 
     #[inline(always)]
     fn load(&self, counter: u32) -> Option<Load> {
-        let load = maps::loads.get_ptr_mut(counter)?;
+        let load = log::copy_load(maps::loads.get_ptr_mut(counter)?)?;
         // SAFETY: every access to these fields is atomic, on all CPUs and in the agent; they are 8 bytes long and aligned.
         unsafe {
             Some(Load { active: Word::new(&raw mut (*load).active), inactive: Word::new(&raw mut (*load).inactive) })
@@ -140,12 +153,21 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn choose(&self, service: u32) -> u16 {
-        lb_choose(u64::from(service)) as u16
+        let chosen = lb_choose(u64::from(service)) as u16;
+        log::step(Step::Chosen, [chosen.into(), 0, 0, 0]);
+        chosen
+    }
+
+    #[inline(always)]
+    fn step(&self, step: Step, words: [u64; 4]) {
+        log::step(step, words);
     }
 
     #[inline(always)]
     fn count_live(&self, service: u32, number: u16, change: Change) {
-        lb_count_live(u64::from(service), u64::from(number), change.word());
+        if log::RECORDS {
+            lb_count_live(u64::from(service), u64::from(number), change.word());
+        }
     }
 
     #[inline(always)]
@@ -201,7 +223,7 @@ impl<H: Hook, const OBSERVES: bool> Environment for Kernel<'_, H, OBSERVES> {
 
     #[inline(always)]
     fn port(&self) -> Option<&Port> {
-        let ifindex = self.hook.ifindex();
+        let ifindex = log::ifindex(self.hook.ifindex());
         for probe in 0..PORT_PROBES {
             let port = maps::ports.get(ifindex.wrapping_add(probe) & (PORTS - 1))?;
             if port.ifindex == ifindex {
@@ -237,7 +259,9 @@ impl<H: Hook, const OBSERVES: bool> Environment for Kernel<'_, H, OBSERVES> {
 
     #[inline(always)]
     fn count(&self, counter: u32, packets: u32, bytes: u64, connection: bool) {
-        if let Some(stats) = maps::real_stats.get_ptr_mut(counter) {
+        if log::RECORDS
+            && let Some(stats) = maps::real_stats.get_ptr_mut(counter)
+        {
             // SAFETY: the entry is this CPU's own.
             unsafe {
                 (*stats).connections += u64::from(connection);

@@ -5,6 +5,7 @@
 mod clock;
 mod drops;
 mod kernel;
+mod log;
 mod maps;
 mod recall;
 mod stray;

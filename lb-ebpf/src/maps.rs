@@ -89,3 +89,23 @@ pub static drops: PerCpuHashMap<u32, Drops, { PORTS as usize }> = PerCpuHashMap:
 /// Interfaces that frames are redirected to.
 #[btf_map]
 pub static tx_ports: DevMap<{ TX_PORTS as usize }> = DevMap::new();
+
+/// Of the program that tells its steps: those of the last frame.
+#[cfg(feature = "log")]
+#[btf_map]
+pub static steps: Array<lb_common::trace::Record, { lb_common::trace::STEPS as usize }> = Array::new();
+
+/// Likewise, how many steps there are, and how many copies of lines.
+#[cfg(feature = "log")]
+#[btf_map]
+pub static told: Array<u32, 2> = Array::new();
+
+/// Likewise, copies of lines of the flow table.
+#[cfg(feature = "log")]
+#[btf_map]
+pub static lines: Array<FlowLine, 8> = Array::new();
+
+/// Likewise, a copy of an entry of `loads`.
+#[cfg(feature = "log")]
+#[btf_map]
+pub static load_copy: Array<Loads, 1> = Array::new();

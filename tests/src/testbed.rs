@@ -82,9 +82,21 @@ impl Testbed {
     /// # Errors
     /// What the agent would say.
     pub fn with(sizes: Sizes, features: impl FnOnce() -> Result<Features, Error>) -> Result<Self> {
+        Self::made(sizes, Purpose::Forward, features)
+    }
+
+    /// The same of a program that is for this.
+    ///
+    /// # Errors
+    /// What the agent would say.
+    pub fn with_purpose(sizes: Sizes, purpose: Purpose) -> Result<Self> {
+        Self::made(sizes, purpose, Features::probe)
+    }
+
+    fn made(sizes: Sizes, purpose: Purpose, features: impl FnOnce() -> Result<Features, Error>) -> Result<Self> {
         private_bpffs()?;
         let pins = Pins::under(Path::new("/sys/fs/bpf"));
-        let dataplane = Dataplane::open_with(pins.clone(), sizes, Purpose::Forward, features)?;
+        let dataplane = Dataplane::open_with(pins.clone(), sizes, purpose, features)?;
         let stats = StatsReader::open(&pins)?;
         let map = |name| Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
         let flows = Array::try_from(map("flows")?)?;

@@ -45,10 +45,15 @@ pub(crate) fn verb(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
 /// # Errors
 /// Where the build fails or doesn't leave what it should.
 pub(crate) fn objects(checkout: &Checkout) -> Result<()> {
-    shell::run(&mut bpf_cargo(checkout, "build")).context("build of the BPF objects")?;
+    // First the one that tells its steps: of the same source, and left where the main one is to be.
+    let mut log = bpf_cargo(checkout, "build");
+    shell::run(log.args(["--bin", OBJECTS[0], "--features", "log"]))
+        .context("build of the BPF object that tells its steps")?;
     let built = checkout.target("bpf-build").join(TARGET).join("release");
+    fs::create_dir_all(checkout.target("bpf")).context("creating target/bpf")?;
+    copy_changed(&built.join(OBJECTS[0]), &checkout.target("bpf").join("lb-log.o"))?;
+    shell::run(&mut bpf_cargo(checkout, "build")).context("build of the BPF objects")?;
     let place = checkout.target("bpf");
-    fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
     for name in OBJECTS {
         let object = place.join(format!("{name}.o"));
         if copy_changed(&built.join(name), &object)? {

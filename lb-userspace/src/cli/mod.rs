@@ -21,6 +21,7 @@ mod release;
 mod reload;
 mod status;
 mod top;
+mod trace;
 mod vrrp;
 mod which;
 
@@ -54,6 +55,7 @@ Examples:
   lb checks --failing       the health checks that aren't good, and why
   lb top                    the services live
   lb which 203.0.113.9:40000 192.0.2.1:80  the real of a client, and why
+  lb trace 203.0.113.9:40000 192.0.2.1:80  each decision of the program's
   lb events --follow        what changes, and why, as it does
   lb drain 192.0.2.40 --deadline 10m  no new connections, as for maintenance
   lb vrrp release web       hand the VIPs of [vrrp.web] over, as for maintenance
@@ -94,6 +96,9 @@ enum Verb {
     /// The agent computes it as the program does, by the live maps, and changes nothing. Exits with 1 where no real takes it,
     /// or where this director is a backup for the VIP.
     Which(which::Arguments),
+    /// Tell a packet's way through the program: each decision in order, with the map entry behind it.
+    #[command(after_help = trace::AFTER)]
+    Trace(trace::Arguments),
     /// Show on one screen whether all is well, and what isn't.
     ///
     /// Exits with 0 where all is well, and with 1 where something is bad: for a monitor, with --quiet.
@@ -197,6 +202,7 @@ impl Cli {
             Verb::Checks(args) => runtime.block_on(checks::run(args)).map(|()| Code::Done),
             Verb::Top(args) => runtime.block_on(top::run(args)),
             Verb::Which(args) => runtime.block_on(which::run(args)),
+            Verb::Trace(args) => runtime.block_on(trace::run(args)),
             Verb::Status(args) => runtime.block_on(status::run(args)),
             Verb::Doctor(args) => runtime.block_on(doctor::run(args)),
             Verb::Events(args) => runtime.block_on(events::run(args)),

@@ -44,7 +44,7 @@ fn client(text: &str) -> Result<Client, String> {
     address.or_else(|_| socket()).map_err(|_| "neither an address nor ADDRESS:PORT".to_owned())
 }
 
-fn protocol(text: &str) -> Result<Protocol, String> {
+pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     match text.to_lowercase().as_str() {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),

@@ -33,7 +33,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// The program's name in its object: with XDP over fragments, or without.
-    fn program(self, features: Features) -> &'static str {
+    pub(super) fn program(self, features: Features) -> &'static str {
         match (self, features.frags) {
             (Self::Forward, true) => "lb",
             (Self::Forward, false) => "lb_linear",
@@ -334,7 +334,7 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
 }
 
 /// Entries of a map that is pinned already.
-fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
+pub(super) fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
     let path = pins.map(row.name);
     if !path.exists() {
         return Ok(None);
@@ -350,7 +350,7 @@ fn pinned_entries(pins: &Pins, row: &MapRow) -> Result<Option<u32>, Error> {
     Ok(Some(info.max_entries()))
 }
 
-fn refused_object(error: EbpfError) -> Error {
+pub(super) fn refused_object(error: EbpfError) -> Error {
     if let Some(error) = permission(&error) {
         return Error::Privilege { call: "BPF_MAP_CREATE", error };
     }

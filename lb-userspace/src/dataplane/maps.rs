@@ -160,6 +160,22 @@ impl Maps {
         Ok(reals)
     }
 
+    /// An entry of `services`.
+    ///
+    /// # Errors
+    /// There is none of this index.
+    pub fn service(&self, index: u32) -> Result<Service, Error> {
+        self.services.get(index)
+    }
+
+    /// An entry of `reals`.
+    ///
+    /// # Errors
+    /// There is none of this index.
+    pub fn real(&self, index: u32) -> Result<Real, Error> {
+        self.reals.get(index)
+    }
+
     /// Reals at most, counted once per service that has them.
     pub(super) fn most_reals(&self) -> u32 {
         self.most_reals

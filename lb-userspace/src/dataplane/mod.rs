@@ -33,6 +33,7 @@ mod sweep;
 mod syscall;
 mod table;
 mod tc;
+mod trace;
 mod which;
 mod writer;
 
@@ -52,4 +53,5 @@ pub use slots::{Open, SlotNews, Slots, ToldRing, Words};
 pub use stats::{Counters, StatsReader};
 pub use sweep::{Live, Rules, Sweep, Swept};
 pub use table::{place, size_for};
+pub use trace::{Traced, Tracer, mac_of};
 pub use which::{Sought, Told};
