@@ -56,7 +56,6 @@ pub use show::show;
 pub use words::{MapMemory, describe};
 
 use crate::host;
-use read::Keys as _;
 use read::join::Joined;
 use report::Findings;
 
@@ -120,8 +119,7 @@ pub fn accept(texts: &Texts, host: &str) -> Result<Loaded, Error> {
     let source = texts.source();
     let mut findings = Findings::default();
     texts.report(&source, &mut findings);
-    let declared = section::File::declared();
-    let joined = findings.is_empty().then(|| Joined::parse(&source, &declared, &mut findings)).flatten();
+    let joined = findings.is_empty().then(|| Joined::parse(&source, &section::NAMED, &mut findings)).flatten();
     let Some(joined) = joined else { return Err(findings.into_error(source)) };
     let mut seen_by = |host: Option<&str>, way: &str| {
         let mut found = Findings::default();

@@ -14,9 +14,8 @@ use toml::de::{DeTable, DeValue};
 use super::read::Value;
 use super::read::join::Joined;
 use super::report::{Error, Findings, mask};
-use super::section::{Config, File};
+use super::section::{Config, NAMED};
 use super::{Texts, parse, reference};
-use crate::config::read::Keys as _;
 
 /// Rounds of leaving out what is refused; each leaves something out.
 const ROUNDS: usize = 16;
@@ -29,7 +28,7 @@ pub fn show(texts: &Texts, host: &str, secrets: bool) -> Result<String, Error> {
     let loaded = super::accept(texts, host)?;
     let source = texts.source();
     let mut findings = Findings::default();
-    let Some(joined) = Joined::parse(&source, &File::declared(), &mut findings) else {
+    let Some(joined) = Joined::parse(&source, &NAMED, &mut findings) else {
         return Err(findings.into_error(source));
     };
     let mut table = joined.of(joined.find(host));

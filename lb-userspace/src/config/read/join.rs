@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use super::kind::{Kind, Shape, Site};
 use super::source::{Source, Span};
 use super::value::{host, short};
-use super::{Declared, Value, syntax};
+use super::{Value, syntax};
 use crate::config::report::Findings;
 
 /// The key of the sections that hold on one host.
@@ -27,12 +27,12 @@ pub struct Joined<'t> {
     common: DeTable<'t>,
     hosts: Vec<(Spanned<String>, DeTable<'t>)>,
     /// The sections that have names.
-    named: Vec<&'static str>,
+    named: &'static [&'static str],
 }
 
 impl<'t> Joined<'t> {
-    /// Parses the files and joins them; `None` when one isn't TOML.
-    pub fn parse(source: &'t Source, keys: &[Declared], findings: &mut Findings) -> Option<Self> {
+    /// Parses the files and joins them; `None` when one isn't TOML. `named` are the sections that have names.
+    pub fn parse(source: &'t Source, named: &'static [&'static str], findings: &mut Findings) -> Option<Self> {
         let mut tables = Vec::new();
         for (start, text) in source.texts() {
             let (document, errors) = DeTable::parse_recoverable(text);
@@ -45,7 +45,6 @@ impl<'t> Joined<'t> {
         if !findings.is_empty() {
             return None;
         }
-        let named = keys.iter().filter(|key| key.shape == Shape::NamedTables).map(|key| key.name).collect();
         let mut joined = Self { common: DeTable::new(), hosts: Vec::new(), named };
         for (at, mut table) in tables.into_iter().enumerate() {
             if let (Some((key, _)), true) = (table.get_key_value(INCLUDE), at > 0) {
@@ -60,7 +59,7 @@ impl<'t> Joined<'t> {
             if let Some(on) = table.remove(ON) {
                 joined.take_hosts(on, source, findings);
             }
-            unite(&mut joined.common, table, &joined.named, source, findings);
+            unite(&mut joined.common, table, joined.named, source, findings);
         }
         Some(joined)
     }
@@ -82,7 +81,7 @@ impl<'t> Joined<'t> {
         let mut table = self.common.clone();
         let own = self.hosts.iter().find(|(name, _)| Some(name.get_ref().as_str()) == host);
         if let Some((_, own)) = own {
-            overlay(&mut table, own, &self.named);
+            overlay(&mut table, own, self.named);
         }
         table
     }
@@ -122,7 +121,7 @@ impl<'t> Joined<'t> {
             }
             let full = self.hosts.len() == MAX_HOSTS;
             match self.hosts.iter_mut().find(|(known, _)| *known.get_ref() == name) {
-                Some((_, known)) => unite(known, table, &self.named, source, findings),
+                Some((_, known)) => unite(known, table, self.named, source, findings),
                 None if full => {
                     findings.report(
                         at,

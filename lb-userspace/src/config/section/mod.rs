@@ -23,13 +23,14 @@ pub mod vrrp;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use toml::Spanned;
 
 use super::read::join::Hosts;
 use super::read::source::{Source, Span};
 use super::read::texts::ANY;
-use super::read::{List, Named, NamedTables, Read, Table, Text, key, keys};
+use super::read::{Keys, List, Named, NamedTables, Read, Shape, Table, Text, key, keys};
 use super::report::Findings;
 use director::{Director, DirectorKeys, WhenAgentDies};
 use flows::{Flows, FlowsKeys};
@@ -141,6 +142,12 @@ keys! {
         service: Vec<Named<ServiceKeys>> = key(NamedTables::new());
     }
 }
+
+/// The sections that have names. What all keys are declared to be is much, and asked for once.
+pub static NAMED: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let named = <File as Keys>::declared().into_iter().filter(|key| key.shape == Shape::NamedTables);
+    named.map(|key| key.name).collect()
+});
 
 impl File {
     fn routers(&self) -> &[Named<VrrpKeys>] {
